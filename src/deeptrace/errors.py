@@ -1,0 +1,90 @@
+"""Every error that deeptrace raises. Each has a stable ``code`` for programs and a message for people.
+
+A message says what went wrong, what was found, what was expected and what to do next. It names a file by its last
+part only: an absolute path or a secret never enters a message.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+VideoCode = Literal[
+    "NOT_FOUND",  # no such file
+    "NOT_A_REGULAR_FILE",  # folder, device, pipe, socket or symbolic link
+    "NOT_READABLE",  # the system refused to open it
+    "TOO_LARGE",  # more bytes than the reader takes
+    "NOT_A_VIDEO",  # no container that we read
+    "NO_VIDEO_STREAM",  # a container without pictures: audio only, subtitles only, cover art only
+    "UNSUPPORTED_CODEC",  # pictures in a codec that is not built in
+    "VIDEO_TRUNCATED",  # cut off so early that nothing can be shown
+    "VIDEO_DAMAGED",  # whole in length, but no picture decodes
+    "FRAME_TOO_LARGE",  # a picture of more pixels than the reader takes
+    "TOO_MANY_FRAMES",  # more pictures than declared or than the reader takes
+    "RESULT_TOO_LARGE",  # the frames asked for do not fit into the memory allowed
+    "NO_FRAMES",  # the window asked for holds no picture
+    "OUT_OF_MEMORY",  # the decoder reached its memory limit
+    "DECODER_TIMEOUT",  # no answer within the wall clock or CPU limit
+    "DECODER_CRASHED",  # the worker died, or answered with nonsense
+    "BAD_FRAMES",  # an array that is not frames
+    "BAD_WINDOW",  # sampling options that make no sense
+    "WRITE_FAILED",  # a video could not be written
+]
+
+
+class DeepTraceError(Exception):
+    """Base of every error raised by deeptrace. ``code`` is stable across releases; the text is not."""
+
+    code: str = "ERROR"
+
+
+class RecordError(DeepTraceError, ValueError):
+    """A value that no record, trace or verdict may hold. ``field`` names it."""
+
+    code = "INVALID_VALUE"
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(f"{field}: {problem}")
+        self.field = field
+        self.problem = problem
+
+
+class JsonError(DeepTraceError, ValueError):
+    """Text that is not the JSON we accept: malformed, or with NaN, infinity, duplicate keys, endless nesting."""
+
+    code = "INVALID_JSON"
+
+
+class AnswerError(DeepTraceError, ValueError):
+    """A question, answer format or coordinate space that does not exist, does not fit, or cannot be rendered."""
+
+    code = "INVALID_ANSWER_FORMAT"
+
+
+class VideoError(DeepTraceError):
+    """A video that could not be read or written. ``code`` is one of `VideoCode`."""
+
+    def __init__(self, code: VideoCode, message: str) -> None:
+        super().__init__(message)
+        self.code: str = code
+
+
+class ModelError(DeepTraceError):
+    """A model that does not exist or cannot be loaded."""
+
+    code = "MODEL_ERROR"
+
+
+class FileError(DeepTraceError):
+    """A file of ours (not a video) that cannot be read or written."""
+
+    code = "FILE_ERROR"
+
+
+class MissingExtra(DeepTraceError, ImportError):
+    """A feature whose optional dependencies are not installed."""
+
+    code = "MISSING_EXTRA"
+
+    def __init__(self, feature: str, extra: str) -> None:
+        super().__init__(f"{feature} needs packages that are not installed. Run: pip install 'deeptrace[{extra}]'")
+        self.extra = extra
