@@ -58,7 +58,7 @@ _NO_CATEGORY: Final = "none of the above"
 
 @dataclass(frozen=True)
 class Tags:
-    """Raw tags, read. ``categories`` in the order of `CATEGORIES`, without repeats; ``unknown`` as they were written."""
+    """Raw tags, read: ``categories`` in the order of `CATEGORIES`, without repeats; ``unknown`` as written."""
 
     categories: tuple[Category, ...]
     unknown: tuple[str, ...]

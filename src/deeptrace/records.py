@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
@@ -263,11 +264,12 @@ class Trace:
                 "offset_seconds", f"{self.offset_seconds:g} is not after onset_seconds {self.onset_seconds:g}"
             )
         if self.categories is not None:
-            if isinstance(self.categories, str) or not isinstance(self.categories, Sequence):
-                raise RecordError("categories", f"{self.categories!r} is not a list of categories")
-            for category in self.categories:
+            given: object = self.categories
+            if isinstance(given, str) or not isinstance(given, Sequence):
+                raise RecordError("categories", f"{given!r} is not a list of categories")
+            for category in given:
                 _check_choice(category, "categories", CATEGORIES)
-            object.__setattr__(self, "categories", tuple(self.categories))
+            object.__setattr__(self, "categories", tuple(given))
         if self.explanation is not None:
             _check_text(self.explanation, "explanation")
         if self.track is not None:
@@ -282,7 +284,7 @@ class Trace:
         if not all(isinstance(key, KeyBox) for key in self.track):
             raise RecordError("track", "must hold KeyBox objects")
         times = [key.time_seconds for key in self.track]
-        if any(b <= a for a, b in zip(times, times[1:], strict=False)):
+        if any(b <= a for a, b in pairwise(times)):
             raise RecordError("track", "times must increase from key to key")
         object.__setattr__(self, "track", tuple(self.track))
 
@@ -392,7 +394,7 @@ class Origin:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a model says of one video. ``label`` is always forced; ``uncertain`` says that the evidence supports neither.
+    """What a model says of one video. ``label`` is always forced; ``uncertain``: the evidence supports neither.
 
     ``p_fake`` is P(fake) in [0, 1], higher = more fake, after ``calibration`` (its name; None: ``p_fake`` equals
     ``p_fake_raw``). ``p_trace`` (a trace is there) and ``p_generated`` (the whole clip looks generated) are its parts

@@ -1,0 +1,44 @@
+"""Models by name: ``load("motion")``, ``load("scripted:answers.jsonl")``. Each home is imported when it is asked for."""
+
+from __future__ import annotations
+
+import difflib
+from importlib import import_module
+from typing import Any, Final
+
+from deeptrace.errors import ModelError
+from deeptrace.models.base import FrameModel, Model, Sampling, VideoSource
+
+__all__ = ["HOMES", "FrameModel", "Model", "Sampling", "VideoSource", "load"]
+
+HOMES: Final[dict[str, str]] = {
+    "motion": "deeptrace.models.motion:MotionModel",
+    "scripted": "deeptrace.models.scripted:ScriptedModel.from_file",
+}
+"""Name before the colon -> ``module:attribute``, called with what stands behind the colon (when something does)."""
+
+_NEEDS_ARGUMENT: Final = {"scripted": "a file, as in scripted:answers.jsonl"}
+
+
+def load(name: str, **options: Any) -> Model:
+    """The model of that name; ``options`` go to its home.
+
+    Raises:
+        ModelError: there is no such model, or what it needs is missing.
+        MissingExtra: its optional packages are not installed.
+    """
+    home, colon, argument = name.partition(":")
+    if home not in HOMES:
+        close = difflib.get_close_matches(home, HOMES, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise ModelError(f"{name!r} is not a model. Known: {', '.join(HOMES)}.{hint}")
+    if home in _NEEDS_ARGUMENT and not argument:
+        raise ModelError(f"{home!r} needs {_NEEDS_ARGUMENT[home]}.")
+    if home not in _NEEDS_ARGUMENT and colon:
+        raise ModelError(f"{home!r} takes nothing behind the colon, got {argument!r}.")
+    module, _, attribute = HOMES[home].partition(":")
+    factory: Any = import_module(module)
+    for part in attribute.split("."):
+        factory = getattr(factory, part)
+    model: Model = factory(argument, **options) if argument else factory(**options)
+    return model
