@@ -1,4 +1,4 @@
-"""Models by name: ``load("motion")``, ``load("scripted:answers.jsonl")``. Each home is imported when it is asked for."""
+"""Models by name: ``load("motion")``, ``load("scripted:answers.jsonl")``. A home is imported when asked for."""
 
 from __future__ import annotations
 

@@ -115,10 +115,13 @@ class FrameModel(ABC):
 
 
 def origin_of(video: VideoSource) -> Origin:
-    """What is known of a video before it is read. The id of a file is its name without the suffix."""
+    """What is known of a video before it is read. The id of a file is its name without the suffix.
+
+    Bytes of a name that are not UTF-8 are written as ``\\xe9``, so that the row is text everywhere.
+    """
     if isinstance(video, (bytes, Frames)):
         return Origin()
-    path = os.fspath(video)
+    path = os.fsencode(video).decode("utf-8", "backslashreplace")
     return Origin(video_id=Path(path).stem or path, path=path)
 
 
