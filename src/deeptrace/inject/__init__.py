@@ -1,0 +1,52 @@
+"""Videos with a fake trace at a known place and time, each beside a clean twin that is the same but for the trace.
+
+A scene goes in, an `InjectedPair` comes out; `deeptrace demo` is the caller. One file per category, one function with a
+``strength`` each, listed in `INJECTORS`.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Protocol
+
+from deeptrace.categories import Category
+from deeptrace.inject.disappearance import object_disappearance
+from deeptrace.inject.pair import InjectedPair
+from deeptrace.inject.scene import Scene, Thing, make_scene
+
+__all__ = [
+    "INJECTORS",
+    "InjectedPair",
+    "Injector",
+    "Scene",
+    "Thing",
+    "make_demo_pair",
+    "make_scene",
+    "object_disappearance",
+]
+
+
+class Injector(Protocol):
+    """A scene in, two twins out; ``strength`` in (0, 1], 1 = as plain as it gets."""
+
+    def __call__(self, scene: Scene, *, strength: float = 1.0) -> InjectedPair:
+        """Put the trace into the scene."""
+        ...
+
+
+INJECTORS: Final[dict[Category, Injector]] = {"Object Disappearance": object_disappearance}
+"""The categories that can be injected, and by what."""
+
+
+def make_demo_pair(
+    seed: int = 0,
+    *,
+    category: Category = "Object Disappearance",
+    strength: float = 1.0,
+    duration_seconds: float = 4.0,
+    fps: float = 24.0,
+    size_hw: tuple[int, int] = (360, 640),
+    onset_seconds: float | None = None,
+) -> InjectedPair:
+    """The pair of clips that `deeptrace demo` shows: a rendered scene with and without one trace."""
+    scene = make_scene(seed, duration_seconds=duration_seconds, fps=fps, size_hw=size_hw, onset_seconds=onset_seconds)
+    return INJECTORS[category](scene, strength=strength)
