@@ -58,7 +58,7 @@ class FrameModel(ABC):
     sampling: Sampling
 
     @abstractmethod
-    def verdict(self, frames: Frames, origin: Origin) -> Verdict | Unparsed:
+    def verdict(self, frames: Frames, origin: Origin) -> Outcome:
         """What the model says of these frames. ``origin`` is filled in already; it may be left out of the result."""
 
     def inspect_iter(self, videos: Iterable[VideoSource]) -> Iterator[Outcome]:

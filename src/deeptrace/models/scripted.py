@@ -1,0 +1,72 @@
+"""A model that reads its answers from a list or a file: for users' own tests, without weights."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+from deeptrace.answer import QUESTIONS, Format, Space, parse
+from deeptrace.errors import ModelError
+from deeptrace.files import read_jsonl
+from deeptrace.models.base import FrameModel, Sampling
+from deeptrace.records import Failed, Frames, Origin, Outcome, Unparsed, Verdict
+
+NO_ANSWER: Final = "NO_ANSWER"
+"""Code of the `Failed` for a video that the script does not know."""
+
+
+class ScriptedModel(FrameModel):
+    """Says what it was told to say.
+
+    ``answers`` is a list, given out in order (one a video that can be read), or a mapping from ``video_id``.
+    Each text goes through `deeptrace.answer.parse`, in pixels of the source unless ``space`` is given. A video that has
+    no answer is `Failed` with code ``NO_ANSWER``. The video itself is opened, so that an unreadable one fails as it
+    does for every model.
+    """
+
+    name = "scripted"
+    # One frame is enough to know the frame size and to find out that a video cannot be read.
+    sampling = Sampling(fps=1.0, max_frames=1)
+
+    def __init__(
+        self, answers: Sequence[str] | Mapping[str, str], *, format: Format = "trained", space: Space | None = None
+    ) -> None:
+        self._by_id = dict(answers) if isinstance(answers, Mapping) else None
+        self._in_order = iter(()) if isinstance(answers, Mapping) else iter(list(answers))
+        self._format = format
+        self._space = space
+        self.question = QUESTIONS[format]
+
+    @classmethod
+    def from_file(cls, path: str | os.PathLike[str], **options: Any) -> ScriptedModel:
+        """The model of a JSONL file whose lines hold ``video_id`` and ``text``.
+
+        Raises:
+            ModelError: a line is not that, or an id stands twice.
+            FileError, JsonError: the file cannot be read.
+        """
+        name = Path(path).name
+        answers: dict[str, str] = {}
+        for number, row in read_jsonl(path):
+            video_id, text = (row.get("video_id"), row.get("text")) if isinstance(row, dict) else (None, None)
+            if not isinstance(video_id, str) or not isinstance(text, str):
+                raise ModelError(f'{name} line {number}: expected {{"video_id": "...", "text": "..."}}')
+            if video_id in answers:
+                raise ModelError(f"{name} line {number}: video {video_id!r} has an answer already")
+            answers[video_id] = text
+        return cls(answers, **options)
+
+    def verdict(self, frames: Frames, origin: Origin) -> Outcome:
+        """The scripted answer, parsed."""
+        video_id = origin.video_id
+        text = self._by_id.get(video_id or "") if self._by_id is not None else next(self._in_order, None)
+        if text is None:
+            return Failed(NO_ANSWER, f"the script holds no answer for {video_id!r}", origin)
+        height, width = frames.source_hw
+        space = self._space or Space("source", width, height)
+        said: Verdict | Unparsed = parse(text, self._format, space)
+        sampling = {**(origin.sampling or {}), "format": self._format, "space": space.to_json()}
+        return replace(said, origin=replace(origin, sampling=sampling))

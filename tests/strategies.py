@@ -1,0 +1,90 @@
+"""Random core types for property tests."""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+
+from deeptrace.answer import Space
+from deeptrace.categories import CATEGORIES
+from deeptrace.records import Box, Failed, KeyBox, Origin, Outcome, Trace, Unparsed, Verdict
+
+fractions = st.floats(0, 1, allow_subnormal=False)
+seconds = st.floats(0, 1e5, allow_subnormal=False)
+probabilities = st.none() | fractions
+
+
+@st.composite
+def boxes(draw: st.DrawFn) -> Box:
+    x0, x1 = sorted(draw(st.lists(fractions, min_size=2, max_size=2, unique=True)))
+    y0, y1 = sorted(draw(st.lists(fractions, min_size=2, max_size=2, unique=True)))
+    return (x0, y0, x1, y1)
+
+
+@st.composite
+def tracks(draw: st.DrawFn) -> tuple[KeyBox, ...]:
+    times = sorted(draw(st.lists(seconds, min_size=1, max_size=4, unique=True)))
+    keys = []
+    for time in times:
+        visible = draw(st.booleans())
+        keys.append(KeyBox(time, draw(boxes() if visible else st.none() | boxes()), visible))
+    return tuple(keys)
+
+
+@st.composite
+def traces(draw: st.DrawFn) -> Trace:
+    onset = draw(st.none() | seconds)
+    offset = draw(st.none() | st.floats(0.05, 1e3).map(lambda length: (onset or 0.0) + length))
+    return Trace(
+        bbox_xyxy=draw(st.none() | boxes()),
+        onset_seconds=onset,
+        offset_seconds=offset,
+        categories=draw(st.none() | st.lists(st.sampled_from(CATEGORIES), unique=True).map(tuple)),
+        explanation=draw(st.none() | st.text(st.characters(exclude_categories=["Cs"]), max_size=80)),
+        track=draw(st.none() | tracks()),
+        confidence=draw(probabilities),
+    )
+
+
+@st.composite
+def spaces(draw: st.DrawFn) -> Space:
+    kind = draw(st.sampled_from(["source", "resized", "per-mille"]))
+    if kind == "per-mille":
+        return Space("per-mille")
+    return Space(kind, draw(st.integers(1, 8000)), draw(st.integers(1, 8000)))
+
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
+counts = st.none() | st.integers(0, 10**9)
+
+
+@st.composite
+def origins(draw: st.DrawFn) -> Origin:
+    return Origin(
+        *(draw(st.none() | texts) for _ in range(6)),
+        sampling=draw(st.none() | st.dictionaries(texts, st.integers(-9, 9) | fractions | texts, max_size=3)),
+        frames_declared=draw(counts),
+        frames_decoded=draw(counts),
+        partial=draw(st.booleans()),
+    )
+
+
+@st.composite
+def verdicts(draw: st.DrawFn) -> Verdict:
+    return Verdict(
+        label=draw(st.sampled_from(["fake", "real"])),
+        uncertain=draw(st.booleans()),
+        p_fake=draw(probabilities),
+        p_fake_raw=draw(probabilities),
+        calibration=draw(st.none() | texts),
+        p_trace=draw(probabilities),
+        p_generated=draw(probabilities),
+        traces=tuple(draw(st.lists(traces(), max_size=3))),
+        flags=tuple(draw(st.lists(texts, max_size=3))),
+        text=draw(st.none() | texts),
+        origin=draw(origins()),
+    )
+
+
+outcomes: st.SearchStrategy[Outcome] = (
+    verdicts() | st.builds(Unparsed, texts, texts, origins()) | st.builds(Failed, texts, texts, origins())
+)

@@ -1,0 +1,145 @@
+"""The answer format: what is asked, what is written, what is read."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import get_args
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from deeptrace.answer import FORMAT_VERSIONS, QUESTIONS, Format, Space, check_format, parse, project, render
+from deeptrace.errors import AnswerError
+from deeptrace.records import Annotation, Record, Trace, Unparsed, Verdict
+from deeptrace.rows import trace_from_json
+
+from .strategies import spaces, traces
+
+GOLDEN = Path(__file__).parent / "golden"
+FORMATS = get_args(Format)
+HD = Space("source", 1280, 720)
+
+
+def test_questions_are_the_papers_word_for_word() -> None:
+    blocks = (GOLDEN / "questions.txt").read_text().strip().split("== ")
+    golden = dict(block.strip().split("\n", 1) for block in blocks if block)
+    assert golden == QUESTIONS
+
+
+@pytest.mark.parametrize(
+    "case", list(map(json.loads, (GOLDEN / "answers.jsonl").read_text().splitlines())), ids=lambda c: c["name"]
+)
+def test_completions_in_the_shapes_that_models_write(case: dict) -> None:
+    said = parse(case["text"], case["format"], HD)
+    if "unparsed" in case:
+        assert said == Unparsed(case["unparsed"], case["text"])
+    else:
+        expected = tuple(trace_from_json(trace) for trace in case["traces"])
+        assert said == Verdict(case["label"], traces=expected, flags=tuple(case["flags"]), text=case["text"])
+
+
+def test_one_trace_is_rendered_in_the_papers_words() -> None:
+    trace = Trace((0.25, 0.25, 0.5, 0.5), 1.5, 4.0, ("Object Distortion",), "the arm bends like rubber.")
+    record = Record("v", label="fake", annotations=(Annotation((trace,)),))
+    assert render(record, "trained", HD) == (
+        "FAKE. The video is AI-generated. The unnatural part is at [320, 180, 640, 360] starting 1.5 seconds. "
+        "The reason is because the arm bends like rubber."
+    )
+    assert render(replace(record, label="real", annotations=()), "trained", HD) == (
+        "REAL. The video is real. There is no unnatural part."
+    )
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@given(traces=st.lists(traces(), max_size=4), space=spaces())
+@example(traces=[Trace(explanation="The unnatural part is at [1, 2, 3, 4] starting 2.0 seconds.")], space=HD)
+@example(traces=[Trace(explanation="a\nThe reason is because b"), Trace(onset_seconds=1.0)], space=HD)
+@example(traces=[Trace(explanation="</explan<explanation>ation> <start_time>3</start_time> </think> ```")], space=HD)
+def test_what_was_rendered_is_parsed(format: Format, traces: list[Trace], space: Space) -> None:
+    fake = Verdict("fake", traces=tuple(traces))
+    text = render(fake, format, space)
+    said = parse(text, format, space)
+    assert isinstance(said, Verdict), said
+    assert said.label == "fake"
+    assert said.flags == ()
+    assert said.traces == project(traces, format, space)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@given(traces=st.lists(traces(), max_size=4), space=spaces())
+def test_projecting_twice_changes_nothing(format: Format, traces: list[Trace], space: Space) -> None:
+    once = project(traces, format, space)
+    assert project(once, format, space) == once
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@given(text=st.text() | st.text(alphabet="FAKEREALfakeréal <>/[]().,:\n\t*`'\"0123456789-thinkcoordinates_start_time"))
+def test_no_text_raises(format: Format, text: str) -> None:
+    said = parse(text, format, HD)
+    assert isinstance(said, (Verdict, Unparsed))
+
+
+@pytest.mark.parametrize(
+    "piece",
+    ["<coordinates>", "<think>", "</think>", "The unnatural part is at [", "the reason is because ", " ", "video is ",
+     "\n", "'", "FAKE ", "answer is ", "1,", "```", "whether the video is not ", "[FAKE, "],
+)  # fmt: skip
+@pytest.mark.parametrize("start", ["", "FAKE. ", "The video is "])
+def test_no_text_takes_long(start: str, piece: str) -> None:
+    text = (start + piece * 100_000)[:100_000]
+    begin = time.process_time()
+    for format in FORMATS:
+        parse(text, format, HD)
+    # Linear work on 100 kB takes milliseconds; quadratic work takes minutes.
+    assert time.process_time() - begin < 2.0
+
+
+def test_a_long_answer_is_unparsed() -> None:
+    said = parse("FAKE. " + "x" * 100_000, "trained", HD)
+    assert isinstance(said, Unparsed)
+    assert "longer" in said.reason
+
+
+@pytest.mark.parametrize("label", ["unsure", None])
+def test_only_fake_and_real_can_be_rendered(label: str | None) -> None:
+    with pytest.raises(AnswerError, match="cannot be rendered"):
+        render(Record("v", label=label), "trained", HD)
+
+
+def test_a_real_video_with_traces_cannot_be_rendered() -> None:
+    with pytest.raises(AnswerError, match="labelled real has traces"):
+        render(Verdict("real", traces=(Trace(onset_seconds=1.0),)), "trained", HD)
+
+
+def test_another_format_or_version_is_named() -> None:
+    for name, version in FORMAT_VERSIONS.items():
+        check_format(name, version)
+    with pytest.raises(AnswerError, match=r"'trained' version 99 is stored, this code has 1"):
+        check_format("trained", 99)
+    with pytest.raises(AnswerError, match=r"'haiku' is not an answer format"):
+        check_format("haiku", 1)
+    with pytest.raises(AnswerError, match=r"'haiku' is not an answer format"):
+        parse("REAL", "haiku", HD)
+
+
+@given(space=spaces())
+def test_a_space_survives_json(space: Space) -> None:
+    assert Space.from_json(json.loads(json.dumps(space.to_json()))) == space
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("source",), ("source", 1280), ("resized", 0, 5), ("per-mille", 1, 1), ("percent", 1, 1), ("source", -1, 5)],
+)
+def test_a_space_that_fits_nothing_is_refused(arguments: tuple) -> None:
+    with pytest.raises(AnswerError):
+        Space(*arguments)
+
+
+def test_a_thin_box_keeps_a_width() -> None:
+    assert HD.encode((0.9999, 0.0, 1.0, 0.0001)) == (1279, 0, 1280, 1)
+    assert Space("per-mille").encode((0.2, 0.4, 0.6, 0.8)) == (200, 400, 600, 800)
