@@ -314,7 +314,7 @@ def count_everything(data: bytes) -> Count | None:
                 hidden=hidden,
                 declared=stream.frames,
                 last_seconds=times[-1] - start if times else 0.0,
-                step_seconds=steps[len(steps) // 2] if steps else 0.0,
+                step_seconds=max(steps[len(steps) // 2] if steps else 0.0, float(1 / (stream.average_rate or FPS))),
                 duration_seconds=(file.duration or 0) / av.time_base,
             )
     except Exception:  # noqa: BLE001 - whatever a plain decoder raises, the oracle has nothing to say

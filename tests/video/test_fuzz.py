@@ -1,0 +1,96 @@
+"""A seeded slice of the fuzz run; `benchmarks/soak/fuzz_reader.py` is the whole of it."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from deeptrace import video
+from tests.video.fuzz import (
+    EVERY_FRAME_FPS,
+    MORE_FASTSTART,
+    MUTATORS,
+    NUM_FRAMES,
+    SEED_CLIPS,
+    Case,
+    Count,
+    Oracle,
+    Outcome,
+    count_everything,
+    make_seeds,
+    mutation,
+    read,
+    truncation,
+)
+
+SLICE_SECONDS = 4.0
+
+
+@pytest.fixture(scope="module")
+def oracle() -> Iterator[Oracle]:
+    with Oracle() as oracle:
+        yield oracle
+    video.close()
+
+
+def judge(outcomes: list[Outcome]) -> None:
+    bad = [outcome for outcome in outcomes if outcome.hung or outcome.silent_short or outcome.verdict == "untyped"]
+    assert not bad, "\n".join(map(str, bad[:10]))
+
+
+def test_the_seed_clips_are_whole(oracle: Oracle) -> None:
+    for name, data in make_seeds(SEED_CLIPS | MORE_FASTSTART).items():
+        count = count_everything(data)
+        assert count is not None, name
+        assert (count.displayed, count.short) == (NUM_FRAMES, False), name
+        assert oracle.count(data) == count, name
+        for fps in (2.0, EVERY_FRAME_FPS):
+            outcome = read(Case(name, data, NUM_FRAMES), oracle, fps=fps)
+            assert (outcome.verdict, outcome.silent_short) == ("ok", False), outcome
+
+
+def test_the_oracle_sees_what_is_missing(oracle: Oracle) -> None:
+    """The test of the test: a short clip is called short, by count or by length, and nonsense says nothing."""
+    seeds = make_seeds()
+    for name in ("h264_faststart.mp4", "h264.mkv", "vp9.webm"):
+        if name in seeds:
+            count = oracle.count(seeds[name][: len(seeds[name]) * 3 // 4])
+            assert count is not None
+            assert count.short, name
+    assert oracle.count(b"nonsense") is None
+    assert not Count(24, 0, 24, 1.9, 0.1, 2.0).short
+    assert Count(20, 3, 24, 1.9, 0.1, 2.0).short
+
+
+def test_no_truncation_is_read_short_in_silence(oracle: Oracle) -> None:
+    seeds, start, outcomes = make_seeds(SEED_CLIPS | MORE_FASTSTART), time.monotonic(), []
+    for number in range(0, 13 * 100, 7):  # coprime to the number of files: every file, cuts all over its length
+        if time.monotonic() - start > SLICE_SECONDS:
+            break
+        outcomes.append(read(truncation(seeds, 1, number), oracle, fps=2.0 if number % 2 else EVERY_FRAME_FPS))
+    judge(outcomes)
+    assert len(outcomes) >= 30
+    assert Counter(outcome.verdict for outcome in outcomes)["ok"] < len(outcomes) / 5
+
+
+@pytest.mark.parametrize("as_file", [False, True], ids=["bytes", "file"])
+def test_no_mutation_hurts_the_caller(as_file: bool, oracle: Oracle, tmp_path: Path) -> None:
+    seeds, start, outcomes = make_seeds(), time.monotonic(), []
+    for number in range(600):
+        if time.monotonic() - start > SLICE_SECONDS / 2:
+            break
+        case = mutation(seeds, 1 + as_file, number * 5)  # every clip meets every mutator
+        outcomes.append(read(case, oracle, folder=tmp_path if as_file else None))
+    judge(outcomes)
+    assert len(outcomes) >= 30
+
+
+def test_a_case_can_be_made_again() -> None:
+    seeds = make_seeds({name: SEED_CLIPS[name] for name in ("h264.mp4", "mjpeg.avi")})
+    cases = [mutation(seeds, 3, number) for number in range(2 * len(MUTATORS))]
+    assert cases == [mutation(seeds, 3, number) for number in range(2 * len(MUTATORS))]
+    assert {case.name.split("-")[1] for case in cases} == set(MUTATORS)
