@@ -19,6 +19,8 @@ def box_iou(a: Box, b: Box) -> float:
         return 0.0
     shared = width * height
     union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - shared
+    if union <= 0:  # areas too small for a float
+        return float(a == b)
     return min(1.0, shared / union)
 
 
@@ -41,8 +43,8 @@ def center_distance(a: Box, b: Box) -> float:
     The paper's "BBox Distance" (arXiv 2509.22646): distance of centres, coordinates as ratios of width and height,
     divided by sqrt(2).
     """
-    dx = (a[0] + a[2] - b[0] - b[2]) / 2
-    dy = (a[1] + a[3] - b[1] - b[3]) / 2
+    dx = ((a[0] + a[2]) - (b[0] + b[2])) / 2
+    dy = ((a[1] + a[3]) - (b[1] + b[3])) / 2
     return min(1.0, math.hypot(dx, dy) / math.sqrt(2))
 
 

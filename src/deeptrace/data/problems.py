@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 Action = Literal["emptied", "repaired", "kept", "set_aside"]
-"""``emptied``: the field is None now. ``repaired``: changed by a stated rule (a box clipped to the frame). ``kept``:
-only pointed out. ``set_aside``: the whole row is not used, because it has no usable id or path."""
+"""``emptied``: the field is None now. ``repaired``: changed by a stated rule (a box clipped to the frame).
+``kept``: only pointed out. ``set_aside``: the whole row is not used, because it has no usable id or path."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,100 @@
+"""Strict JSON and writes that leave either the old file or the new one."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deeptrace.errors import FileError, JsonError
+from deeptrace.files import dumps, loads, read_jsonl, write_jsonl, write_text
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(10**17), 10**17) | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(exclude_categories=["Cs"])),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5).filter(str.isascii), inner),
+    max_leaves=8,
+)  # fmt: skip
+
+
+@given(value=values)
+def test_json_gives_back_the_same(value: object) -> None:
+    assert loads(dumps(value)) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("NaN", "NaN"),
+        ("[Infinity]", "Infinity"),
+        ("[-Infinity]", "Infinity"),
+        ("1e999", "beyond the range"),
+        ("9" * 5000, "more than 18 digits"),
+        ('{"a": 1, "a": 2}', "twice"),
+        ("[" * 100_000, "nested|not JSON"),
+        ("[" * 100 + "]" * 100, "nested deeper"),
+        ("", "not JSON"),
+        ("{'a': 1}", "not JSON"),
+        ('"\\ud800"', "surrogate"),
+        ("1_0", "not JSON"),
+        (b"\xff\xfe", "not UTF-8"),
+        (b'"caf\xe9"', "not UTF-8"),
+    ],
+)
+def test_json_that_others_would_guess_at_is_refused(text: str | bytes, words: str) -> None:
+    with pytest.raises(JsonError, match=words):
+        loads(text)
+
+
+def test_a_byte_order_mark_is_skipped() -> None:
+    assert loads(b"\xef\xbb\xbf[1]") == loads("\ufeff[1]") == [1]
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, {1, 2}, {"a": [math.nan]}, object()])
+def test_json_that_nobody_could_read_is_not_written(value: object) -> None:
+    with pytest.raises(JsonError):
+        dumps(value)
+
+
+def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
+    target = tmp_path / "run.json"
+    write_text(target, "old")
+
+    def lines():
+        yield "half of the new"
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        write_jsonl(target, lines())
+    assert target.read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
+    write_text(target, "new")
+    assert target.read_text() == "new"
+
+
+def test_a_folder_that_is_not_there_is_a_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(FileError, match=r"cannot write 'run\.json': No such file") as caught:
+        write_text(tmp_path / "absent" / "run.json", "")
+    assert str(tmp_path) not in str(caught.value)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="permissions are of another kind")
+def test_a_written_file_follows_the_umask(tmp_path: Path) -> None:
+    write_text(tmp_path / "ours", "x")
+    (tmp_path / "plain").write_text("x")
+    assert (tmp_path / "ours").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_lines_are_numbered_and_a_bad_one_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    write_jsonl(path, [{"a": 1}, {"a": 2}])
+    assert list(read_jsonl(path)) == [(1, {"a": 1}), (2, {"a": 2})]
+    path.write_text('{"a": 1}\n\n{"a": NaN}\n')
+    with pytest.raises(JsonError, match=r"rows\.jsonl line 3: NaN"):
+        list(read_jsonl(path))
+    with pytest.raises(FileError, match=r"cannot read 'absent\.jsonl': No such file"):
+        list(read_jsonl(tmp_path / "absent.jsonl"))
