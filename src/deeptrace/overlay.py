@@ -103,12 +103,19 @@ class _Shown(NamedTuple):
 
 
 def draw(
-    image: Image, traces: Sequence[Trace], time_seconds: float, *, label: str | None = None, uncertain: bool = False
+    image: Image,
+    traces: Sequence[Trace],
+    time_seconds: float,
+    *,
+    label: str | None = None,
+    uncertain: bool = False,
+    tags: bool = True,
 ) -> Image:
     """A copy of the frame (H, W, 3) with the box, category and confidence of every trace visible at ``time_seconds``.
 
     ``label`` is the chip in the top left corner, for example ``FAKE 0.87`` (see `chip_text`); ``uncertain`` adds that
-    word. A trace without a box draws nothing. Text that does not fit is shortened, then left out.
+    word. ``tags=False`` leaves category and confidence out and draws thicker boxes: for thumbnails. A trace without a
+    box draws nothing. Text that does not fit is shortened, then left out.
 
     Raises:
         ValueError: the image is not uint8 of shape (H, W, 3) with H, W >= 1.
@@ -124,11 +131,11 @@ def draw(
         if (box := trace.box_at(time_seconds)) is not None
     ]
     for _, rect, color in visible:
-        _draw_box(out, rect, color)
+        _draw_box(out, rect, color, min(height, width) / (260 if tags else 90))
     taken: list[_Rect] = []
     if label:
         _draw_chip(out, ascii_text(label), uncertain, text_px, taken)
-    for shown in visible:
+    for shown in visible if tags else ():
         _draw_tag(out, shown, text_px, taken)
     return out
 
@@ -164,12 +171,11 @@ def _frame_strips(rect: _Rect, line: int) -> tuple[_Rect, ...]:
     )
 
 
-def _draw_box(out: Image, rect: _Rect, color: Color) -> None:
+def _draw_box(out: Image, rect: _Rect, color: Color, line_px: float) -> None:
     # A dark hairline on both sides keeps the colour readable on any picture. All of it lies inside the box, so that
     # the box covers exactly the pixels that were said.
-    height, width = out.shape[:2]
     side = min(rect.x1 - rect.x0, rect.y1 - rect.y0)
-    line = max(1, min(round(min(height, width) / 260), side // 8))
+    line = max(1, min(round(line_px), side // 8))
     hair = 1 if side >= 8 else 0
     if hair:
         for strip in _frame_strips(rect, 1):

@@ -275,7 +275,9 @@ def _write_media(item: ReportItem, folder: Path, name: str) -> _Media:
     small = cv2.resize(
         image, (max(1, round(width * share)), max(1, round(height * share))), interpolation=cv2.INTER_AREA
     )
-    _write_picture(folder / f"{name}.thumb.jpg", overlay.draw(small, verdict.traces if verdict else (), time))
+    _write_picture(
+        folder / f"{name}.thumb.jpg", overlay.draw(small, verdict.traces if verdict else (), time, tags=False)
+    )
     return _Media(
         video=f"media/{name}.mp4",
         overlay=f"media/{name}.overlay.mp4" if drawn else None,
@@ -403,6 +405,8 @@ def _clip_data(clip: _Clip) -> dict[str, Any]:
     steady = all(abs(time - k / rate) < 5e-4 for k, time in enumerate(times))
     return {
         "number": clip.number,
+        "width": media.width,
+        "height": media.height,
         "duration": round(media.duration_seconds, 6),
         "count": len(times),
         "times": round(rate, 6) if steady else [round(time, 4) for time in times],
