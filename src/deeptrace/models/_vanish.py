@@ -1,0 +1,344 @@
+"""Things that are there in one frame and nowhere in the next.
+
+A `Shot` goes in, `Finding`s come out. Played backwards, the same search finds things that appear from nowhere.
+
+A finding is as strong as the weakest of its criteria. Each criterion is a measured ratio to its own threshold, so 1 is
+"just enough"; a finding of strength 1 or more passes all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from deeptrace.models._flow import Image, Shot, beyond, median_of
+
+Mask = npt.NDArray[np.uint8]
+Kind = Literal["vanish", "appear", "jump", "blur"]
+
+# Two frames before (to have been tracked) and three after (to see that it stays away).
+_BEFORE, _AFTER = 2, 3
+_FUTURE = 8  # samples over which the background after the moment is taken: one second
+_LEVELS = 14  # grey levels beyond the background that make a pixel foreground; grain and coding noise stay below
+_CROWDED = 0.35  # share of foreground above which the camera was not undone, or the light changed
+_BIG = 0.25  # share of the frame above which a change is not of one thing
+
+# The thresholds, chosen on rendered scenes and on camera clips (docs/motion.md), all in the strength's denominator.
+_CONTRAST = 20.0  # mean grey levels between thing and background
+_AREA = 0.0015  # share of the frame: 12 x 12 pixels of 427 x 240
+_FOUND = 0.45  # matching error, relative to plain background, up to which a thing counts as found again
+_LOST = 0.65  # and from which as not found
+_RESEMBLES = 0.25  # matching error up to which plain background counts as the thing
+_MASS = 0.65  # share of its pixels that must be missing around it
+_SHRINK = 1.6  # one sample earlier at most this much larger, else something is sliding in front of it
+_RESTORED = 0.75  # share of its place that shows the later background at once
+_CALM = 0.30  # share of changed pixels around it, up to which its surroundings stay
+_CEILING = 3.0
+
+
+class Rect(NamedTuple):
+    """A box in pixels of the shrunk frames."""
+
+    x: float
+    y: float
+    w: float
+    h: float
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that motion does not explain, between samples ``index - 1`` and ``index`` of its shot.
+
+    ``rect`` is where it was (or would be) halfway between them, ``velocity`` its pixels a sample. ``criteria`` hold
+    the measured ratios; ``strength`` is the smallest.
+    """
+
+    kind: Kind
+    index: int
+    rect: Rect
+    velocity: tuple[float, float]
+    criteria: Mapping[str, float]
+    moved: float = 0.0  # for a jump: pixels beyond the expected place
+    until: int | None = None  # for a blur: first sample at which it is over
+
+    @property
+    def strength(self) -> float:
+        """The weakest criterion, in [0, 3]; 1 = just enough."""
+        return float(min(_CEILING, *self.criteria.values()))
+
+
+class _Thing(NamedTuple):
+    """A connected piece of foreground."""
+
+    x: int
+    y: int
+    w: int
+    h: int
+    area: int
+    mask: Mask  # (h, w) 0 or 1
+
+
+class _Match(NamedTuple):
+    """Where a thing fits best. ``error``: squared difference there over that to plain background; 0 = the same."""
+
+    error: float
+    x: int
+    y: int
+
+
+class _Moment:
+    """The frames around one moment, all in the coordinates of the last sample before it."""
+
+    def __init__(self, shot: Shot, index: int) -> None:
+        self.shot, self.index, self.here = shot, index, index - 1
+        last = min(len(shot) - 1, index + _FUTURE)
+        spread = np.unique(np.linspace(index, last, min(5, last - index + 1)).round().astype(int))
+        seen = [shot.seen_from(self.here, int(k)) for k in spread]
+        self.background = median_of([image for image, _ in seen])
+        self.valid: npt.NDArray[np.bool_] = np.ones(self.background.shape[:2], bool)
+        for _, inside in seen:
+            if inside is not None:
+                self.valid &= inside
+        self.last_seen = shot.images[self.here]
+        self.after = seen[0][0]
+        self._frames: dict[int, Image] = {self.here: self.last_seen, index: self.after}
+        self._soft: dict[int, npt.NDArray[np.float32]] = {}
+        self._foregrounds: dict[int, Mask] = {}
+        self._soft_background: npt.NDArray[np.float32] | None = None
+
+    def frame(self, index: int) -> Image:
+        """That sample in the common coordinates."""
+        if index not in self._frames:
+            self._frames[index] = self.shot.seen_from(self.here, index)[0]
+        return self._frames[index]
+
+    def soft(self, index: int | None) -> npt.NDArray[np.float32]:
+        """That sample (None: the background), blurred a little, so that grain and half pixels do not count."""
+        if index is None:
+            if self._soft_background is None:
+                self._soft_background = _soften(self.background)
+            return self._soft_background
+        if index not in self._soft:
+            self._soft[index] = _soften(self.frame(index))
+        return self._soft[index]
+
+    def foreground(self, index: int) -> Mask:
+        """Where that sample differs from the later background, ``(h, w)`` of 0 and 1."""
+        if index not in self._foregrounds:
+            self._foregrounds[index] = self._foreground(index)
+        return self._foregrounds[index]
+
+    def _foreground(self, index: int) -> Mask:
+        image = same_light(self.frame(index), self.background)
+        mask = (beyond(image, self.background) > _LEVELS) & self.valid
+        opened = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+        return np.asarray(cv2.morphologyEx(opened, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8)), dtype=np.uint8)
+
+
+def _soften(image: Image) -> npt.NDArray[np.float32]:
+    return np.asarray(cv2.GaussianBlur(image, (0, 0), 1.5), dtype=np.float32)
+
+
+def same_light(image: Image, reference: Image) -> Image:
+    """The image with its exposure brought to that of the reference, by the median ratio of every 16th pixel."""
+    a = image[::4, ::4].astype(np.float32) + 8.0
+    b = reference[::4, ::4].astype(np.float32) + 8.0
+    gain = float(np.median(b / a))
+    if abs(gain - 1.0) < 0.02:
+        return image
+    return np.asarray(np.clip((image.astype(np.float32) + 8.0) * gain - 8.0, 0, 255), dtype=np.uint8)
+
+
+def find_vanishing(shot: Shot) -> list[Finding]:
+    """Everything in the shot that may have vanished or jumped, with its strength; weak ones too."""
+    findings: list[Finding] = []
+    if min(shot.images.shape[1:3]) < 48:
+        return findings
+    for index in range(_BEFORE, len(shot) - _AFTER + 1):
+        findings += _at(shot, index)
+    return findings
+
+
+def _at(shot: Shot, index: int) -> list[Finding]:
+    moment = _Moment(shot, index)
+    before, after = moment.foreground(index - 1), moment.foreground(index)
+    total = before.size
+    crowded = max(before.mean(), after.mean())
+    if crowded > _CROWDED:
+        return []
+    findings = []
+    for thing in _things(before):
+        if thing.area < 0.4 * _AREA * total or thing.area > _BIG * total or _touches_edge(thing, before.shape):
+            continue
+        finding = _judge(moment, thing, before, after)
+        if finding is not None:
+            findings.append(finding)
+    # Several at once are a flicker, not several traces: each is weakened.
+    strong = sum(f.strength >= 0.8 for f in findings)
+    if strong > 2:
+        return [Finding(f.kind, f.index, f.rect, f.velocity, {**f.criteria, "alone": 2 / strong}) for f in findings]
+    return findings
+
+
+def _things(mask: Mask) -> list[_Thing]:
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+    things = []
+    for k in range(1, count):
+        x, y, w, h, area = (int(v) for v in stats[k])
+        things.append(_Thing(x, y, w, h, area, (labels[y : y + h, x : x + w] == k).astype(np.uint8)))
+    return things
+
+
+def _touches_edge(thing: _Thing, shape: tuple[int, ...]) -> bool:
+    return thing.x < 2 or thing.y < 2 or thing.x + thing.w > shape[1] - 2 or thing.y + thing.h > shape[0] - 2
+
+
+def _judge(moment: _Moment, thing: _Thing, before: Mask, after: Mask) -> Finding | None:
+    """How well "it vanished" fits this thing, the cheap criteria first; None when it plainly does not."""
+    height, width = before.shape
+    here = (slice(thing.y, thing.y + thing.h), slice(thing.x, thing.x + thing.w))
+    inside = thing.mask > 0
+    difference = np.abs(moment.last_seen[here].astype(np.int16) - moment.background[here]).max(axis=2)
+    reach = round(0.08 * min(height, width) + 0.5 * max(thing.w, thing.h))
+    near = _around(thing, reach, before.shape)
+    criteria = {
+        "contrast": float(difference[inside].mean()) / _CONTRAST,
+        "area": thing.area / (_AREA * before.size),
+        "missing": (float(before[near].sum()) - float(after[near].sum())) / thing.area / _MASS,
+        "restored": (1.0 - float(after[here][inside].mean())) / _RESTORED,
+        "calm": _CALM / max(_ring_change(moment, thing), 1e-3),
+    }
+    if min(criteria.values()) < 0.4:
+        return None
+    search = round(0.20 * min(height, width))
+    then = _match(moment, thing, moment.here - 1, (thing.x, thing.y), search)
+    criteria["tracked"] = _FOUND / max(then.error, 1e-3)
+    velocity = (float(thing.x - then.x), float(thing.y - then.y))
+    half = (velocity[0] / 2, velocity[1] / 2)  # the way of the next half sample
+    if moment.here >= 2:
+        guess = (round(thing.x - 2 * velocity[0]), round(thing.y - 2 * velocity[1]))
+        earlier = _match(moment, thing, moment.here - 2, guess, search // 2)
+        # Twice the time to turn and bend: half again the error.
+        criteria["tracked earlier"] = 1.5 * _FOUND / max(earlier.error, 1e-3)
+        bend = (thing.x - 2 * then.x + earlier.x, thing.y - 2 * then.y + earlier.y)
+        # At constant acceleration; a bounce or a wrong match is more than a fall makes of a known velocity.
+        if earlier.error < _FOUND and max(abs(bend[0]), abs(bend[1])) <= 0.5 * max(thing.w, thing.h):
+            half = (half[0] + 3 / 8 * bend[0], half[1] + 3 / 8 * bend[1])
+    criteria["same size"] = _SHRINK * thing.area / max(_area_at(moment, thing, then), 1.0)
+    criteria["inside"] = _inside(thing, velocity, before.shape)
+    if min(criteria.values()) < 0.4:
+        return None
+    centre = (round(thing.x + velocity[0]), round(thing.y + velocity[1]))
+    criteria["not found"] = _match(moment, thing, moment.index, centre, search).error / _LOST
+    if min(criteria.values()) < 0.4:
+        return None
+    rect = Rect(thing.x + half[0], thing.y + half[1], thing.w, thing.h)
+    jump = _jump(moment, thing, velocity, before, after)
+    if jump is not None:
+        found, moved = jump
+        criteria = {**criteria, "found elsewhere": found}
+        return Finding("jump", moment.index, rect, velocity, criteria, moved)
+    criteria["stays away"] = _stays_away(moment, thing, velocity, search) / _LOST
+    return Finding("vanish", moment.index, rect, velocity, criteria)
+
+
+def _around(thing: _Thing, reach: int, shape: tuple[int, ...]) -> tuple[slice, slice]:
+    return (
+        slice(max(0, thing.y - reach), min(shape[0], thing.y + thing.h + reach)),
+        slice(max(0, thing.x - reach), min(shape[1], thing.x + thing.w + reach)),
+    )
+
+
+def _ring_change(moment: _Moment, thing: _Thing) -> float:
+    """The share of pixels that change from before to after, in a ring about as wide as half the thing."""
+    gap, reach = 3, 3 + max(4, round(0.4 * min(thing.w, thing.h)))
+    outer = _around(thing, reach, moment.last_seen.shape)
+    mask = np.ones((outer[0].stop - outer[0].start, outer[1].stop - outer[1].start), bool)
+    hole = _around(thing, gap, moment.last_seen.shape)
+    mask[
+        hole[0].start - outer[0].start : hole[0].stop - outer[0].start,
+        hole[1].start - outer[1].start : hole[1].stop - outer[1].start,
+    ] = False
+    mask &= moment.valid[outer]
+    if not mask.any():
+        return 1.0
+    after = np.ascontiguousarray(moment.after[outer])
+    changed = beyond(same_light(np.ascontiguousarray(moment.last_seen[outer]), after), after) > _LEVELS
+    return float(changed[mask].mean())
+
+
+def _match(
+    moment: _Moment, thing: _Thing, index: int, at: tuple[int, int], reach: int, *, resembles: float = _RESEMBLES
+) -> _Match:
+    """The best fit of the thing (as last seen) in that sample, within ``reach`` pixels of ``at``.
+
+    Background may look like the thing by chance: where nothing stands out, only an error up to ``resembles`` counts.
+    (Something must count there: a thing that has come to rest is part of the later background.)
+    """
+    image = moment.soft(index)
+    height, width = image.shape[:2]
+    x0, y0 = max(0, min(at[0] - reach, width - thing.w)), max(0, min(at[1] - reach, height - thing.h))
+    x1 = max(x0 + thing.w, min(width, at[0] + thing.w + reach))
+    y1 = max(y0 + thing.h, min(height, at[1] + thing.h + reach))
+    here = (slice(thing.y, thing.y + thing.h), slice(thing.x, thing.x + thing.w))
+    template, plain = np.ascontiguousarray(moment.soft(moment.here)[here]), moment.soft(None)[here]
+    weight = np.repeat(thing.mask[..., None], 3, axis=2).astype(np.float32)
+    away = float((((template - plain) ** 2) * weight).sum())
+    # Six grey levels of difference everywhere: grain must not make an error out of nothing.
+    scale = max(away, 36.0 * float(weight.sum()), 1.0)
+    window = (slice(y0, y1), slice(x0, x1))
+    errors = cv2.matchTemplate(np.ascontiguousarray(image[window]), template, cv2.TM_SQDIFF, mask=weight) / scale
+    shape = thing.mask.astype(np.float32)
+    front = np.ascontiguousarray(moment.foreground(index)[window], dtype=np.float32)
+    share = cv2.matchTemplate(front, shape, cv2.TM_CCORR) / thing.area
+    errors = np.where((share < 0.5) & (errors > resembles), np.maximum(errors, 1.0), errors)
+    y, x = np.unravel_index(int(errors.argmin()), errors.shape)
+    return _Match(max(0.0, float(errors[y, x])), x0 + int(x), y0 + int(y))
+
+
+def _area_at(moment: _Moment, thing: _Thing, match: _Match) -> float:
+    """The size of the piece of foreground that the thing belonged to one sample earlier."""
+    earlier = moment.foreground(moment.here - 1)
+    _, labels = cv2.connectedComponents(earlier, connectivity=8)
+    inner = labels[match.y : match.y + thing.h, match.x : match.x + thing.w]
+    under = inner[(thing.mask[: inner.shape[0], : inner.shape[1]] > 0) & (inner > 0)]
+    if not len(under):
+        return float(thing.area)
+    return float((labels == np.bincount(under).argmax()).sum())
+
+
+def _inside(thing: _Thing, velocity: tuple[float, float], shape: tuple[int, ...]) -> float:
+    """At least 1 when the thing, moving on as it did for one and a half samples, is still wholly inside the frame."""
+    dx, dy = 1.5 * velocity[0], 1.5 * velocity[1]
+    x0, y0, x1, y1 = thing.x + dx, thing.y + dy, thing.x + thing.w + dx, thing.y + thing.h + dy
+    outside = max(0.0, 1 - x0, 1 - y0, x1 - shape[1] + 1, y1 - shape[0] + 1)
+    return max(0.0, 0.7 - outside / min(thing.w, thing.h)) if outside else _CEILING
+
+
+def _stays_away(moment: _Moment, thing: _Thing, velocity: tuple[float, float], search: int) -> float:
+    """The smallest matching error over the next samples, along the way it was going: small = it comes out again."""
+    errors = []
+    for k in range(1, min(6, len(moment.shot) - moment.index)):
+        at = (round(thing.x + (k + 1) * velocity[0]), round(thing.y + (k + 1) * velocity[1]))
+        errors.append(_match(moment, thing, moment.index + k, at, search, resembles=0.0).error)
+    return min(errors, default=0.0)
+
+
+def _jump(
+    moment: _Moment, thing: _Thing, velocity: tuple[float, float], before: Mask, after: Mask
+) -> tuple[float, float] | None:
+    """Found again far from where it was going, at a place that was empty: (ratio, pixels off the way), or None."""
+    height, width = before.shape
+    there = _match(moment, thing, moment.index, (0, 0), max(height, width))
+    target = (slice(there.y, there.y + thing.h), slice(there.x, there.x + thing.w))
+    off = float(np.hypot(there.x - thing.x - velocity[0], there.y - thing.y - velocity[1]))
+    new = float(after[target].sum()) / thing.area
+    old = float(before[target].sum()) / thing.area
+    if off < max(thing.w, thing.h) or new < 0.5 or old > 0.3 or there.error > _FOUND:
+        return None
+    return _FOUND / max(there.error, 1e-3), off

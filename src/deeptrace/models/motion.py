@@ -1,0 +1,213 @@
+"""The classical detector: no weights, no learning, one core. `Frames` in, `Verdict` out.
+
+It undoes the camera's motion, follows what stands out from the background, and reports what motion cannot explain:
+things that vanish or appear in plain view, and things that jump. Cuts split the clip; flashes and exposure jumps are
+evened out or left aside; what leaves through the frame's edge or slides behind something has not vanished.
+
+It is a baseline. It sees only abrupt, local events of things that stand apart from their background; on clips from
+video generators it does not tell fake from real (docs/motion.md has the numbers). It judges no anatomy and no physics,
+and its explanations are templates filled with what was measured.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from deeptrace.categories import Category
+from deeptrace.models._blur import find_blurring
+from deeptrace.models._flow import Image, Shot, prepare, split_shots
+from deeptrace.models._vanish import Finding, Kind, find_vanishing
+from deeptrace.models.base import FrameModel, Sampling
+from deeptrace.records import Box, Frames, Origin, Trace, Verdict
+
+_CATEGORIES: Final[dict[Kind, Category]] = {
+    "vanish": "Object Disappearance",
+    "appear": "Redundant Object",
+    "jump": "Object Trajectory",
+    "blur": "Sudden Blurring",
+}
+
+# What no finding at all leaves of P(fake), see `probability`.
+_PRIOR = 0.1
+# A strength from here up to 1 is near the threshold: nothing is reported, and the verdict says that it is unsure.
+_NEARLY = 0.85
+_BARELY = 1.10
+# Fewer frames cannot show a thing tracked, gone, and staying away.
+_ENOUGH_FRAMES = 6
+# Mean and deviation of grey levels below which a picture is too dark or too flat to judge.
+_DARK, _FLAT = 12.0, 4.0
+_MOST_TRACES = 3
+
+
+@dataclass(frozen=True)
+class _Event:
+    """A finding in the clip's own time and units."""
+
+    kind: Kind
+    strength: float
+    box: Box
+    onset_seconds: float
+    step_seconds: float
+    offset_seconds: float
+    speed: float  # heights of the frame a second
+    moved: float  # for a jump, in heights of the frame
+
+
+class MotionModel(FrameModel):
+    """Finds things that vanish, appear, jump or smear abruptly. Deterministic; needs nothing but OpenCV and NumPy."""
+
+    name = "motion"
+    revision = "1"
+    # 8 frames a second: onsets are then known to 1/16 s, and flow still holds. 240 pixels: half the time of 360, and
+    # things down to 12 x 12 of 427 x 240 pixels count. 160 frames: the first 20 s, the longest clips of the paper.
+    sampling = Sampling(fps=8.0, max_frames=160, short_side=240)
+
+    def verdict(self, frames: Frames, origin: Origin) -> Verdict:
+        """The verdict on these frames: label, P(fake), up to three traces, the strongest first.
+
+        ``p_fake`` is `probability` of the strongest finding; at 0.5 and more the label is fake and there is a trace,
+        below it the label is real and there is none. ``uncertain`` when the strongest finding is near the threshold,
+        or when there were too few, too dark or too flat frames to find anything.
+        """
+        sampling = self.sampling
+        assert sampling.max_frames is not None
+        assert sampling.short_side is not None
+        images, times = prepare(
+            frames, fps=sampling.fps, max_frames=sampling.max_frames, short_side=sampling.short_side
+        )
+        events = sorted(_events(images, times, frames), key=lambda e: (-e.strength, e.onset_seconds, e.box))
+        strength = events[0].strength if events else 0.0
+        p_fake = probability(strength)
+        traces = tuple(_trace(event) for event in _distinct(events) if event.strength >= 1.0)[:_MOST_TRACES]
+        return Verdict(
+            label="fake" if traces else "real",
+            uncertain=_NEARLY <= strength < _BARELY or _hard_to_see(images),
+            p_fake=p_fake,
+            p_fake_raw=p_fake,
+            p_trace=p_fake,
+            traces=traces,
+            origin=origin,
+        )
+
+
+def probability(strength: float) -> float:
+    """P(fake) for the strongest finding: ``(s + 0.1) / (s + 1.2)``.
+
+    Rises with the strength; 0.083 for nothing found, 0.5 at the threshold of 1, 0.74 at the most, which is 3. It is a
+    convention, fitted to nothing.
+    """
+    return (strength + _PRIOR) / (strength + 1.0 + 2 * _PRIOR)
+
+
+def _hard_to_see(images: Image) -> bool:
+    if len(images) < _ENOUGH_FRAMES or min(images.shape[1:3]) < 48:
+        return True
+    small = images[:, ::4, ::4].astype(np.float32)
+    return bool(small.mean() < _DARK or np.median(small.std(axis=(1, 2, 3))) < _FLAT)
+
+
+# ── findings to events ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _events(images: Image, times: np.ndarray, frames: Frames) -> list[_Event]:
+    shots = split_shots(images, times)
+    if frames.duration_seconds is not None and frames.duration_seconds > times[-1]:
+        # Where sampling stopped early, what follows was not seen.
+        step = float(np.median(np.diff(times))) if len(times) > 1 else 0.0
+        end = min(frames.duration_seconds, float(times[-1]) + max(step, 1e-3))
+    else:
+        end = float(times[-1]) + 1e-3
+    ends = [float(shot.pts_seconds[0]) for shot in shots[1:]] + [end]
+    events = []
+    for shot, shot_end in zip(shots, ends, strict=True):
+        found = [(finding, shot) for finding in (*find_vanishing(shot), *find_blurring(shot))]
+        backwards = shot.reversed()
+        # Backwards, a jump is the same jump and was found already.
+        found += [(f, backwards) for f in find_vanishing(backwards) if f.kind == "vanish"]
+        events += [_event(finding, played, played is backwards, shot_end) for finding, played in found]
+    return events
+
+
+def _event(finding: Finding, played: Shot, backwards: bool, end: float) -> _Event:
+    height, width = played.images.shape[1:3]
+    before, after = float(played.pts_seconds[finding.index - 1]), float(played.pts_seconds[finding.index])
+    onset, step = abs(before + after) / 2, after - before
+    offset = end if finding.until is None else float(played.pts_seconds[finding.until])
+    rect = finding.rect
+    # At least one pixel, inside the frame.
+    x0, y0 = min(max(rect.x, 0.0), width - 1.0), min(max(rect.y, 0.0), height - 1.0)
+    x1, y1 = max(min(rect.x + rect.w, float(width)), x0 + 1.0), max(min(rect.y + rect.h, float(height)), y0 + 1.0)
+    return _Event(
+        kind="appear" if backwards else finding.kind,
+        strength=finding.strength,
+        box=(x0 / width, y0 / height, x1 / width, y1 / height),
+        onset_seconds=onset,
+        step_seconds=step,
+        offset_seconds=max(offset, onset + step / 2),
+        speed=math.hypot(*finding.velocity) / step / height,
+        moved=finding.moved / height,
+    )
+
+
+def _distinct(events: list[_Event]) -> list[_Event]:
+    """The strongest event of each half second and neighbourhood: a thing and its shadow vanish together."""
+    kept: list[_Event] = []
+    for event in events:
+        x, y = _centre(event.box)
+        if not any(
+            abs(event.onset_seconds - other.onset_seconds) < 0.5
+            and math.hypot(x - _centre(other.box)[0], y - _centre(other.box)[1]) < 0.5
+            for other in kept
+        ):
+            kept.append(event)
+    return kept
+
+
+def _centre(box: Box) -> tuple[float, float]:
+    return (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+
+
+# ── words ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _trace(event: _Event) -> Trace:
+    return Trace(
+        bbox_xyxy=event.box,
+        onset_seconds=event.onset_seconds,
+        offset_seconds=event.offset_seconds,
+        categories=(_CATEGORIES[event.kind],),
+        explanation=explain(event),
+        confidence=probability(event.strength),
+    )
+
+
+def explain(event: _Event) -> str:
+    """What was measured, in plain words; a template, not reasoning."""
+    share = (event.box[2] - event.box[0]) * (event.box[3] - event.box[1])
+    size = "small " if share < 0.01 else "large " if share > 0.08 else ""
+    # Slower than a fiftieth of the frame's height a second is standing still, as far as one pixel tells.
+    what = f"A {size}{'moving' if event.speed > 0.02 else 'resting'} thing {place_words(event.box)}"
+    within, when = f"within {event.step_seconds:.2f} s", f"at {event.onset_seconds:.1f} s"
+    if event.kind == "vanish":
+        return f"{what} vanishes {within} {when}; nothing hides it, and its surroundings stay."
+    if event.kind == "appear":
+        return f"{what} appears from nowhere {within} {when}; its surroundings stay."
+    if event.kind == "jump":
+        return f"{what} jumps by {100 * event.moved:.0f} % of the frame's height {within} {when}."
+    return f"A {size}region {place_words(event.box)} loses its fine detail {within} {when}, while the rest stays sharp."
+
+
+def place_words(box: Box) -> str:
+    """Where a box lies, by its centre on a 3 x 3 grid: "in the lower left", "at the top", "at the centre"."""
+    x, y = _centre(box)
+    column = "left" if x < 1 / 3 else "right" if x > 2 / 3 else ""
+    row = "upper" if y < 1 / 3 else "lower" if y > 2 / 3 else ""
+    if row and column:
+        return f"in the {row} {column}"
+    if row:
+        return "at the top" if row == "upper" else "at the bottom"
+    return f"at the {column or 'centre'}"
