@@ -9,13 +9,18 @@ from typing import Any, Final
 from deeptrace.errors import ModelError
 from deeptrace.models.base import FrameModel, Model, Sampling, VideoSource
 
-__all__ = ["HOMES", "FrameModel", "Model", "Sampling", "VideoSource", "load"]
+__all__ = ["HOMES", "SUMMARIES", "FrameModel", "Model", "Sampling", "VideoSource", "load"]
 
 HOMES: Final[dict[str, str]] = {
     "motion": "deeptrace.models.motion:MotionModel",
     "scripted": "deeptrace.models.scripted:ScriptedModel.from_file",
 }
 """Name before the colon -> ``module:attribute``, called with what stands behind the colon (when something does)."""
+
+SUMMARIES: Final[dict[str, str]] = {
+    "motion": "a classical detector without weights, a baseline: looks for what motion cannot explain",
+    "scripted": "answers from a JSONL file of video_id and text (scripted:FILE), for tests",
+}
 
 _NEEDS_ARGUMENT: Final = {"scripted": "a file, as in scripted:answers.jsonl"}
 

@@ -1,0 +1,5 @@
+"""``python -m deeptrace`` is the command line."""
+
+from deeptrace.cli import main
+
+main()

@@ -1,0 +1,237 @@
+"""``deeptrace inspect`` and ``deeptrace demo``: videos in, verdicts out, as a table, JSON lines and a page."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from deeptrace.files import dumps, write_jsonl, write_text
+from deeptrace.html import visible
+from deeptrace.models import Model, load
+from deeptrace.records import Failed, Outcome, Trace, Unparsed, Verdict
+from deeptrace.rows import outcome_to_row, trace_to_json
+
+VIDEO_SUFFIXES: Final = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi"})
+"""What counts as a video in a folder. A file named on the command line is tried whatever its suffix."""
+
+DEFAULT_MODEL: Final = "motion"
+
+
+@click.command()
+@click.argument("videos", nargs=-1, required=True, metavar="VIDEO...", type=click.Path())
+@click.option(
+    "--model", "model_name", default=DEFAULT_MODEL, show_default=True, help="Which model looks at the videos."
+)
+@click.option("--out", type=click.Path(file_okay=False), help="Write a page, overlay videos and verdicts.jsonl here.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON row a video on stdout, each as soon as it is there.")
+def inspect(videos: tuple[str, ...], model_name: str, out: str | None, as_json: bool) -> int:
+    """Say of each VIDEO whether it looks fake, where, when and why.
+
+    A VIDEO is a file, or a folder that is searched for videos. One bad video does not stop the rest.
+
+    Exit code 0: every video has a verdict. 1: at least one has none. 2: wrong usage. 130: interrupted.
+    """
+    paths = list(_find(videos))
+    if not paths:
+        raise click.UsageError(f"no videos in {', '.join(visible(v) for v in videos)}")
+    command = shlex.join(["deeptrace", "inspect", *videos, "--model", model_name])
+    outcomes = _run(load(model_name), paths, as_json=as_json)
+    if not as_json:
+        _print_table(paths, outcomes)
+    if out is not None:
+        page = _write_out(Path(out), paths, outcomes, command=command)
+        click.echo(f"report: {page}", err=as_json)
+    return 0 if all(isinstance(outcome, Verdict) for outcome in outcomes) else 1
+
+
+@click.command()
+@click.option("--out", type=click.Path(file_okay=False), default="deeptrace-demo", show_default=True, help="Folder.")
+@click.option("--model", "model_name", default=DEFAULT_MODEL, show_default=True, help="Which model looks at the clips.")
+@click.option("--seed", default=0, show_default=True, help="Another seed, another scene.")
+def demo(out: str, model_name: str, seed: int) -> int:
+    """Make a clip with a fake trace and its clean twin, inspect both, and write the report.
+
+    The place and time of the trace are known, since it was put there; the table shows what the model found of it.
+    """
+    from deeptrace.inject import make_demo_pair
+    from deeptrace.video import write_video
+
+    model = load(model_name)
+    folder = Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    pair = make_demo_pair(seed)
+    paths = [str(folder / "fake.mp4"), str(folder / "clean.mp4")]
+    for path, frames in zip(paths, (pair.fake, pair.clean), strict=True):
+        write_video(path, frames)
+    write_text(folder / "truth.json", dumps({"fake.mp4": [trace_to_json(pair.trace)], "clean.mp4": []}, indent=1))
+    outcomes = _run(model, paths, as_json=False)
+    _print_table(paths, outcomes)
+    _print_truth(pair.trace, outcomes[0])
+    page = _write_out(folder, paths, outcomes, command=shlex.join(["deeptrace", "demo", "--seed", str(seed)]))
+    click.echo(f"report: {page}")
+    return 0 if all(isinstance(outcome, Verdict) for outcome in outcomes) else 1
+
+
+# ── the run ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _find(arguments: Sequence[str]) -> Iterator[str]:
+    """The files named, and the videos in the folders named, sorted by name; each path once."""
+    seen: set[str] = set()
+    for argument in arguments:
+        if os.path.isdir(argument):
+            found = sorted(
+                os.path.join(folder, name)
+                for folder, _, names in os.walk(argument)
+                for name in names
+                if os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES
+            )
+        else:
+            found = [argument]
+        for path in found:
+            if path not in seen:
+                seen.add(path)
+                yield path
+
+
+def _run(model: Model, paths: Sequence[str], *, as_json: bool) -> list[Outcome]:
+    outcomes: list[Outcome] = []
+    with _progress("inspecting") as progress:
+        task = progress.add_task("inspecting", total=len(paths))
+        for outcome in model.inspect_iter(paths):
+            outcomes.append(outcome)
+            if as_json:
+                sys.stdout.write(dumps(outcome_to_row(outcome)) + "\n")
+                sys.stdout.flush()
+            progress.advance(task)
+    return outcomes
+
+
+def _progress(what: str) -> Progress:
+    """A bar on stderr, gone when done; nothing where stderr is no terminal."""
+    console = Console(stderr=True)
+    return Progress(
+        TextColumn(what),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+
+
+def _write_out(folder: Path, paths: Sequence[str], outcomes: Sequence[Outcome], *, command: str) -> Path:
+    from deeptrace.report import ReportItem, write_report
+
+    items = [ReportItem(path, outcome) for path, outcome in zip(paths, outcomes, strict=True)]
+    with _progress("writing the report") as progress:
+        task = progress.add_task("report", total=len(items))
+        page = write_report(
+            items, folder, command=command, progress=lambda done, total: progress.update(task, completed=done)
+        )
+    write_jsonl(folder / "verdicts.jsonl", (outcome_to_row(outcome) for outcome in outcomes))
+    return page
+
+
+# ── for people ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _print_table(paths: Sequence[str], outcomes: Sequence[Outcome]) -> None:
+    """A row a video: verdict, P(fake), and of each trace when and why. Text from files and models stays text."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("video", overflow="fold", max_width=36)
+    table.add_column("verdict", no_wrap=True)
+    table.add_column("P(fake)", justify="right", no_wrap=True)
+    table.add_column("what was seen", overflow="fold")
+    for path, outcome in zip(paths, outcomes, strict=True):
+        name = Text(visible(os.fsencode(os.path.basename(path)).decode("utf-8", "backslashreplace")))
+        match outcome:
+            case Verdict():
+                table.add_row(name, _label(outcome), _number(outcome.p_fake), _findings(outcome))
+            case Unparsed(reason=reason):
+                table.add_row(name, Text("unparsed", "yellow"), "-", Text(visible(reason)))
+            case Failed(code=code, reason=reason):
+                table.add_row(name, Text("failed", "yellow"), "-", Text(f"{code}: {visible(reason)}"))
+    console = Console()
+    console.print(table)
+    console.print(Text(_summary(outcomes), "bold"))
+
+
+def _label(verdict: Verdict) -> Text:
+    text = Text(verdict.label.upper(), "bold red" if verdict.label == "fake" else "bold green")
+    if verdict.uncertain:
+        text.append(" uncertain", "yellow")
+    if verdict.origin.partial:
+        text.append(" partial", "yellow")
+    return text
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+def _findings(verdict: Verdict) -> Text:
+    lines = [_trace_line(trace) for trace in verdict.traces]
+    if verdict.origin.partial:
+        origin = verdict.origin
+        lines.append(f"read only in part: {origin.frames_decoded} of {origin.frames_declared or '?'} frames")
+    if verdict.flags:
+        lines.append(f"flags: {', '.join(verdict.flags)}")
+    return Text(visible("\n".join(lines)) if lines else "no trace found")
+
+
+def _trace_line(trace: Trace) -> str:
+    when = ""
+    if trace.onset_seconds is not None:
+        end = "" if trace.offset_seconds is None else f"-{trace.offset_seconds:.2f}"
+        when = f"{trace.onset_seconds:.2f}{end} s"
+    what = ", ".join(trace.categories or ())
+    head = " ".join(part for part in (when, what) if part)
+    return ": ".join(part for part in (head, trace.explanation or "") if part) or "a trace, without place or time"
+
+
+def _summary(outcomes: Sequence[Outcome]) -> str:
+    counts: Counter[str] = Counter()
+    for outcome in outcomes:
+        match outcome:
+            case Verdict(label=label):
+                counts[label] += 1
+                counts["uncertain"] += outcome.uncertain
+                counts["partial"] += outcome.origin.partial
+            case Unparsed():
+                counts["unparsed"] += 1
+            case Failed():
+                counts["failed"] += 1
+    parts = [f"{counts[key]} {key}" for key in ("fake", "real")]
+    parts += [f"{counts[key]} {key}" for key in ("uncertain", "partial", "unparsed", "failed") if counts[key]]
+    return f"{len(outcomes)} videos: {', '.join(parts)}"
+
+
+def _print_truth(truth: Trace, outcome: Outcome) -> None:
+    """What was put into the demo's clip, and how much of it was found."""
+    from deeptrace.overlap import box_iou
+
+    click.echo(f"\nput into fake.mp4: {_trace_line(truth)}")
+    found = outcome.traces[0] if isinstance(outcome, Verdict) and outcome.traces else None
+    if found is None:
+        click.echo("found: nothing")
+        return
+    parts = []
+    if found.bbox_xyxy is not None and truth.bbox_xyxy is not None:
+        parts.append(f"box IoU {box_iou(found.bbox_xyxy, truth.bbox_xyxy):.2f}")
+    if found.onset_seconds is not None and truth.onset_seconds is not None:
+        parts.append(f"onset {found.onset_seconds - truth.onset_seconds:+.2f} s off")
+    parts.append("same category" if set(found.categories or ()) & set(truth.categories or ()) else "another category")
+    click.echo(f"found: {', '.join(parts)}")

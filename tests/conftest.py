@@ -1,0 +1,36 @@
+"""Options and fixtures of the whole suite."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-golden", action="store_true", help="write frozen texts anew after an intended change")
+
+
+@pytest.fixture
+def update_golden(request: pytest.FixtureRequest) -> bool:
+    return bool(request.config.getoption("--update-golden"))
+
+
+PROGRAMS = {
+    "browser": (os.environ.get("CHROMIUM", "chromium"),),
+    "ffmpeg": ("ffmpeg", "ffprobe"),
+    "strace": ("strace",),
+}
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test whose program is missing, and say so; with DEEPTRACE_REQUIRE naming it, fail instead."""
+    for marker, programs in PROGRAMS.items():
+        missing = [program for program in programs if shutil.which(program) is None]
+        if item.get_closest_marker(marker) is None or not missing:
+            continue
+        words = f"needs {' and '.join(missing)}"
+        if marker in os.environ.get("DEEPTRACE_REQUIRE", "").split(","):
+            pytest.fail(f"{words}, which DEEPTRACE_REQUIRE demands", pytrace=False)
+        pytest.skip(words)
