@@ -1,0 +1,184 @@
+"""A look at the outer structure of a file before the media library opens it. Worker side; plain bytes, no av.
+
+Finds what the library does not tell: whether the file was cut off, how large its tables are, how a picture is turned.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+Matrix = tuple[float, float, float, float]
+"""``(a, b, c, d)``: a pixel at (x, y) is shown at (a x + c y, b x + d y), up to a shift; y points down."""
+
+ReadAt = Callable[[int, int], bytes]
+
+_MAX_BOXES = 100_000
+_MAX_DEPTH = 8
+_NESTED = frozenset({b"moov", b"trak", b"mdia", b"minf", b"stbl", b"edts", b"moof", b"traf", b"mvex"})
+_TOP_LEVEL = frozenset(
+    {b"ftyp", b"moov", b"mdat", b"moof", b"mfra", b"free", b"skip", b"wide", b"sidx", b"styp", b"emsg", b"uuid",
+     b"meta", b"udta", b"pnot", b"prft", b"ssix"}
+)  # fmt: skip
+
+
+@dataclass
+class Track:
+    """What an mp4 says of one track."""
+
+    track_id: int = 0
+    is_video: bool = False
+    samples: int = 0
+    edits: int = 0
+    matrix: Matrix | None = None
+
+
+@dataclass
+class Layout:
+    """The outer structure of a file.
+
+    ``cut``: the structure ends after the end of the file. ``has_header``: the tables that describe the streams are
+    there. ``fragmented``: an mp4 whose pictures are listed in pieces along the file.
+    """
+
+    kind: str
+    cut: bool = False
+    has_header: bool = False
+    fragmented: bool = False
+    may_be_turned: bool = False
+    largest_run: int = 0
+    tracks: list[Track] = field(default_factory=list)
+
+
+def scan(kind: str, read_at: ReadAt, size: int) -> Layout:
+    """The layout of a file of this kind (``"mov"``, ``"matroska"``, ``"avi"``)."""
+    if kind == "mov":
+        return _MovScan(read_at, size).run()
+    if kind == "matroska":
+        return _scan_matroska(read_at, size)
+    return _scan_avi(read_at, size)
+
+
+class _MovScan:
+    """Walks the boxes of an mp4 or mov, reading only headers and a few short boxes."""
+
+    def __init__(self, read_at: ReadAt, size: int) -> None:
+        self.read_at = read_at
+        self.size = size
+        self.layout = Layout("mov")
+        self.boxes = 0
+
+    def run(self) -> Layout:
+        self._walk(0, self.size, 0)
+        return self.layout
+
+    def _walk(self, position: int, end: int, depth: int) -> None:
+        while position + 8 <= end and self.boxes < _MAX_BOXES:
+            self.boxes += 1
+            head = self.read_at(position, 16)
+            if len(head) < 8:
+                return
+            length, kind = struct.unpack(">I4s", head[:8])
+            start = position + 8
+            if length == 1 and len(head) == 16:
+                length, start = struct.unpack(">Q", head[8:])[0], position + 16
+            elif length == 0:
+                length = end - position
+            if length < start - position:
+                return  # garbage from here on
+            stop = position + length
+            if depth == 0:
+                if kind not in _TOP_LEVEL:
+                    return
+                if stop > self.size:
+                    self.layout.cut = True
+            self._visit(kind, start, min(stop, end), depth)
+            position = stop
+
+    def _visit(self, kind: bytes, start: int, stop: int, depth: int) -> None:
+        layout = self.layout
+        if kind == b"moov":
+            layout.has_header = True
+        elif kind in (b"moof", b"mvex"):
+            layout.fragmented = True
+        elif kind == b"trak":
+            layout.tracks.append(Track())
+        if kind in _NESTED:
+            if depth < _MAX_DEPTH:
+                self._walk(start, stop, depth + 1)
+        elif kind in (b"tkhd", b"hdlr", b"elst", b"stsz", b"stz2", b"trun"):
+            self._read(kind, self.read_at(start, min(stop - start, 96)))
+
+    def _read(self, kind: bytes, data: bytes) -> None:
+        if kind == b"trun" and len(data) >= 8:
+            self.layout.largest_run = max(self.layout.largest_run, int.from_bytes(data[4:8], "big"))
+            return
+        if not self.layout.tracks:
+            return
+        track = self.layout.tracks[-1]
+        if kind == b"hdlr" and len(data) >= 12:
+            # A media handler inside "mdia" comes first; others ("mhlr" of old mov data handlers) must not undo it.
+            track.is_video = track.is_video or data[8:12] == b"vide"
+        elif kind == b"elst" and len(data) >= 8:
+            track.edits = max(track.edits, int.from_bytes(data[4:8], "big"))
+        elif kind in (b"stsz", b"stz2") and len(data) >= 12:
+            track.samples = max(track.samples, int.from_bytes(data[8:12], "big"))
+        elif kind == b"tkhd" and data:
+            self._read_track_header(track, data)
+
+    def _read_track_header(self, track: Track, data: bytes) -> None:
+        wide = data[0] == 1  # 64-bit times
+        id_at, matrix_at = (20, 52) if wide else (12, 40)
+        if len(data) < matrix_at + 36:
+            return
+        track.track_id = int.from_bytes(data[id_at : id_at + 4], "big")
+        a, b, _, c, d = struct.unpack(">5i", data[matrix_at : matrix_at + 20])
+        track.matrix = (a / 65536, b / 65536, c / 65536, d / 65536)
+        self.layout.may_be_turned = True
+
+
+def _ebml_number(data: bytes, position: int, *, keep_marker: bool) -> tuple[int | None, int]:
+    """A variable-length number of Matroska and the position after it; None when it says "unknown"."""
+    if position >= len(data) or data[position] == 0:
+        raise ValueError("not a number")
+    length = 9 - data[position].bit_length()
+    if position + length > len(data):
+        raise ValueError("cut off")
+    raw = int.from_bytes(data[position : position + length], "big")
+    if keep_marker:
+        return raw, position + length
+    value = raw & ((1 << (7 * length)) - 1)
+    unknown = value == (1 << (7 * length)) - 1
+    return (None if unknown else value), position + length
+
+
+_SEGMENT = 0x18538067
+_CLUSTER = b"\x1f\x43\xb6\x75"
+_TRACKS = b"\x16\x54\xae\x6b"
+_PROJECTION = b"\x76\x70"
+
+
+def _scan_matroska(read_at: ReadAt, size: int) -> Layout:
+    layout = Layout("matroska")
+    data = read_at(0, 64 * 1024)
+    try:
+        _, position = _ebml_number(data, 0, keep_marker=True)
+        length, position = _ebml_number(data, position, keep_marker=False)
+        position += length or 0
+        identifier, position = _ebml_number(data, position, keep_marker=True)
+        length, position = _ebml_number(data, position, keep_marker=False)
+    except ValueError:
+        layout.cut = True
+        return layout
+    layout.has_header = identifier == _SEGMENT and _TRACKS in data
+    layout.cut = length is not None and position + length > size
+    # A turned picture is described by a "projection", which needs a frame to be understood; most files have none.
+    layout.may_be_turned = _PROJECTION in data.partition(_CLUSTER)[0]
+    return layout
+
+
+def _scan_avi(read_at: ReadAt, size: int) -> Layout:
+    head = read_at(0, 4096)
+    length = int.from_bytes(head[4:8], "little")
+    return Layout("avi", cut=8 + length > size, has_header=b"strh" in head)

@@ -1,0 +1,229 @@
+"""The list of all packets of a video, made by a first pass that decodes nothing. Worker side.
+
+From it follow the times at which pictures are shown, which packets a picture needs, and whether pictures are missing.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+import av
+import numpy as np
+import numpy.typing as npt
+from av.packet import Packet
+from av.video.stream import VideoStream
+
+from deeptrace.video._bitstream import BitstreamReader
+from deeptrace.video._container import Video
+from deeptrace.video._refusal import Refusal
+
+KEY, START, SHOWN, CORRUPT = 1, 2, 4, 8
+_NO_TIME = -(2**63)
+_KEEP_BYTES = 24 * 2**20  # packets of a file up to this size stay in memory; larger files are read a second time
+_MAX_SPAN_SECONDS = 30 * 24 * 3600.0
+
+
+@dataclass
+class Table:
+    """One row per packet, in the order of the file (decode order).
+
+    ``flags``: KEY the container calls it a keyframe; START decoding can begin here; SHOWN a picture is shown for it
+    (not hidden by an edit list, not empty, not cut off); CORRUPT the file ends or breaks inside it.
+    """
+
+    time_base: Fraction
+    pts: array[int] = field(default_factory=lambda: array("q"))
+    dts: array[int] = field(default_factory=lambda: array("q"))
+    durations: array[int] = field(default_factory=lambda: array("q"))
+    flags: bytearray = field(default_factory=bytearray)
+    packets: list[Packet[VideoStream]] | None = field(default_factory=list)
+    unreadable: bool = False  # the file could not be read to its end
+    other_end_seconds: float = 0.0  # when the last packet of any other stream ends, from the file's zero
+
+    def __len__(self) -> int:
+        return len(self.flags)
+
+    def flag(self, bit: int) -> npt.NDArray[np.bool_]:
+        """``(N,)``: which packets have this flag."""
+        return (np.frombuffer(self.flags, np.uint8) & bit).astype(bool)
+
+    def pts_array(self) -> npt.NDArray[np.int64]:
+        """``(N,)`` presentation times in ticks."""
+        return np.frombuffer(self.pts, np.int64)
+
+    def times_known(self) -> bool:
+        """Whether every shown packet has a presentation time of its own."""
+        pts = self.pts_array()[self.flag(SHOWN)]
+        return bool(len(pts)) and bool((pts != _NO_TIME).all()) and len(np.unique(pts)) == len(pts)
+
+    def shown_ticks(self) -> npt.NDArray[np.int64]:
+        """``(K,)`` times of the shown pictures in ticks, increasing.
+
+        Where presentation times are missing (AVI), pictures are shown in the order of decoding times, one each.
+
+        Raises:
+            Refusal: ``VIDEO_DAMAGED`` when the times make no sense.
+        """
+        shown = self.flag(SHOWN)
+        ticks = self.pts_array()[shown]
+        if (ticks == _NO_TIME).any():
+            ticks = np.frombuffer(self.dts, np.int64)[shown]
+            if (ticks == _NO_TIME).any():
+                ticks = np.flatnonzero(shown).astype(np.int64) * self.usual_step()
+        ticks = np.unique(ticks)
+        if len(ticks) and (int(ticks[-1]) - int(ticks[0])) * self.time_base > _MAX_SPAN_SECONDS:
+            raise Refusal("VIDEO_DAMAGED", "its pictures are more than a month apart.")
+        return ticks
+
+    def usual_step(self) -> int:
+        """The most frequent duration of a packet in ticks; at least 1."""
+        durations = np.frombuffer(self.durations, np.int64)
+        durations = durations[durations > 0]
+        if not len(durations):
+            return 1
+        values, counts = np.unique(durations, return_counts=True)
+        return int(values[counts.argmax()])
+
+    def last_step(self, ticks: npt.NDArray[np.int64]) -> int:
+        """How long the last picture is shown, in ticks: as its packet says, else like the one before."""
+        last = np.flatnonzero(self.flag(SHOWN) & (self.pts_array() == ticks[-1]))
+        if len(last) and self.durations[int(last[0])] > 0:
+            return self.durations[int(last[0])]
+        return int(ticks[-1] - ticks[-2]) if len(ticks) > 1 else self.usual_step()
+
+
+def read_table(video: Video, busy: Callable[[], None]) -> Table:
+    """Read all packets of the video.
+
+    ``busy`` is called now and then.
+
+    Raises:
+        Refusal: ``TOO_MANY_FRAMES``.
+    """
+    table = Table(video.time_base)
+    bitstream = BitstreamReader(video.stream)
+    kept_bytes = 0
+    for packet in _packets_of_all_streams(video, table):
+        if packet.stream_index != video.stream.index:
+            _note_other(packet, table)
+            continue
+        ordinal = len(table)
+        if ordinal >= video.limits.max_frames:
+            raise Refusal("TOO_MANY_FRAMES", f"it has more than {video.limits.max_frames} pictures.")
+        if ordinal % 1024 == 0:
+            busy()
+        _add(table, packet, bitstream)
+        kept_bytes += packet.size
+        if table.packets is not None:
+            if kept_bytes > _KEEP_BYTES:
+                table.packets = None
+            else:
+                table.packets.append(packet)
+    _check_repeats(table, video)
+    return table
+
+
+def _add(table: Table, packet: Packet[VideoStream], bitstream: BitstreamReader) -> None:
+    key = packet.is_keyframe
+    flags = KEY if key else 0
+    if packet.is_corrupt:
+        flags |= CORRUPT
+    elif packet.size > 0:
+        if not packet.is_discard and bitstream.shows_picture(packet):
+            flags |= SHOWN
+        if key and bitstream.can_start(packet):
+            flags |= START
+    table.pts.append(_NO_TIME if packet.pts is None else packet.pts)
+    table.dts.append(_NO_TIME if packet.dts is None else packet.dts)
+    table.durations.append(packet.duration or 0)
+    table.flags.append(flags)
+
+
+def _check_repeats(table: Table, video: Video) -> None:
+    declared = video.stream.frames
+    if video.layout.kind == "mov" and declared and len(table) > 2 * declared + 16:
+        raise Refusal("TOO_MANY_FRAMES", f"it declares {declared} pictures and shows {len(table)}.")
+
+
+def _note_other(packet: Packet[VideoStream], table: Table) -> None:
+    if packet.pts is not None:
+        end = float((packet.pts + (packet.duration or 0)) * packet.time_base)
+        table.other_end_seconds = max(table.other_end_seconds, end)
+
+
+def _packets_of_all_streams(video: Video, table: Table) -> Iterator[Packet[VideoStream]]:
+    """Packets until the file ends or cannot be read any further; the library's closing marks are left out."""
+    # Matroska declares one length for all streams, so the others are needed to tell whether pictures are missing.
+    container = video.container
+    demuxed = container.demux() if video.layout.kind == "matroska" else container.demux(video.stream)
+    try:
+        for packet in demuxed:
+            if packet.size == 0 and packet.pts is None and packet.dts is None:
+                continue
+            yield packet
+    except (av.error.FFmpegError, EOFError, OSError):
+        table.unreadable = True
+
+
+def second_pass(video: Video, first: int, last: int) -> Iterator[Packet[VideoStream]]:
+    """Packets ``first..last`` (inclusive, by ordinal) of a freshly opened video, in the same order as the table."""
+    ordinal = 0
+    for packet in video.container.demux(video.stream):
+        if packet.size == 0 and packet.pts is None and packet.dts is None:
+            continue
+        if ordinal > last:
+            return
+        if ordinal >= first:
+            yield packet
+        ordinal += 1
+
+
+# ── is all of it there? ──
+
+
+def is_short(table: Table, video: Video) -> bool:
+    """Whether pictures that the file promises are not in it."""
+    if table.unreadable or any(table.flag(CORRUPT)):
+        return True
+    if video.layout.kind == "matroska":
+        return _matroska_is_short(table, video)
+    if video.indexed_packets is not None:
+        return len(table) < video.indexed_packets
+    if video.stream.frames and len(table) < video.stream.frames:
+        return True
+    return video.layout.cut  # fragmented mp4 and AVI without a count
+
+
+def _matroska_is_short(table: Table, video: Video) -> bool:
+    """A Matroska file declares no number of pictures: its declared length is compared with the last picture's time.
+
+    The length covers all streams, so a longer sound track excuses an early last picture, unless the file is cut off.
+    """
+    ticks = table.shown_ticks()
+    if not len(ticks):
+        return video.layout.cut
+    step = float(ticks[-1] - ticks[-2]) if len(ticks) > 1 else float(table.usual_step())
+    end = (float(ticks[-1]) + 1.5 * max(step, 1.0)) * float(table.time_base)
+    own = _tagged_seconds(video.stream)
+    if own is not None:
+        return end < own
+    if video.container.duration is None:
+        return video.layout.cut
+    declared = video.container.duration / av.time_base
+    explained = table.other_end_seconds >= declared - 0.005
+    return end < declared and (video.layout.cut or not explained)
+
+
+def _tagged_seconds(stream: VideoStream) -> float | None:
+    """The stream's own end in a Matroska tag, ``HH:MM:SS.nnnnnnnnn``; None without one."""
+    for name, text in stream.metadata.items():
+        if name.upper() == "DURATION":
+            try:
+                hours, minutes, seconds = text.strip("\0 ").split(":")
+                return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+            except ValueError:
+                return None
+    return None
