@@ -73,6 +73,10 @@ class Job:
         """Start the wall clock anew: for a stream, each chunk has its own."""
         self._waited = 0.0
 
+    def hurry(self, seconds: float) -> None:
+        """From now on wait for this long at most."""
+        self._waited = self._limits.wall_seconds - seconds
+
     # ── talking ──
 
     def send(self, header: Mapping[str, Any], payload: bytes | None = None, *, fd: int | None = None) -> None:

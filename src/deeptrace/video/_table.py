@@ -40,6 +40,8 @@ class Table:
     durations: array[int] = field(default_factory=lambda: array("q"))
     flags: bytearray = field(default_factory=bytearray)
     packets: list[Packet[VideoStream]] | None = field(default_factory=list)
+    durations_are_steps: bool = False
+    empty: int = 0  # packets without data: AVI says with them that a picture stays on screen
     unreadable: bool = False  # the file could not be read to its end
     other_end_seconds: float = 0.0  # when the last packet of any other stream ends, from the file's zero
 
@@ -88,8 +90,16 @@ class Table:
         return int(values[counts.argmax()])
 
     def last_step(self, ticks: npt.NDArray[np.int64]) -> int:
-        """How long the last picture is shown, in ticks: as its packet says, else like the one before."""
-        last = np.flatnonzero(self.flag(SHOWN) & (self.pts_array() == ticks[-1]))
+        """How long the last picture is shown, in ticks: as the file says, else like the one before it.
+
+        In an mp4 the durations of packets are steps of decoding times; only their sum says when the video ends.
+        """
+        shown = self.flag(SHOWN)
+        if self.durations_are_steps:
+            rest = int(np.frombuffer(self.durations, np.int64)[shown].sum()) - int(ticks[-1] - ticks[0])
+            if rest > 0:
+                return rest
+        last = np.flatnonzero(shown & (self.pts_array() == ticks[-1]))
         if len(last) and self.durations[int(last[0])] > 0:
             return self.durations[int(last[0])]
         return int(ticks[-1] - ticks[-2]) if len(ticks) > 1 else self.usual_step()
@@ -103,7 +113,7 @@ def read_table(video: Video, busy: Callable[[], None]) -> Table:
     Raises:
         Refusal: ``TOO_MANY_FRAMES``.
     """
-    table = Table(video.time_base)
+    table = Table(video.time_base, durations_are_steps=video.layout.kind == "mov")
     bitstream = BitstreamReader(video.stream)
     kept_bytes = 0
     for packet in _packets_of_all_streams(video, table):
@@ -131,7 +141,9 @@ def _add(table: Table, packet: Packet[VideoStream], bitstream: BitstreamReader) 
     flags = KEY if key else 0
     if packet.is_corrupt:
         flags |= CORRUPT
-    elif packet.size > 0:
+    elif packet.size == 0:
+        table.empty += 1
+    else:
         if not packet.is_discard and bitstream.shows_picture(packet):
             flags |= SHOWN
         if key and bitstream.can_start(packet):

@@ -228,13 +228,14 @@ class _FramesJob:
                 self.color_tagged = is_color_tagged(frame)
                 converter.set_up(frame)
                 self._send_head(converter, selection, chunk, info)
-            elif chunk is not None and sent % chunk == 0:
+            channel.send({"kind": "frame", "pts_seconds": seconds}, memoryview(converter.convert(frame)).cast("B"))
+            sent += 1
+            # After a full chunk the caller always speaks, and never at another time.
+            if chunk is not None and sent % chunk == 0 and sent < len(selection.chosen):
                 if self.desk.next_word() != "more":
                     channel.send({"kind": "stopped"})
                     return False
                 confine_job(self.limits.memory_bytes, self.limits.cpu_seconds)
-            channel.send({"kind": "frame", "pts_seconds": seconds}, memoryview(converter.convert(frame)).cast("B"))
-            sent += 1
         self.sent = sent
         return True
 
@@ -268,7 +269,7 @@ class _FramesJob:
             raise nothing_decoded(table, tally, short)
         declared = info["num_frames"]
         # What was not decoded on purpose counts as readable; what was tried and failed does not.
-        decoded = max(self.sent, shown - tally.lost)
+        decoded = max(self.sent, shown - tally.lost) + table.empty
         missing = declared is not None and decoded < declared and decoder.video.indexed_packets is None
         self.desk.channel.send(
             {

@@ -23,6 +23,8 @@ from deeptrace.video._plan import Sampling, choose, shrink
 from deeptrace.video._pool import Pool, default_pool
 from deeptrace.video._protocol import Header
 
+_STOP_SECONDS = 0.5
+
 VideoSource: TypeAlias = str | os.PathLike[str] | bytes | Frames
 """A path, the bytes of a video file, or frames that are already there."""
 
@@ -167,37 +169,52 @@ class FrameStream:
         request = _request(self._sampling, self._short_side, chunk=size)
         with open_source(source, limits) as opened, Job(default_pool(), opened, request, limits) as job:
             head = _Head(job, job.receive("head"), limits, chunk=size)
-            left, after, asked = head.count, -1.0, 0
-            try:
-                while True:
-                    images = np.empty((min(size, left), *head.image_hw, 3), np.uint8)
-                    times, end = _receive_frames(job, images, head, after=after)
-                    left -= len(times)
-                    if end is None and left == 0:
-                        end = job.receive("end")
-                    if end is not None:
-                        self.reading = job.reading(end, head.info)
-                        job.done()
-                    if times:
-                        after = times[-1]
-                        yield Frames(
-                            images=images[: len(times)],
-                            pts_seconds=np.array(times, np.float64),
-                            source_hw=head.source_hw,
-                            duration_seconds=head.duration_seconds,
-                            reading=self.reading,
-                        )
-                    if end is not None:
-                        return
+            left, after = head.count, -1.0
+            while left > 0 and self.reading is None:
+                images = np.empty((min(size, left), *head.image_hw, 3), np.uint8)
+                times, end = _receive_frames(job, images, head, after=after)
+                left -= len(times)
+                if end is None and left == 0:
+                    end = job.receive("end")
+                if end is not None:
+                    self.reading = job.reading(end, head.info)
+                    job.done()
+                else:
+                    # The decoder works on the next chunk while the consumer works on this one.
                     job.reset_clock()
                     job.send({"op": "more"})
-                    asked += 1
-            except GeneratorExit:
-                if self.reading is None:
-                    job.send({"op": "stop"})
-                    job.receive("stopped")
-                    job.done()
-                raise
+                if not times:
+                    return
+                after = times[-1]
+                try:
+                    yield Frames(
+                        images=images[: len(times)],
+                        pts_seconds=np.array(times, np.float64),
+                        source_hw=head.source_hw,
+                        duration_seconds=head.duration_seconds,
+                        reading=self.reading,
+                    )
+                except GeneratorExit:
+                    if self.reading is None:
+                        _stop(job, head, left, size)
+                    raise
+
+
+def _stop(job: Job, head: _Head, left: int, size: int) -> None:
+    """End a stream early. The chunk under way is waited for a moment, else the decoder is ended."""
+    job.hurry(_STOP_SECONDS)
+    try:
+        unwanted = np.empty((1, *head.image_hw, 3), np.uint8)
+        for _ in range(min(size, left)):
+            if _receive_frames(job, unwanted, head, after=-1.0)[1] is not None:
+                break
+        else:
+            if left > size:
+                job.send({"op": "stop"})
+            job.receive("stopped", "end")
+        job.done()
+    except VideoError:
+        return  # the job ends its worker
 
 
 # ── what the worker sends ──

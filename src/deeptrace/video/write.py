@@ -95,8 +95,10 @@ class VideoWriter:
         self._hw: tuple[int, int] | None = None
         self._timed: bool | None = None
         self._count = 0
+        self._first_tick: int | None = None
         self._last_tick = -1
-        self._ticks: list[int] = []
+        self._last_step = 1
+        self._first_dts: int | None = None
         self._container: OutputContainer | None = None
         self._stream: VideoStream | None = None
         self.last_seconds: float | None = None  # how long the last frame is shown; None: like the one before
@@ -146,7 +148,7 @@ class VideoWriter:
         with self._failing():
             assert self._stream is not None
             assert self._file is not None
-            self._mux(self._stream.encode(None))
+            self._finish_stream(self._stream)
             self._container.close()
             self._container = None
             self._file.flush()
@@ -205,12 +207,13 @@ class VideoWriter:
         )
         self._file = os.fdopen(descriptor, "w+b")
 
-        def open_part(url: str, flags: int, options: dict[str, str]) -> Any:
-            # To move the index to the front the library reads back what it wrote; it gets our file, never a name.
-            return _Part(descriptor, writable=bool(flags & 2))
-
+        # To move the index to the front the library opens its output once more; it gets our file, never a name.
         self._container = av.open(
-            "video.mp4", "w", format="mp4", io_open=open_part, options={"movflags": "+faststart+write_colr"}
+            _Part(descriptor),
+            "w",
+            format="mp4",
+            io_open=lambda *_: _Part(descriptor),
+            options={"movflags": "+faststart+write_colr"},
         )
         stream = self._container.add_stream("libx264", rate=self._rate, options={"crf": str(self._crf)})
         stream.width, stream.height = hw[1] + hw[1] % 2, hw[0] + hw[0] % 2
@@ -237,25 +240,41 @@ class VideoWriter:
         )
         frame.pts = tick
         frame.time_base = self._stream.codec_context.time_base
+        if self._first_tick is None:
+            self._first_tick = tick
+        else:
+            self._last_step = tick - self._last_tick
         self._last_tick = tick
-        self._ticks.append(tick)
         self._count += 1
         self._mux(self._stream.encode(frame))
+
+    def _finish_stream(self, stream: VideoStream) -> None:
+        packets = stream.encode(None)
+        self._mux(packets[:-1])
+        for packet in packets[-1:]:
+            # The file's length is the sum of its packets' durations, and only the last one's is ours to say.
+            if self.last_seconds is not None and stream.time_base:
+                self._last_step = max(1, round(self.last_seconds / stream.time_base))
+            assert self._first_tick is not None
+            length = self._last_tick + self._last_step - self._first_tick
+            spent = 0 if packet.dts is None or self._first_dts is None else packet.dts - self._first_dts
+            packet.duration = max(1, length - spent)
+            self._mux([packet])
 
     def _mux(self, packets: list[Packet[VideoStream]]) -> None:
         assert self._container is not None
         for packet in packets:
+            if self._first_dts is None:
+                self._first_dts = packet.dts
             self._container.mux(packet)
 
 
 class _Part:
     """The temporary file as the library sees it: one more view of it, with a position of its own and no name."""
 
-    def __init__(self, descriptor: int, *, writable: bool) -> None:
+    def __init__(self, descriptor: int) -> None:
         self._fd = descriptor
         self._position = 0
-        if writable:
-            self.write = self._write
 
     def read(self, count: int) -> bytes:
         os.lseek(self._fd, self._position, os.SEEK_SET)
@@ -263,7 +282,7 @@ class _Part:
         self._position += len(data)
         return data
 
-    def _write(self, data: bytes) -> int:
+    def write(self, data: bytes) -> int:
         os.lseek(self._fd, self._position, os.SEEK_SET)
         view = memoryview(data)
         while view:
