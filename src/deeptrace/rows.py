@@ -1,6 +1,7 @@
-"""The JSON forms of the core types: one row shape for verdicts everywhere, exact both ways.
+"""The JSON forms of the core types: one row shape for verdicts, one for records, exact both ways.
 
-`outcome_to_row` and `outcome_from_row` are inverse; so are `trace_to_json` and `trace_from_json`. Absent = null.
+`outcome_to_row` and `outcome_from_row` are inverse; so are `record_to_json` and `record_from_json`, `trace_to_json` and
+`trace_from_json`. Absent = null.
 """
 
 from __future__ import annotations
@@ -9,10 +10,29 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from deeptrace.errors import RecordError
-from deeptrace.records import Box, Failed, KeyBox, Origin, Outcome, Trace, Unparsed, Verdict
+from deeptrace.records import (
+    Annotation,
+    Box,
+    Failed,
+    KeyBox,
+    Origin,
+    Outcome,
+    Record,
+    Trace,
+    Unparsed,
+    Verdict,
+    VideoInfo,
+)
 
 SCHEMA: Final = "deeptrace.verdict"
 SCHEMA_VERSION: Final = 1
+
+RECORD_SCHEMA: Final = "deeptrace.record"
+RECORD_SCHEMA_VERSION: Final = 1
+_RECORD_FIELDS: Final = tuple(Record.__dataclass_fields__)
+_ANNOTATION_FIELDS: Final = tuple(Annotation.__dataclass_fields__)
+_INFO_FIELDS: Final = tuple(VideoInfo.__dataclass_fields__)
+_TRACE_FIELDS: Final = tuple(Trace.__dataclass_fields__)
 
 _ORIGIN_FIELDS: Final = (
     "video_id",
@@ -98,7 +118,7 @@ def trace_from_json(value: object) -> Trace:
     Raises:
         RecordError: not an object, an unknown key, or a value that no trace may hold.
     """
-    row = _object(value, "trace", tuple(Trace.__dataclass_fields__))
+    row = _object(value, "trace", _TRACE_FIELDS)
     keys = row.get("track")
     if keys is not None and not isinstance(keys, list):
         raise RecordError("track", f"{keys!r} is not a list")
@@ -119,6 +139,107 @@ def _object(value: object, field: str, known: tuple[str, ...]) -> Mapping[str, A
     unknown = [key for key in value if key not in known]
     if unknown:
         raise RecordError(field, f"has no field {unknown[0]!r}. Known: {', '.join(known)}")
+    return value
+
+
+# ── records ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def info_to_json(info: VideoInfo) -> dict[str, Any]:
+    """What a video file says of itself, as JSON: pixels, frames, seconds."""
+    return {name: getattr(info, name) for name in _INFO_FIELDS}
+
+
+def info_from_json(value: object) -> VideoInfo:
+    """The `VideoInfo` in a JSON object; keys that are not there are None.
+
+    Raises:
+        RecordError: not an object, an unknown key, no width or height, or a value that it may not hold.
+    """
+    row = _object(value, "info", _INFO_FIELDS)
+    _text_or_none(row, "codec")
+    for name in ("has_audio", "variable_frame_rate"):
+        if row.get(name) is not None and not isinstance(row[name], bool):
+            raise RecordError(name, f"{row[name]!r} is not true or false")
+    return VideoInfo(**{"width": None, "height": None, **row})
+
+
+def annotation_to_json(annotation: Annotation) -> dict[str, Any]:
+    """One annotator's word on a video, as JSON."""
+    return {
+        "traces": [trace_to_json(trace) for trace in annotation.traces],
+        "label": annotation.label,
+        "annotator": annotation.annotator,
+        "extra": dict(annotation.extra),
+    }
+
+
+def annotation_from_json(value: object) -> Annotation:
+    """The annotation in a JSON object; keys that are not there are None or empty.
+
+    Raises:
+        RecordError: not an object, an unknown key, or a value that no annotation may hold.
+    """
+    row = _object(value, "annotation", _ANNOTATION_FIELDS)
+    return Annotation(
+        traces=tuple(trace_from_json(trace) for trace in _list_or_empty(row, "traces")),
+        label=row.get("label"),
+        annotator=_text_or_none(row, "annotator"),
+        extra=_extra(row),
+    )
+
+
+def record_to_json(record: Record) -> dict[str, Any]:
+    """The row of one record, as it stands in ``records.jsonl``."""
+    return {
+        "schema": RECORD_SCHEMA,
+        "schema_version": RECORD_SCHEMA_VERSION,
+        "video_id": record.video_id,
+        "path": record.path,
+        "label": record.label,
+        "info": None if record.info is None else info_to_json(record.info),
+        "source": record.source,
+        "split": record.split,
+        "prompt": record.prompt,
+        "annotations": [annotation_to_json(annotation) for annotation in record.annotations],
+        "flags": list(record.flags),
+        "extra": dict(record.extra),
+    }
+
+
+def record_from_json(value: object) -> Record:
+    """The record in a row; keys that are not there are None or empty.
+
+    Raises:
+        RecordError: another schema or version, an unknown key, or a value that no record may hold.
+    """
+    row = _object(value, "row", ("schema", "schema_version", *_RECORD_FIELDS))
+    if row.get("schema") != RECORD_SCHEMA or row.get("schema_version") != RECORD_SCHEMA_VERSION:
+        got = f"{row.get('schema')} {row.get('schema_version')}"
+        raise RecordError("schema", f"the row is {got!r}, this version reads '{RECORD_SCHEMA} {RECORD_SCHEMA_VERSION}'")
+    flags = _list_or_empty(row, "flags")
+    if not all(isinstance(flag, str) for flag in flags):
+        raise RecordError("flags", "must hold texts")
+    return Record(
+        video_id=_text(row, "video_id"),
+        path=_text_or_none(row, "path"),
+        label=row.get("label"),
+        info=None if row.get("info") is None else info_from_json(row["info"]),
+        source=_text_or_none(row, "source"),
+        split=_text_or_none(row, "split"),
+        prompt=_text_or_none(row, "prompt"),
+        annotations=tuple(annotation_from_json(annotation) for annotation in _list_or_empty(row, "annotations")),
+        flags=tuple(flags),
+        extra=_extra(row),
+    )
+
+
+def _extra(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    value = row.get("extra")
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise RecordError("extra", f"{value!r} is not an object")
     return value
 
 
@@ -196,6 +317,10 @@ def _list(fields: Mapping[str, Any], name: str) -> list[Any]:
     if not isinstance(value, list):
         raise RecordError(name, f"{value!r} is not a list")
     return value
+
+
+def _list_or_empty(fields: Mapping[str, Any], name: str) -> list[Any]:
+    return [] if fields.get(name) is None else _list(fields, name)
 
 
 def _text(fields: Mapping[str, Any], name: str) -> str:

@@ -1,0 +1,152 @@
+"""A file of anyone's annotations -> `Records`. Decides which reader fits; the readers know the formats.
+
+Called by the command line, the trainer, the benchmark and the explorer. Opens no video.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Final, overload
+
+from deeptrace.data.jsonl import FILE_NAME, iter_records
+from deeptrace.data.paths import check_path
+from deeptrace.data.problems import Problem, count_problems
+from deeptrace.data.release import read_release
+from deeptrace.data.tolerant import open_regular
+from deeptrace.errors import FileError, RecordError
+from deeptrace.records import Record
+from deeptrace.rows import RECORD_SCHEMA
+
+RELEASE_NAME: Final = "all_data.json"
+SHOWN_PROBLEMS: Final = 20
+_HEAD_BYTES: Final = 1 << 16
+
+
+class Records(Sequence[Record]):
+    """Records of one file, in its order, with what was wrong in it.
+
+    ``root`` is the folder that the records' paths are relative to. ``problems`` lists every bad value, ``counts`` says
+    how many there are by ``field: action``, most frequent first.
+    """
+
+    def __init__(self, records: Iterable[Record], *, root: Path, problems: Iterable[Problem] = ()) -> None:
+        self._records = tuple(records)
+        self.root = root
+        self.problems = tuple(problems)
+
+    @overload
+    def __getitem__(self, index: int) -> Record: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Record, ...]: ...
+    def __getitem__(self, index: int | slice) -> Record | tuple[Record, ...]:
+        return self._records[index]
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __iter__(self) -> Iterator[Record]:
+        return iter(self._records)
+
+    def __repr__(self) -> str:
+        return f"<Records: {len(self)} videos in {self.root.name!r}, {len(self.problems)} problems>"
+
+    @cached_property
+    def counts(self) -> dict[str, int]:
+        """How many problems there are by ``field: action``."""
+        return count_problems(self.problems)
+
+    @cached_property
+    def by_id(self) -> Mapping[str, Record]:
+        """The records by ``video_id``."""
+        return {record.video_id: record for record in self._records}
+
+
+def load_records(path: str | os.PathLike[str], *, strict: bool = False) -> Records:
+    """The records in a file, or in a folder that holds ``all_data.json`` or ``records.jsonl``.
+
+    Reads the RewardData release, our own ``records.jsonl``, and exports of Labelbox (v2 NDJSON), Label Studio (JSON)
+    and CVAT (XML); which one it is shows in the content. A bad value empties its field and is listed in ``problems``;
+    a row without usable id or path is set aside and listed. With ``strict``, anything emptied, repaired or set aside
+    is an error that lists the first 20.
+
+    Raises:
+        FileError: no such file, or a folder without records.
+        JsonError: the file is not JSON (or XML) at all.
+        RecordError: ``strict``, and there are problems.
+    """
+    file = _records_file(Path(path))
+    records, problems = _read(file)
+    records = _one_per_id(records, file.name, problems)
+    if strict:
+        _refuse(file.name, problems)
+    return Records(records, root=file.parent, problems=problems)
+
+
+def _refuse(name: str, problems: Sequence[Problem]) -> None:
+    bad = [problem for problem in problems if problem.action != "kept"]
+    if not bad:
+        return
+    more = [f"and {len(bad) - SHOWN_PROBLEMS} more"] if len(bad) > SHOWN_PROBLEMS else []
+    lines = [str(problem) for problem in bad[:SHOWN_PROBLEMS]] + more
+    count = "1 problem" if len(bad) == 1 else f"{len(bad)} problems"
+    raise RecordError(name, "\n  ".join([f"{count}:", *lines]))
+
+
+def _records_file(path: Path) -> Path:
+    if not path.is_dir():
+        return path
+    found = [name for name in (FILE_NAME, RELEASE_NAME) if (path / name).exists()]
+    if not found:
+        raise FileError(f"{path.name!r} holds neither {RELEASE_NAME} nor {FILE_NAME}; name the file to read")
+    if len(found) > 1:
+        raise FileError(f"{path.name!r} holds both {FILE_NAME} and {RELEASE_NAME}; name the one to read")
+    return path / found[0]
+
+
+def _read(file: Path) -> tuple[list[Record], list[Problem]]:
+    with open(open_regular(file), "rb") as stream:
+        head = stream.read(_HEAD_BYTES).removeprefix(b"\xef\xbb\xbf").lstrip()
+    own = f'"{RECORD_SCHEMA}"'.encode() in head.split(b"\n", 1)[0]
+    release = head.startswith(b"[") and (b'"video_id"' in head or b'"video_path"' in head)
+    format_name = None if own or release else _sniff(file)
+    if format_name is not None:
+        from deeptrace.data import convert
+
+        records, problems = convert.read(file, format_name)
+        return _usable_paths(records, file.name, list(problems))
+    if own or (head.startswith(b"{") and file.suffix.lower() in (".jsonl", ".ndjson")):
+        problems = []
+        return list(iter_records(file, on_problem=problems.append)), problems
+    return read_release(file)
+
+
+def _sniff(file: Path) -> str | None:
+    from deeptrace.data import convert
+
+    return convert.sniff(file)
+
+
+def _usable_paths(records: Iterable[Record], name: str, problems: list[Problem]) -> tuple[list[Record], list[Problem]]:
+    """Records of an annotation tool's export, without those whose path leads elsewhere."""
+    kept = []
+    for record in records:
+        try:
+            kept.append(record if record.path is None else replace(record, path=check_path(record.path)))
+        except RecordError as error:
+            problems.append(Problem(name, None, record.video_id, "path", error.problem, "set_aside"))
+    return kept, problems
+
+
+def _one_per_id(records: Iterable[Record], name: str, problems: list[Problem]) -> list[Record]:
+    """The first record of each id; the second one is another video under the same name, or a copy."""
+    kept: dict[str, Record] = {}
+    for record in records:
+        if record.video_id in kept:
+            problems.append(Problem(name, None, record.video_id, "video_id", "stands on two records", "set_aside"))
+        else:
+            kept[record.video_id] = record
+    return list(kept.values())
