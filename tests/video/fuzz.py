@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from itertools import pairwise
@@ -29,7 +30,6 @@ import av
 import numpy as np
 
 FPS, NUM_FRAMES = 12, 24  # of every seed clip
-EVERY_FRAME_FPS = 60.0  # well above the clips' own rate: every picture is asked for
 FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi"
 HANG_SECONDS = 10.0
 
@@ -271,10 +271,16 @@ def truncation(seeds: dict[str, bytes], seed: int, number: int) -> Case:
 
 @dataclass(frozen=True)
 class Count:
-    """What a plain decode of everything finds. ``hidden`` pictures are cut away by an edit list."""
+    """What a plain decode of everything finds.
+
+    An edit list may hide pictures: ``hidden`` are read and not shown; ``trimmed`` says that more were not even read.
+    ``moments`` are the displayed pictures with a time of their own.
+    """
 
     displayed: int
+    moments: int
     hidden: int
+    trimmed: bool
     declared: int  # 0: the container does not say
     last_seconds: float
     step_seconds: float
@@ -284,7 +290,7 @@ class Count:
     def short(self) -> bool:
         """The container promises more than could be shown: by its count, or where it has none by its length."""
         if self.declared:
-            return self.displayed + self.hidden < self.declared
+            return self.displayed + self.hidden < self.declared and not self.trimmed
         return self.last_seconds + 1.5 * self.step_seconds < self.duration_seconds
 
 
@@ -295,13 +301,13 @@ def count_everything(data: bytes) -> Count | None:
             stream = file.streams.video[0]
             stream.codec_context.thread_count = 1
             stream.codec_context.options = {"max_pixels": "16777216"}
-            times, hidden = [], 0
+            times, hidden, read = [], 0, 0
             start = (file.start_time or 0) / av.time_base
             packets = file.demux(stream)
             while len(times) < 4 * NUM_FRAMES + 1000:
                 try:
                     packet = next(packets)
-                    hidden += packet.is_discard
+                    hidden, read = hidden + packet.is_discard, read + (packet.size > 0)
                     times += [frame.time or 0.0 for frame in packet.decode()]
                 except StopIteration:
                     break
@@ -311,7 +317,9 @@ def count_everything(data: bytes) -> Count | None:
             steps = sorted(b - a for a, b in pairwise(times))
             return Count(
                 displayed=len(times),
+                moments=len(set(times)),
                 hidden=hidden,
+                trimmed=read < _count_packets(data),
                 declared=stream.frames,
                 last_seconds=times[-1] - start if times else 0.0,
                 step_seconds=max(steps[len(steps) // 2] if steps else 0.0, float(1 / (stream.average_rate or FPS))),
@@ -319,6 +327,19 @@ def count_everything(data: bytes) -> Count | None:
             )
     except Exception:  # noqa: BLE001 - whatever a plain decoder raises, the oracle has nothing to say
         return None
+
+
+def _count_packets(data: bytes) -> int:
+    """How many packets there are when no edit list hides any."""
+    options = {"format_whitelist": FORMATS, "ignore_editlist": "1"}
+    count = 0
+    with (
+        suppress(av.FFmpegError, OSError, ValueError),
+        av.open(io.BytesIO(data), container_options=options, metadata_errors="replace") as file,
+    ):
+        for packet in file.demux(file.streams.video[0]):
+            count += packet.size > 0
+    return count
 
 
 class Oracle:
@@ -381,14 +402,18 @@ class Outcome:
         return self.seconds > HANG_SECONDS
 
 
-def read(case: Case, oracle: Oracle, *, folder: Path | None = None, fps: float = EVERY_FRAME_FPS) -> Outcome:
+def read(case: Case, oracle: Oracle, *, folder: Path | None = None, fps: float | None = None) -> Outcome:
     """Give one case to the reader, as bytes or (with a folder) as a file, and judge the answer.
 
+    Without ``fps`` every picture is asked for, in chunks.
+
     A silent short read is an answer that calls itself whole (``partial`` is False) while it holds fewer pictures than
-    the clip is known to show or than a plain decode finds, or while the plain decode finds fewer than are declared.
+    the clip is known to show or than a plain decode finds, or while the plain decode finds fewer than are declared. The
+    plain decode is asked only where the reader was asked for every picture: of pictures that a reader rightly skips it
+    cannot know whether they would decode.
     """
     from deeptrace.errors import VideoError
-    from deeptrace.video import sample_frames
+    from deeptrace.video import iter_frames, sample_frames
 
     source: bytes | Path = case.data
     if folder is not None:
@@ -396,23 +421,24 @@ def read(case: Case, oracle: Oracle, *, folder: Path | None = None, fps: float =
         source.write_bytes(case.data)
     start = time.perf_counter()
     try:
-        frames = sample_frames(source, fps=fps)
+        chunks = list(iter_frames(source)) if fps is None else [sample_frames(source, fps=fps)]
     except VideoError as error:
         return Outcome(case.name, error.code, time.perf_counter() - start)
     except Exception as error:  # noqa: BLE001 - this is what is being counted
         return Outcome(case.name, "untyped", time.perf_counter() - start, detail=repr(error)[:200])
-    seconds, reading = time.perf_counter() - start, frames.reading
+    seconds, reading = time.perf_counter() - start, chunks[-1].reading
     if reading is None:
-        return Outcome(case.name, "untyped", seconds, detail="no reading")
+        return Outcome(case.name, "untyped", seconds, detail="the last chunk has no reading")
     if reading.partial:
         return Outcome(case.name, "partial", seconds)
-    got = len(frames) if fps >= EVERY_FRAME_FPS else reading.frames_decoded
+    got = reading.frames_decoded if fps else min(reading.frames_decoded, sum(map(len, chunks)))
     if case.known_frames is not None:
-        short = min(got, reading.frames_decoded) < case.known_frames
-        return Outcome(case.name, "ok", seconds, short, f"{got} of {case.known_frames}")
+        return Outcome(case.name, "ok", seconds, got < case.known_frames, f"{got} of {case.known_frames}")
+    if fps is not None:
+        return Outcome(case.name, "ok", seconds)
     count = oracle.count(case.data)
-    short = count is not None and (count.short or reading.frames_decoded < count.displayed)
-    return Outcome(case.name, "ok", seconds, short, f"{got} shown, {reading.frames_decoded} decoded; {count}")
+    short = count is not None and (count.short or got < count.moments)
+    return Outcome(case.name, "ok", seconds, short, f"{got} read, {reading.frames_decoded} decoded; {count}")
 
 
 if __name__ == "__main__":
