@@ -189,12 +189,12 @@ def _check_stream(stream: VideoStream, layout: Layout, limits: ReadLimits) -> No
 # ── what the header says ──
 
 
-def describe(video: Video) -> dict[str, Any]:
-    """The fields of `VideoInfo`, from the header and the index alone."""
+def describe(video: Video, reopen: Callable[[], Video]) -> dict[str, Any]:
+    """The fields of `VideoInfo`, from the header and the index alone; no packet of ``video`` is used up."""
     stream, context = video.stream, video.stream.codec_context
     if context.width < 1 or context.height < 1:
         raise Refusal("VIDEO_DAMAGED", "its header gives no picture size.")
-    matrix = _header_matrix(video)
+    matrix = _header_matrix(video, reopen)
     height, width = display_hw(context.height, context.width, stream.sample_aspect_ratio, matrix)
     if width * height > video.limits.max_pixels:
         raise Refusal("FRAME_TOO_LARGE", f"its pictures are shown as {width} x {height}.")
@@ -246,14 +246,20 @@ def _read_index(video: Video) -> tuple[int | None, bool | None]:
     return len(times), spread > 1 or (spread == 1 and mean < 10)
 
 
-def _header_matrix(video: Video) -> Matrix | None:
+def _header_matrix(video: Video, reopen: Callable[[], Video]) -> Matrix | None:
     """How pictures are to be turned, without decoding one where the header tells."""
     layout = video.layout
     if layout.kind == "mov":
         return next((t.matrix for t in layout.tracks if t.track_id == video.stream.id), None)
     if not layout.may_be_turned:
         return None
-    for packet in video.container.demux(video.stream):
-        for frame in video.stream.codec_context.decode(packet):
-            return frame_matrix(frame)
+    second = reopen()
+    try:
+        for packet in second.container.demux(second.stream):
+            for frame in second.stream.codec_context.decode(packet):
+                return frame_matrix(frame)
+    except (av.error.FFmpegError, EOFError):
+        return None
+    finally:
+        second.close()
     return None

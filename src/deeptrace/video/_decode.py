@@ -19,7 +19,7 @@ from deeptrace.video._bitstream import PLANNED_CODECS
 from deeptrace.video._container import Video
 from deeptrace.video._plan import Run, Sampling, choose, plan_runs, rounding_seconds
 from deeptrace.video._refusal import Refusal
-from deeptrace.video._table import SHOWN, START, Table, second_pass
+from deeptrace.video._table import NO_TIME, SHOWN, START, Table, second_pass
 
 Picture = tuple[float, VideoFrame]
 """Seconds from the first picture shown, and the decoded picture."""
@@ -202,13 +202,14 @@ class Decoder:
         first = int(selection.ticks[0]) if len(selection.ticks) else 0
         base = self.table.time_base
         shown = np.cumsum(self.table.flag(SHOWN)) - self.table.flag(SHOWN)  # pictures before each packet
+        by_order = self.table.by_order or bool((self.table.pts_array()[self.table.flag(SHOWN)] == NO_TIME).any())
         start, count = -1, 0
         before = -1.0
         for started_at, frame in frames:
             count = count + 1 if started_at == start else 0
             start = started_at
             index = int(shown[started_at]) + count
-            if self.table.times_known() and frame.pts is not None:
+            if frame.pts is not None and not by_order:
                 time = float((frame.pts - first) * base)
             elif index < len(selection.times):
                 time = float(selection.times[index])

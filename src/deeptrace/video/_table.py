@@ -21,7 +21,7 @@ from deeptrace.video._container import Video
 from deeptrace.video._refusal import Refusal
 
 KEY, START, SHOWN, CORRUPT = 1, 2, 4, 8
-_NO_TIME = -(2**63)
+NO_TIME = -(2**63)
 _KEEP_BYTES = 24 * 2**20  # packets of a file up to this size stay in memory; larger files are read a second time
 _MAX_SPAN_SECONDS = 30 * 24 * 3600.0
 
@@ -40,6 +40,7 @@ class Table:
     durations: array[int] = field(default_factory=lambda: array("q"))
     flags: bytearray = field(default_factory=bytearray)
     packets: list[Packet[VideoStream]] | None = field(default_factory=list)
+    by_order: bool = False  # pts are not to be trusted: pictures are shown in the order of decoding times (AVI)
     durations_are_steps: bool = False
     empty: int = 0  # packets without data: AVI says with them that a picture stays on screen
     unreadable: bool = False  # the file could not be read to its end
@@ -58,8 +59,10 @@ class Table:
 
     def times_known(self) -> bool:
         """Whether every shown packet has a presentation time of its own."""
+        if self.by_order:
+            return False
         pts = self.pts_array()[self.flag(SHOWN)]
-        return bool(len(pts)) and bool((pts != _NO_TIME).all()) and len(np.unique(pts)) == len(pts)
+        return bool(len(pts)) and bool((pts != NO_TIME).all()) and len(np.unique(pts)) == len(pts)
 
     def shown_ticks(self) -> npt.NDArray[np.int64]:
         """``(K,)`` times of the shown pictures in ticks, increasing.
@@ -71,9 +74,9 @@ class Table:
         """
         shown = self.flag(SHOWN)
         ticks = self.pts_array()[shown]
-        if (ticks == _NO_TIME).any():
+        if self.by_order or (ticks == NO_TIME).any():
             ticks = np.frombuffer(self.dts, np.int64)[shown]
-            if (ticks == _NO_TIME).any():
+            if (ticks == NO_TIME).any():
                 ticks = np.flatnonzero(shown).astype(np.int64) * self.usual_step()
         ticks = np.unique(ticks)
         if len(ticks) and (int(ticks[-1]) - int(ticks[0])) * self.time_base > _MAX_SPAN_SECONDS:
@@ -114,6 +117,8 @@ def read_table(video: Video, busy: Callable[[], None]) -> Table:
         Refusal: ``TOO_MANY_FRAMES``.
     """
     table = Table(video.time_base, durations_are_steps=video.layout.kind == "mov")
+    # AVI stores no presentation times; those the library makes up are wrong where pictures are reordered.
+    table.by_order = video.layout.kind == "avi" and bool(video.stream.codec_context.has_b_frames)
     bitstream = BitstreamReader(video.stream)
     kept_bytes = 0
     for packet in _packets_of_all_streams(video, table):
@@ -148,8 +153,8 @@ def _add(table: Table, packet: Packet[VideoStream], bitstream: BitstreamReader) 
             flags |= SHOWN
         if key and bitstream.can_start(packet):
             flags |= START
-    table.pts.append(_NO_TIME if packet.pts is None else packet.pts)
-    table.dts.append(_NO_TIME if packet.dts is None else packet.dts)
+    table.pts.append(NO_TIME if packet.pts is None else packet.pts)
+    table.dts.append(NO_TIME if packet.dts is None else packet.dts)
     table.durations.append(packet.duration or 0)
     table.flags.append(flags)
 

@@ -138,7 +138,7 @@ class _Desk:
         if request["op"] == "probe":
             video = open_video(read_at, size, limits)
             try:
-                info = describe(video)
+                info = describe(video, lambda: open_video(read_at, size, limits))
             finally:
                 video.close()
             self.channel.send({"kind": "info", "info": info})
@@ -196,7 +196,7 @@ class _FramesJob:
         """Answer with a head, the pictures, and how the reading went."""
         video = self._open()
         try:
-            info = describe(video)
+            info = describe(video, self._open)
             table = read_table(video, self.desk.busy)
             short = is_short(table, video)
             if not any(table.flag(SHOWN)):
