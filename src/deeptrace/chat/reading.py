@@ -1,0 +1,217 @@
+"""HTTP answer in, `Reply` or fault out: the one table that says what each kind of answer means."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from deeptrace.chat.replies import ChatStopped, FailCode, Prices, Reply, ReplyFlag, Usage
+from deeptrace.errors import JsonError
+from deeptrace.files import loads
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An HTTP answer, read to its end. Header names are in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Why a request brought no reply. ``charged``: the provider may have charged for it.
+
+    ``retry_after`` is the server's header as it came; ``slow_down``: fewer requests at once would help.
+    """
+
+    code: FailCode
+    reason: str
+    retry: bool = False
+    slow_down: bool = False
+    charged: bool = False
+    retry_after: str | None = None
+    status: int | None = None
+
+
+_QUOTA: Final = ("insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "credit_balance_too_low")
+_FILTER: Final = ("content_filter", "content_policy_violation", "moderation_blocked", "responsibleaipolicyviolation")
+_TOO_LONG: Final = ("context_length_exceeded", "string_above_max_length", "request_too_large")
+_BY_STATUS: Final[Mapping[int, FailCode]] = {
+    403: "FORBIDDEN",
+    404: "NOT_FOUND",
+    408: "SERVER_TIMEOUT",
+    413: "CONTEXT_TOO_LONG",
+    429: "RATE_LIMITED",
+    503: "OVERLOADED",
+    504: "SERVER_TIMEOUT",
+    524: "SERVER_TIMEOUT",
+    529: "OVERLOADED",
+}
+_RETRIED: Final = (408, 409, 425, 429)
+_OK_FINISH: Final = ("stop", "length", "eos", "end_turn", "stop_sequence")
+
+
+def _short(text: object, limit: int = 300) -> str:
+    flat = " ".join(str(text).split())
+    return flat if len(flat) <= limit else flat[: limit - 3] + "..."
+
+
+def _error_of(value: object) -> tuple[set[str], str]:
+    """The machine words and the message of an error object, in the shapes that servers use."""
+    error = value.get("error", value) if isinstance(value, Mapping) else value
+    if not isinstance(error, Mapping):
+        return set(), _short(error) if isinstance(error, str) else ""
+    words = {str(error[name]).lower() for name in ("code", "type", "status") if error.get(name) is not None}
+    inner = error.get("innererror")
+    if isinstance(inner, Mapping) and inner.get("code"):
+        words.add(str(inner["code"]).lower())
+    return words, _short(error.get("message") or "")
+
+
+def _json(body: bytes) -> Any:
+    try:
+        return loads(body)
+    except JsonError:
+        return None
+
+
+def read_error(status: int, value: object, headers: Mapping[str, str]) -> Fault:
+    """What an error answer means; ``value`` is its JSON, or None.
+
+    Raises:
+        ChatStopped: ``AUTH`` or ``QUOTA``: no later request would do better.
+    """
+    words, message = _error_of(value)
+    said = f"{status}: {message}" if message else f"{status}"
+    if status == 402 or (status in (400, 403, 429) and words.intersection(_QUOTA)):
+        raise ChatStopped(
+            "QUOTA", f"the provider says that the account is out of credit ({said}). Top it up, then resume"
+        )
+    if status == 401:
+        raise ChatStopped("AUTH", f"the provider does not accept the API key ({said}). Set DEEPTRACE_API_KEY")
+    code: FailCode
+    if status < 500 and words.intersection(_FILTER):
+        code = "CONTENT_FILTER"
+    elif status < 500 and words.intersection(_TOO_LONG):
+        code = "CONTEXT_TOO_LONG"
+    elif 300 <= status < 400:
+        code, said = "REDIRECTED", f"{status}: the address answers with a redirect, which is not followed"
+    else:
+        code = _BY_STATUS.get(status, "SERVER_ERROR" if status >= 500 else "BAD_REQUEST")
+    retry = status in _RETRIED or status >= 500
+    return Fault(
+        code,
+        f"the server answered {said}",
+        retry=retry and code not in ("CONTENT_FILTER", "CONTEXT_TOO_LONG"),
+        slow_down=status in (429, 503, 529),
+        retry_after=headers.get("retry-after"),
+        status=status,
+    )
+
+
+def read_answer(answer: Answer, prices: Prices | None, bound: float) -> Reply | Fault:
+    """The reply in an HTTP answer, or what is wrong with it. ``bound`` is the cost where the server does not say.
+
+    Raises:
+        ChatStopped: see `read_error`.
+    """
+    if answer.status != 200:
+        return read_error(answer.status, _json(answer.body), answer.headers)
+    head = answer.body[:200].lstrip().lower()
+    if "html" in answer.headers.get("content-type", "") or head.startswith((b"<!doctype", b"<html")):
+        return Fault(
+            "HTML_REPLY", "200 with a web page instead of JSON: a proxy or a sign-in page", retry=True, status=200
+        )
+    try:
+        value = loads(answer.body)
+    except JsonError as error:
+        return Fault("NOT_JSON", _short(f"200 with a body that is {error}"), retry=True, charged=True, status=200)
+    if not isinstance(value, Mapping):
+        return _bad("the JSON is not an object")
+    if value.get("error"):
+        inner = value["error"]
+        number = inner.get("code") if isinstance(inner, Mapping) else None
+        status = number if isinstance(number, int) and 400 <= number < 600 else 500
+        return read_error(status, value, answer.headers)
+    return _read_completion(value, prices, bound)
+
+
+def _bad(reason: str) -> Fault:
+    return Fault("BAD_REPLY", f"not a chat completion: {reason}", charged=True, status=200)
+
+
+def _count(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
+def _text_of(content: object) -> str | None:
+    """Text of a content field: text itself, or a list of text parts."""
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list) and all(isinstance(part, Mapping) for part in content):
+        return "".join(part["text"] for part in content if isinstance(part.get("text"), str))
+    return None
+
+
+def _read_completion(value: Mapping[str, Any], prices: Prices | None, bound: float) -> Reply | Fault:
+    choices = value.get("choices")
+    if not isinstance(choices, list):
+        return _bad("no list of choices")
+    if len(choices) != 1:
+        return Fault("MANY_CHOICES", f"{len(choices)} choices where one was asked for", charged=True, status=200)
+    choice = choices[0]
+    message = choice.get("message") if isinstance(choice, Mapping) else None
+    if not isinstance(choice, Mapping) or not isinstance(message, Mapping):
+        return _bad("the choice holds no message")
+    finish = choice.get("finish_reason")
+    if finish is not None and not isinstance(finish, str):
+        return _bad("finish_reason is not text")
+
+    def failed(code: FailCode, reason: str) -> Fault:
+        return Fault(code, reason, charged=True, status=200)
+
+    if finish in ("content_filter", "safety", "SAFETY"):
+        return failed("CONTENT_FILTER", "the provider's filter held the answer back")
+    if message.get("tool_calls") or message.get("function_call") or finish in ("tool_calls", "function_call"):
+        return failed("TOOL_CALL", "the model called a tool where text was expected")
+    text = _text_of(message.get("content"))
+    refusal = message.get("refusal")
+    flags: list[ReplyFlag] = []
+    if isinstance(refusal, str) and refusal:
+        flags.append("refused")
+        text = text or refusal
+    reasoning = message.get("reasoning_content") or message.get("reasoning")
+    if not text or not text.strip():
+        why = "all tokens went before the answer began" if finish == "length" else "the answer holds no text"
+        return failed("EMPTY", why)
+    if finish == "length":
+        flags.append("truncated")
+    if finish is None:
+        flags.append("no_finish_reason")
+    elif finish not in _OK_FINISH:
+        return _bad(f"finish_reason {_short(finish, 40)!r} is not known")
+    if "<think>" in text or "</think>" in text:
+        flags.append("think_tags")
+    counted = value.get("usage")
+    counts: Mapping[str, Any] = counted if isinstance(counted, Mapping) else {}
+    usage = Usage(_count(counts.get("prompt_tokens")), _count(counts.get("completion_tokens")))
+    cost: float | None = None
+    if usage.prompt_tokens is None or usage.completion_tokens is None:
+        flags.append("usage_missing")
+        cost = bound if prices is not None else None
+    elif prices is not None:
+        cost = prices.cost(usage.prompt_tokens, usage.completion_tokens)
+    model = value.get("model")
+    return Reply(
+        text=text,
+        finish_reason=finish,
+        usage=usage,
+        cost=cost,
+        model=model if isinstance(model, str) else None,
+        flags=tuple(flags),
+        reasoning=reasoning if isinstance(reasoning, str) else None,
+        logprobs=choice.get("logprobs"),
+    )

@@ -1,0 +1,236 @@
+"""A real HTTP server on 127.0.0.1 that misbehaves as told, for tests of everything that talks HTTP.
+
+    with FaultServer([status(429, retry_after="2"), reset(), ok("FAKE. ...")]) as server:
+        ChatClient(server.url, "model")
+
+Each request takes the next step of the script; after the last one the ``default`` answers (a good reply). A step is a
+function of the handler and the request's body. ``server.requests`` lists what was asked.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+Step = Callable[["Handler", bytes], None]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One request as it came in."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+class Handler(BaseHTTPRequestHandler):
+    """One connection; the script of its server decides."""
+
+    protocol_version = "HTTP/1.1"
+    server: _Server
+
+    def _any(self) -> None:
+        length = int(self.headers.get("Content-Length") or 0)
+        body = self.rfile.read(length)
+        seen = Seen(self.command, self.path, {k.lower(): v for k, v in self.headers.items()}, body)
+        step = self.server.owner.next_step(seen)
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            step(self, body)
+
+    do_GET = do_POST = do_HEAD = _any  # noqa: N815  the names that http.server looks for
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+    def answer(
+        self, code: int, body: bytes, headers: Mapping[str, str] | None = None, *, length: int | None = -1
+    ) -> None:
+        """A whole answer. ``length`` overrides Content-Length; None leaves it out and closes at the end."""
+        self.send_response(code)
+        for name, value in {"Content-Type": "application/json", **(headers or {})}.items():
+            self.send_header(name, value)
+        if length is not None:
+            self.send_header("Content-Length", str(len(body) if length == -1 else length))
+        else:
+            self.close_connection = True
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+        if length not in (-1, None) and length != len(body):
+            self.drop()
+
+    def drop(self, *, rst: bool = False) -> None:
+        """Close the connection here; with ``rst`` by a TCP reset."""
+        self.close_connection = True
+        with contextlib.suppress(OSError):
+            if rst:
+                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                self.connection.close()
+            else:
+                self.wfile.flush()
+                self.connection.shutdown(socket.SHUT_RDWR)
+
+    def wait(self, seconds: float) -> bool:
+        """Sleep, unless the server closes: then False."""
+        return not self.server.owner.closing.wait(seconds)
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+    owner: FaultServer
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        pass  # a client that goes away is part of the play
+
+
+class FaultServer:
+    """The server; ``url`` ends in ``/v1``, ``root`` does not."""
+
+    def __init__(self, script: Iterable[Step] = (), default: Step | None = None) -> None:
+        self._script = list(script)
+        self.default = default or ok("REAL. The video is real.")
+        self.requests: list[Seen] = []
+        self.closing = threading.Event()
+        self._lock = threading.Lock()
+        self.http = _Server(("127.0.0.1", 0), Handler)
+        self.http.owner = self
+        self.root = f"http://127.0.0.1:{self.http.server_port}"
+        self.url = f"{self.root}/v1"
+
+    def next_step(self, seen: Seen) -> Step:
+        with self._lock:
+            self.requests.append(seen)
+            return self._script.pop(0) if self._script else self.default
+
+    def play(self, *script: Step) -> None:
+        """Put steps at the end of the script."""
+        with self._lock:
+            self._script += script
+
+    def __enter__(self) -> FaultServer:
+        threading.Thread(target=self.http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.closing.set()
+        self.http.shutdown()
+        self.http.server_close()
+
+
+# ── steps ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def completion(
+    text: str | None, *, finish: str | None = "stop", usage: Any = (10, 5), **message: Any
+) -> dict[str, Any]:
+    """The JSON of a chat completion."""
+    value: dict[str, Any] = {
+        "id": "chatcmpl-1",
+        "object": "chat.completion",
+        "model": "model-2026-01-01",
+        "choices": [
+            {"index": 0, "message": {"role": "assistant", "content": text, **message}, "finish_reason": finish}
+        ],
+    }
+    if isinstance(usage, tuple):
+        usage = {"prompt_tokens": usage[0], "completion_tokens": usage[1], "total_tokens": sum(usage)}
+    if usage is not None:
+        value["usage"] = usage
+    return value
+
+
+def send_json(value: Any, code: int = 200, **headers: str) -> Step:
+    """``value`` as JSON; underscores in header names stand for hyphens."""
+    named = {name.replace("_", "-"): text for name, text in headers.items()}
+    return lambda handler, body: handler.answer(code, json.dumps(value).encode(), named)
+
+
+def ok(text: str | None, **options: Any) -> Step:
+    """A good reply."""
+    return send_json(completion(text, **options))
+
+
+def status(
+    code: int, message: str = "scripted", *, error_code: str | None = None, retry_after: str | None = None
+) -> Step:
+    """An error answer in OpenAI's shape."""
+    headers = {} if retry_after is None else {"Retry-After": retry_after}
+    value = {"error": {"message": message, "type": "scripted_error", "code": error_code}}
+    return lambda handler, body: handler.answer(code, json.dumps(value).encode(), headers)
+
+
+def raw(data: bytes, *, code: int = 200, content_type: str = "application/json", **headers: str) -> Step:
+    """Any bytes as the body."""
+    named = {name.replace("_", "-"): text for name, text in headers.items()}
+    return lambda handler, body: handler.answer(code, data, {"Content-Type": content_type, **named})
+
+
+def html(code: int = 200) -> Step:
+    """A web page where JSON was expected."""
+    return raw(b"<!DOCTYPE html><html><body>Sign in</body></html>", code=code, content_type="text/html")
+
+
+def reset() -> Step:
+    """A TCP reset instead of an answer."""
+    return lambda handler, body: handler.drop(rst=True)
+
+
+def hang_up() -> Step:
+    """The connection closes without a byte."""
+    return lambda handler, body: handler.drop()
+
+
+def cut(data: bytes, keep: int) -> Step:
+    """Content-Length promises all of ``data``; only ``keep`` bytes come."""
+    return lambda handler, body: handler.answer(200, data[:keep], length=len(data))
+
+
+def hang(seconds: float = 30.0) -> Step:
+    """No byte for so long."""
+
+    def step(handler: Handler, body: bytes) -> None:
+        handler.wait(seconds)
+        handler.drop()
+
+    return step
+
+
+def drip(data: bytes, every_seconds: float, *, headers_too: bool = False) -> Step:
+    """The answer one byte at a time; with ``headers_too`` from its first byte on."""
+
+    def step(handler: Handler, body: bytes) -> None:
+        head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(data)
+        slow = head + data if headers_too else data
+        if not headers_too:
+            handler.wfile.write(head)
+        for index in range(len(slow)):
+            handler.wfile.write(slow[index : index + 1])
+            if not handler.wait(every_seconds):
+                return
+
+    return step
+
+
+def after(seconds: float, step: Step) -> Step:
+    """The step, later."""
+
+    def late(handler: Handler, body: bytes) -> None:
+        time.sleep(seconds)
+        step(handler, body)
+
+    return late
