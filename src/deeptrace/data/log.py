@@ -24,7 +24,7 @@ class Log:
         self.problems.append(Problem(self.file, row, video_id, name, problem, action))
 
 
-@dataclass
+@dataclass(slots=True)
 class RowLog:
     """The log as seen from one row."""
 
@@ -32,12 +32,12 @@ class RowLog:
     row: int
     video_id: str | None
     flags: list[str]
-    bad_fields: set[str] = field(default_factory=set)
+    bad_fields: tuple[str, ...] = ()
 
     def add(self, name: str, problem: str, action: Action = "emptied") -> None:
         """Note one bad value of this row; the record that the row belongs to is flagged with ``name: action``."""
         self.log.add(self.row, self.video_id, name, problem, action)
-        self.bad_fields.add(name)
+        self.bad_fields = (*self.bad_fields, name)
         flag = f"{name}: {action}"
         if flag not in self.flags:
             self.flags.append(flag)

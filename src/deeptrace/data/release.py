@@ -7,22 +7,25 @@ Frame numbers and pixels end here. Called by `deeptrace.data.load_records`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from deeptrace.categories import Category, read_tags
 from deeptrace.data.log import Log, RowLog
 from deeptrace.data.paths import check_path
 from deeptrace.data.problems import Problem
 from deeptrace.data.release_fields import KNOWN_FIELDS, TRACE_FIELDS, VIDEO_FIELDS, bbox_px, frame_index, seconds
+from deeptrace.data.release_fields import label as read_label
 from deeptrace.data.release_fields import tags as read_raw_tags
 from deeptrace.data.release_fields import video_id as read_video_id
 from deeptrace.data.tolerant import json_problem, loads, read_bytes, show, text_or_none
 from deeptrace.errors import JsonError, RecordError
 from deeptrace.overlap import bbox_from_px
 from deeptrace.records import Annotation, Box, Record, RecordLabel, Trace, VideoInfo
+
+T = TypeVar("T")
 
 # A sum of two rounded times may miss the video's end by this much without anything being wrong.
 _SLACK_SECONDS: Final = 1e-6
@@ -31,7 +34,7 @@ _SLACK_SECONDS: Final = 1e-6
 # ── one video ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@dataclass
+@dataclass(slots=True)
 class _Row:
     values: Mapping[str, Any]
     log: RowLog
@@ -39,7 +42,7 @@ class _Row:
     extra: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass
+@dataclass(slots=True)
 class _Video:
     """All rows of one ``video_id``, on the way to one record."""
 
@@ -49,19 +52,19 @@ class _Video:
 
     def record(self) -> Record:
         self._keep_one_path()
-        facts = {name: self._agree(name, reader) for name, reader in VIDEO_FIELDS.items()}
-        labels = [facts["video_type"][i] for i in range(len(self.rows))]
-        said = {name: next((v for v in values if v is not None), None) for name, values in facts.items()}
+        labels = self._values("video_type", read_label)
+        said = {name: self._agreed(name, reader) for name, reader in VIDEO_FIELDS.items()}
         extra = self._video_extra()
         info = self._info(said, extra)
         end = _end_seconds(info)
         annotations = tuple(
-            _annotation(row, label, info, end, self.unreadable) for row, label in zip(self.rows, labels, strict=True)
+            _annotation(row, label, info, end, self) for row, label in zip(self.rows, labels, strict=True)
         )
+        stated = {label for label in labels if label is not None}
         return Record(
             video_id=self.video_id,
             path=self.rows[0].path,
-            label=None if len({label for label in labels if label is not None}) > 1 else said["video_type"],
+            label=stated.pop() if len(stated) == 1 else None,
             info=info,
             source=said["video_source"],
             split=said["split"],
@@ -71,10 +74,9 @@ class _Video:
             extra=extra,
         )
 
-    @property
-    def unreadable(self) -> set[str]:
-        """Fields that are bad in some row of the video."""
-        return set().union(*(row.log.bad_fields for row in self.rows))
+    def unreadable(self, *names: str) -> bool:
+        """Whether one of these fields is bad in some row of the video."""
+        return any(name in row.log.bad_fields for row in self.rows for name in names)
 
     def _keep_one_path(self) -> None:
         """Rows that name another file than most rows do speak of another video: set aside."""
@@ -84,22 +86,24 @@ class _Video:
                 row.log.add("video_path", f"{show(row.path)} is not the video's path {show(path)}", "set_aside")
         self.rows = [row for row in self.rows if row.path == path]
 
-    def _agree(self, name: str, reader: Callable[[object, str], Any]) -> list[Any]:
-        """The field's value in each row; where rows disagree, most rows (then the first) are right.
-
-        Labels are the exception: rows that disagree keep their own, and the record has none.
-        """
+    def _values(self, name: str, reader: Callable[[object, str], T]) -> list[T | None]:
+        """The field's value in each row; a row that disagrees with most rows is listed."""
         values = [row.log.read(name, reader, row.values.get(name)) for row in self.rows]
         stated = [value for value in values if value is not None]
-        if len(set(stated)) <= 1:
-            return values
-        right = _majority(stated)
-        for i, (row, value) in enumerate(zip(self.rows, values, strict=True)):
-            if value is not None and value != right:
-                row.log.add(name, f"{show(value)} disagrees with {show(right)} in another row of the video")
-                if name != "video_type":
-                    values[i] = None
+        if len(set(stated)) > 1:
+            right = _majority(stated)
+            for row, value in zip(self.rows, values, strict=True):
+                if value is not None and value != right:
+                    row.log.add(name, f"{show(value)} disagrees with {show(right)} in another row of the video")
         return values
+
+    def _agreed(self, name: str, reader: Callable[[object, str], T]) -> T | None:
+        """The field's value; where rows disagree, most rows (then the first) are right."""
+        if len(self.rows) == 1:
+            row = self.rows[0]
+            return row.log.read(name, reader, row.values.get(name))
+        stated = [value for value in self._values(name, reader) if value is not None]
+        return _majority(stated) if stated else None
 
     def _video_extra(self) -> dict[str, Any]:
         """Unknown ``video_`` fields on which all rows agree; every other unknown field goes to its row."""
@@ -140,8 +144,8 @@ def _unknown_problem(name: str, value: object) -> str | None:
     return json_problem(value) or json_problem(name)
 
 
-def _majority(values: list[Hashable]) -> Any:
-    """The most frequent value; the first of those that are equally frequent."""
+def _majority(values: list[T]) -> T:
+    """The most frequent value (all are hashable); the first of those that are equally frequent."""
     return values[0] if len(values) == 1 else Counter(values).most_common(1)[0][0]
 
 
@@ -159,17 +163,17 @@ def _end_seconds(info: VideoInfo | None) -> float | None:
 
 
 def _annotation(
-    row: _Row, label: RecordLabel | None, info: VideoInfo | None, end: float | None, unreadable: set[str]
+    row: _Row, label: RecordLabel | None, info: VideoInfo | None, end: float | None, video: _Video
 ) -> Annotation:
     if label == "real":
         _refuse_traces(row)
         return Annotation(label=label, extra=row.extra)
-    onset = _onset(row, info, end, unreadable)
+    onset = _onset(row, info, end, video)
     categories, tags = _categories(row)
     trace = Trace(
-        bbox_xyxy=_bbox(row, info, unreadable),
+        bbox_xyxy=_bbox(row, info, video),
         onset_seconds=onset,
-        offset_seconds=_offset(row, onset, end, unreadable),
+        offset_seconds=_offset(row, onset, end, video),
         categories=categories,
         explanation=row.log.read("faketrace_explanations", text_or_none, row.values.get("faketrace_explanations")),
     )
@@ -189,7 +193,7 @@ def _refuse_traces(row: _Row) -> None:
                 row.extra[name] = value
 
 
-def _bbox(row: _Row, info: VideoInfo | None, unreadable: set[str]) -> Box | None:
+def _bbox(row: _Row, info: VideoInfo | None, video: _Video) -> Box | None:
     name = "faketrace_bbox"
     raw = row.values.get(name)
     box = row.log.read(name, bbox_px, raw)
@@ -197,7 +201,7 @@ def _bbox(row: _Row, info: VideoInfo | None, unreadable: set[str]) -> Box | None
         return None
     if info is None:
         row.extra[name] = raw
-        if not unreadable & {"video_width", "video_height"}:  # else that is the problem, and it is listed
+        if not video.unreadable("video_width", "video_height"):  # else that is the problem, and it is listed
             row.log.add(name, "cannot be placed: the row has no video_width or video_height")
         return None
     clipped = (max(box[0], 0.0), max(box[1], 0.0), min(box[2], info.width), min(box[3], info.height))
@@ -217,14 +221,14 @@ def _px(box: tuple[float, float, float, float]) -> str:
     return "[{:g}, {:g}, {:g}, {:g}]".format(*box)
 
 
-def _onset(row: _Row, info: VideoInfo | None, end: float | None, unreadable: set[str]) -> float | None:
+def _onset(row: _Row, info: VideoInfo | None, end: float | None, video: _Video) -> float | None:
     name = "faketrace_first_frame"
     frame = row.log.read(name, frame_index, row.values.get(name))
     if frame is None:
         return None
     if info is None or info.fps is None:
         row.extra[name] = frame
-        if not unreadable & {"video_frame_rate", "video_width", "video_height"}:
+        if not video.unreadable("video_frame_rate", "video_width", "video_height"):
             row.log.add(name, "has no time: the row has no video_frame_rate or no frame size")
         return None
     onset = frame / info.fps
@@ -234,14 +238,14 @@ def _onset(row: _Row, info: VideoInfo | None, end: float | None, unreadable: set
     return onset
 
 
-def _offset(row: _Row, onset: float | None, end: float | None, unreadable: set[str]) -> float | None:
+def _offset(row: _Row, onset: float | None, end: float | None, video: _Video) -> float | None:
     name = "faketrace_duration"
     length = row.log.read(name, seconds, row.values.get(name))
     if length is None:
         return None
     if onset is None:
         row.extra[name] = length
-        explained = {"video_frame_rate", "video_width", "video_height"} & unreadable
+        explained = video.unreadable("video_frame_rate", "video_width", "video_height")
         if not explained and "faketrace_first_frame" not in row.log.bad_fields:
             row.log.add(name, "has no start: the row has no faketrace_first_frame")
         return None

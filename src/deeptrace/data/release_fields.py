@@ -27,7 +27,8 @@ _LABELS: Final[Mapping[str, RecordLabel]] = {
 }
 
 
-def _label(value: object, field_name: str) -> RecordLabel | None:
+def label(value: object, field_name: str) -> RecordLabel:
+    """fake, real or unsure; a row without is at fault."""
     text = text_or_none(value, field_name)
     if text is None:
         raise RecordError(field_name, "is missing; the label is not known")
@@ -61,7 +62,6 @@ def seconds(value: object, field_name: str) -> float | None:
 
 
 VIDEO_FIELDS: Final[Mapping[str, Callable[[object, str], Any]]] = {
-    "video_type": _label,
     "video_source": text_or_none,
     "split": _split,
     "video_prompt": text_or_none,
@@ -78,7 +78,7 @@ TRACE_FIELDS: Final = (
     "faketrace_explanations",
     "faketrace_check_applies",
 )
-KNOWN_FIELDS: Final = frozenset(("video_id", "video_path", *VIDEO_FIELDS, *TRACE_FIELDS))
+KNOWN_FIELDS: Final = frozenset(("video_id", "video_path", "video_type", *VIDEO_FIELDS, *TRACE_FIELDS))
 """Fields with a meaning here. Of the others, those beginning with ``video_`` are kept with the record, if all its rows
 agree on them, and the rest with the annotation."""
 
@@ -88,7 +88,7 @@ def bbox_px(value: object, field_name: str) -> tuple[float, float, float, float]
     refuse_bad(value, field_name)
     if value is None or value == {}:
         return None
-    if not isinstance(value, Mapping):
+    if not isinstance(value, dict):
         raise RecordError(field_name, f"{show(value)} is not an object of left, top, width, height")
     numbers = []
     for key in ("left", "top", "width", "height"):

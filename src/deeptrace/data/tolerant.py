@@ -148,8 +148,8 @@ def text_or_none(value: object, field: str) -> str | None:
     """
     if value is None:
         return None
-    refuse_bad(value, field)
     if not isinstance(value, str):
+        refuse_bad(value, field)
         raise RecordError(field, f"{show(value)} is not text")
     if not is_text(value):
         raise RecordError(field, f"{show(value)} holds a lone surrogate")
@@ -166,11 +166,11 @@ def number_or_none(
     """
     if value is None:
         return None
-    refuse_bad(value, field)
     number = _from_text(value, field) if isinstance(value, str) else value
     if number is None:
         return None
     if isinstance(number, bool) or not isinstance(number, (int, float)) or not math.isfinite(number):
+        refuse_bad(value, field)
         raise RecordError(field, f"{show(value)} is not a number")
     if not low <= number <= high or (above is not None and not number > above):
         least = f"above {above:g}" if above is not None else f"at least {low:g}"
@@ -210,6 +210,8 @@ def json_problem(value: object) -> str | None:
 
     Looks for a `Bad`, a lone surrogate, and nesting deeper than 64.
     """
+    if not value:
+        return None
     stack: list[tuple[object, int]] = [(value, 1)]
     while stack:
         item, depth = stack.pop()
