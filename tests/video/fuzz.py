@@ -421,23 +421,27 @@ def read(case: Case, oracle: Oracle, *, folder: Path | None = None, fps: float |
         source.write_bytes(case.data)
     start = time.perf_counter()
     try:
-        chunks = list(iter_frames(source)) if fps is None else [sample_frames(source, fps=fps)]
+        if fps is None:
+            stream = iter_frames(source)
+            got, reading = sum(map(len, stream)), stream.reading
+        else:
+            reading = sample_frames(source, fps=fps).reading
+            got = reading.frames_decoded if reading else 0
     except VideoError as error:
         return Outcome(case.name, error.code, time.perf_counter() - start)
     except Exception as error:  # noqa: BLE001 - this is what is being counted
         return Outcome(case.name, "untyped", time.perf_counter() - start, detail=repr(error)[:200])
-    seconds, reading = time.perf_counter() - start, chunks[-1].reading
+    seconds = time.perf_counter() - start
     if reading is None:
-        return Outcome(case.name, "untyped", seconds, detail="the last chunk has no reading")
+        return Outcome(case.name, "untyped", seconds, detail="nothing is said of the reading")
     if reading.partial:
         return Outcome(case.name, "partial", seconds)
-    got = reading.frames_decoded if fps else min(reading.frames_decoded, sum(map(len, chunks)))
     if case.known_frames is not None:
         return Outcome(case.name, "ok", seconds, got < case.known_frames, f"{got} of {case.known_frames}")
     if fps is not None:
         return Outcome(case.name, "ok", seconds)
     count = oracle.count(case.data)
-    short = count is not None and (count.short or got < count.moments)
+    short = count is not None and (count.short or min(got, reading.frames_decoded) < count.moments)
     return Outcome(case.name, "ok", seconds, short, f"{got} read, {reading.frames_decoded} decoded; {count}")
 
 
