@@ -10,7 +10,7 @@ import os
 import unicodedata
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 import cv2
 import numpy as np
@@ -19,7 +19,22 @@ import numpy.typing as npt
 from deeptrace.categories import CATEGORIES
 from deeptrace.records import Box, Frames, Trace, Verdict
 
-__all__ = ["PALETTE", "ascii_text", "chip_text", "draw", "draw_frames", "trace_colors", "trace_name", "write_overlay"]
+if TYPE_CHECKING:
+    from deeptrace.video import VideoWriter
+
+__all__ = [
+    "PALETTE",
+    "FrameSink",
+    "ascii_text",
+    "chip_text",
+    "draw",
+    "draw_frames",
+    "place_words",
+    "time_words",
+    "trace_colors",
+    "trace_name",
+    "write_overlay",
+]
 
 Image: TypeAlias = npt.NDArray[np.uint8]
 Color: TypeAlias = tuple[int, int, int]
@@ -70,6 +85,29 @@ def trace_name(trace: Trace) -> str:
 def chip_text(verdict: Verdict) -> str:
     """The verdict's label and P(fake), for example ``FAKE 0.87``."""
     return verdict.label.upper() + ("" if verdict.p_fake is None else f" {verdict.p_fake:.2f}")
+
+
+def _seconds(value: float) -> str:
+    text = f"{value:.2f}"
+    return f"{text[:-1] if text.endswith('0') else text} s"
+
+
+def time_words(trace: Trace) -> str:
+    """When the trace is visible, in words; empty where nothing is said."""
+    onset, offset = trace.onset_seconds, trace.offset_seconds
+    if onset is None:
+        return "" if offset is None else f"until {_seconds(offset)}"
+    return f"from {_seconds(onset)} " + ("on" if offset is None else f"to {_seconds(offset)}")
+
+
+def place_words(box: Box) -> str:
+    """Where a box lies in the frame, in words: thirds of the frame, or "most of the frame"."""
+    x0, y0, x1, y1 = box
+    if (x1 - x0) * (y1 - y0) > 0.6:
+        return "most of the frame"
+    row = ("top", "centre", "bottom")[min(int((y0 + y1) / 2 * 3), 2)]
+    column = ("left", "centre", "right")[min(int((x0 + x1) / 2 * 3), 2)]
+    return row if row == column else f"{row} {column}"
 
 
 def ascii_text(text: str) -> str:
@@ -302,8 +340,42 @@ def write_overlay(
     Raises:
         VideoError: the video cannot be read, or the result not written.
     """
-    from deeptrace.video import VideoWriter, iter_frames
+    from deeptrace.video import iter_frames
 
-    with VideoWriter(out_path) as writer:
-        for frames in iter_frames(source, short_side=short_side):
-            writer.write(draw_frames(frames, outcome))
+    with FrameSink(out_path) as sink, iter_frames(source, short_side=short_side) as stream:
+        for frames in stream:
+            sink.write(draw_frames(frames, outcome))
+
+
+class FrameSink:
+    """An MP4 file that takes `Frames` chunk by chunk, each frame at its own time. A context manager.
+
+    The file appears when the block ends well; after an exception nothing is left behind.
+
+    Raises:
+        VideoError: ``WRITE_FAILED`` from every method.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._path = path
+        self._writer: VideoWriter | None = None
+
+    def __enter__(self) -> FrameSink:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        if self._writer is not None:
+            self._writer.__exit__(kind, *rest)
+
+    def write(self, frames: Frames) -> None:
+        """Append a chunk; its times come after those of the chunk before."""
+        from deeptrace.video import VideoWriter
+
+        times = frames.pts_seconds
+        if self._writer is None:
+            # The rate only guides the encoder: every frame carries its own time.
+            fps = 1.0 / float(np.median(np.diff(times))) if len(times) > 1 else 25.0
+            self._writer = VideoWriter(self._path, fps=float(np.clip(fps, 1.0, 240.0)))
+        self._writer.add(frames.images, times)
+        left = (frames.duration_seconds or 0.0) - float(times[-1])
+        self._writer.last_seconds = min(left, 10.0) if left > 0.0 else None

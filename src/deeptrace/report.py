@@ -13,7 +13,7 @@ import platform
 import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, Final, Literal, TypeAlias, get_args
@@ -25,9 +25,10 @@ import numpy.typing as npt
 from deeptrace import __version__, files, html, overlay
 from deeptrace.categories import MEANINGS
 from deeptrace.errors import FileError, VideoCode, VideoError
-from deeptrace.records import Box, Failed, Frames, Outcome, Trace, Unparsed, Verdict
+from deeptrace.overlay import chip_text, place_words, time_words
+from deeptrace.records import Failed, Frames, Outcome, Trace, Unparsed, Verdict
 
-__all__ = ["ReportItem", "place_words", "sentence", "time_words", "write_report"]
+__all__ = ["ReportItem", "sentence", "write_report"]
 
 SHORT_SIDE: Final = 720
 """Copies in a report have at most this many pixels on their short side."""
@@ -83,8 +84,8 @@ class _Clip:
     name: str
     outcome: Outcome
     media: _Media
-    traces: tuple[Trace, ...] = field(default=())
-    colors: tuple[int, ...] = field(default=())
+    traces: tuple[Trace, ...] = ()
+    colors: tuple[int, ...] = ()
 
     @property
     def status(self) -> Status:
@@ -102,7 +103,7 @@ class _Clip:
 
     @property
     def chip(self) -> str:
-        return overlay.chip_text(self.outcome) if isinstance(self.outcome, Verdict) else self.status.upper()
+        return chip_text(self.outcome) if isinstance(self.outcome, Verdict) else self.status.upper()
 
     @property
     def lanes(self) -> tuple[int, ...]:
@@ -118,29 +119,6 @@ class _Clip:
 
 
 # ── words ───────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _seconds(value: float) -> str:
-    text = f"{value:.2f}"
-    return f"{text[:-1] if text.endswith('0') else text} s"
-
-
-def time_words(trace: Trace) -> str:
-    """When the trace is visible, in words; empty where nothing is said."""
-    onset, offset = trace.onset_seconds, trace.offset_seconds
-    if onset is None:
-        return "" if offset is None else f"until {_seconds(offset)}"
-    return f"from {_seconds(onset)} " + ("on" if offset is None else f"to {_seconds(offset)}")
-
-
-def place_words(box: Box) -> str:
-    """Where a box lies in the frame, in words: thirds of the frame, or "most of the frame"."""
-    x0, y0, x1, y1 = box
-    if (x1 - x0) * (y1 - y0) > 0.6:
-        return "most of the frame"
-    row = ("top", "centre", "bottom")[min(int((y0 + y1) / 2 * 3), 2)]
-    column = ("left", "centre", "right")[min(int((x0 + x1) / 2 * 3), 2)]
-    return row if row == column else f"{row} {column}"
 
 
 def _clause(text: str, limit: int = 180) -> str:
@@ -192,18 +170,12 @@ def _count(n: int, noun: str) -> str:
 
 
 def _sampling_words(sampling: Mapping[str, Any]) -> str:
-    known = {
-        "fps": lambda v: f"{v:g} frames per second",
-        "max_frames": lambda v: f"at most {v} frames",
-        "short_side": lambda v: f"short side {v} px",
-    }
-    parts = []
-    for key, value in sampling.items():
-        if value is None:
-            continue
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        parts.append(known[key](value) if key in known and number else f"{key} {value}")
-    return ", ".join(parts)
+    known = {"fps": "{:g} frames per second", "max_frames": "at most {} frames", "short_side": "short side {} px"}
+    said = ((key, value) for key, value in sampling.items() if value is not None)
+    return ", ".join(
+        known[key].format(value) if key in known and isinstance(value, (int, float)) else f"{key} {value}"
+        for key, value in said
+    )
 
 
 # ── media ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -245,7 +217,7 @@ def _still_time(verdict: Verdict | None, duration: float) -> float:
 
 def _write_media(item: ReportItem, folder: Path, name: str) -> _Media:
     """Write copy, overlay, poster and thumbnail of one clip, in one pass over its frames."""
-    from deeptrace.video import VideoWriter, iter_frames
+    from deeptrace.video import iter_frames
 
     verdict = item.outcome if isinstance(item.outcome, Verdict) else None
     drawn = verdict if verdict and verdict.label == "fake" and verdict.traces else None
@@ -253,9 +225,9 @@ def _write_media(item: ReportItem, folder: Path, name: str) -> _Media:
     still: tuple[float, Image] | None = None
     last: Frames | None = None
     with contextlib.ExitStack() as stack:
-        copy = stack.enter_context(VideoWriter(folder / f"{name}.mp4"))
-        marked = stack.enter_context(VideoWriter(folder / f"{name}.overlay.mp4")) if drawn else None
-        for frames in iter_frames(item.source, short_side=SHORT_SIDE):
+        copy = stack.enter_context(overlay.FrameSink(folder / f"{name}.mp4"))
+        marked = stack.enter_context(overlay.FrameSink(folder / f"{name}.overlay.mp4")) if drawn else None
+        for frames in stack.enter_context(iter_frames(item.source, short_side=SHORT_SIDE)):
             copy.write(frames)
             if marked and drawn:
                 marked.write(overlay.draw_frames(frames, drawn))
@@ -271,13 +243,10 @@ def _write_media(item: ReportItem, folder: Path, name: str) -> _Media:
     height, width = last.images.shape[1:3]
     step = (times[-1] - times[0]) / (len(times) - 1) if len(times) > 1 else 0.04
     _write_picture(folder / f"{name}.jpg", image)
-    share = min(1.0, THUMB_SHORT_SIDE / min(height, width))
-    small = cv2.resize(
-        image, (max(1, round(width * share)), max(1, round(height * share))), interpolation=cv2.INTER_AREA
-    )
-    _write_picture(
-        folder / f"{name}.thumb.jpg", overlay.draw(small, verdict.traces if verdict else (), time, tags=False)
-    )
+    size = [max(1, round(n * min(1.0, THUMB_SHORT_SIDE / min(height, width)))) for n in (width, height)]
+    small = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+    boxed = overlay.draw(small, verdict.traces if verdict else (), time, tags=False)
+    _write_picture(folder / f"{name}.thumb.jpg", boxed)
     return _Media(
         video=f"media/{name}.mp4",
         overlay=f"media/{name}.overlay.mp4" if drawn else None,

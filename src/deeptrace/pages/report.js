@@ -97,6 +97,10 @@ function setUp(player) {
   layer.append(...boxes);
   let frame = frameAt(clip, clip.still);
   let started = false; // until then the still picture is shown, with the boxes of its moment
+  let aimed = false; // a seek is under way: frames that still come from before it do not count
+  let target = 0;
+  let loading = false;
+  let near = false; // measuring hundreds of players that nobody looks at would take seconds
 
   const percent = (seconds) => `${Math.min(Math.max(seconds / clip.duration, 0), 1) * 100}%`;
 
@@ -104,7 +108,7 @@ function setUp(player) {
     frame = index;
     const seconds = timeOf(clip, index);
     clip.traces.forEach((trace, i) => {
-      placeBox(boxes[i], boxAt(trace, seconds), layer);
+      if (near) placeBox(boxes[i], boxAt(trace, seconds), layer);
       const live = isOn(trace, seconds);
       bars[i].classList.toggle("live", live);
       items[i].classList.toggle("live", live);
@@ -118,11 +122,14 @@ function setUp(player) {
 
   // The boxes lie on the picture, which may be smaller than the element (portrait clips, full screen).
   function fit() {
-    const scale = Math.min(video.clientWidth / clip.width, video.clientHeight / clip.height);
+    // A video has even sides; the copy of an odd clip holds one more column or row that no box speaks of.
+    const fullWidth = clip.width + (clip.width % 2);
+    const fullHeight = clip.height + (clip.height % 2);
+    const scale = Math.min(video.clientWidth / fullWidth, video.clientHeight / fullHeight);
     const width = clip.width * scale;
     const height = clip.height * scale;
-    layer.style.left = `${video.offsetLeft + (video.clientWidth - width) / 2}px`;
-    layer.style.top = `${video.offsetTop + (video.clientHeight - height) / 2}px`;
+    layer.style.left = `${video.offsetLeft + (video.clientWidth - fullWidth * scale) / 2}px`;
+    layer.style.top = `${video.offsetTop + (video.clientHeight - fullHeight * scale) / 2}px`;
     layer.style.width = `${width}px`;
     layer.style.height = `${height}px`;
     show(frame);
@@ -137,12 +144,14 @@ function setUp(player) {
   function seek(index) {
     const wanted = Math.min(Math.max(index, 0), clip.count - 1);
     const next = wanted + 1 < clip.count ? timeOf(clip, wanted + 1) : clip.duration;
-    const target = (timeOf(clip, wanted) + Math.max(next, timeOf(clip, wanted))) / 2;
+    target = (timeOf(clip, wanted) + Math.max(next, timeOf(clip, wanted))) / 2;
+    aimed = true;
     begin();
     show(wanted);
     if (video.readyState > 0) {
       video.currentTime = target;
-    } else {
+    } else if (!loading) {
+      loading = true;
       video.addEventListener("loadedmetadata", () => { video.currentTime = target; }, { once: true });
       video.preload = "auto";
       video.load();
@@ -164,18 +173,22 @@ function setUp(player) {
   // The frame callback tells which frame is really on screen; where it is missing, the clock has to do.
   if ("requestVideoFrameCallback" in video) {
     const onFrame = (_, meta) => {
-      if (started) show(frameAt(clip, meta.mediaTime));
+      if (started && !aimed) show(frameAt(clip, meta.mediaTime));
       video.requestVideoFrameCallback(onFrame);
     };
     video.requestVideoFrameCallback(onFrame);
   } else {
     const follow = () => {
-      show(frameAt(clip, video.currentTime));
+      if (!aimed) show(frameAt(clip, video.currentTime));
       if (!video.paused) requestAnimationFrame(follow);
     };
     video.addEventListener("play", follow);
   }
-  video.addEventListener("seeked", () => show(frameAt(clip, video.currentTime)));
+  video.addEventListener("seeked", () => {
+    if (video.seeking) return;
+    aimed = false;
+    show(frameAt(clip, video.currentTime));
+  });
   video.addEventListener("ended", () => show(clip.count - 1));
   video.addEventListener("play", () => {
     begin();
@@ -248,8 +261,19 @@ function setUp(player) {
   find(".timeline").hidden = false;
   find(".still-note").textContent = `still at ${timeOf(clip, frame).toFixed(2)} s`;
   find(".still-note").hidden = false;
-  new ResizeObserver(fit).observe(stage);
-  fit();
+  show(frame);
+  const come = () => {
+    if (near) return;
+    near = true;
+    new ResizeObserver(fit).observe(stage);
+    fit();
+  };
+  new IntersectionObserver((entries, watch) => {
+    if (!entries.some((entry) => entry.isIntersecting)) return;
+    watch.disconnect();
+    come();
+  }, { rootMargin: "400px" }).observe(stage);
+  addEventListener("beforeprint", come);
 }
 
 function addTicks(element, duration, percent) {

@@ -1,0 +1,370 @@
+"""The page: what it says, and that no text in it can become anything else than text."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import html5lib
+import pytest
+
+from deeptrace import html, report
+from deeptrace.errors import FileError, VideoError
+from deeptrace.records import Failed, Frames, Origin, Outcome, Trace, Unparsed, Verdict
+from deeptrace.report import ReportItem, sentence, write_report
+from tests.report.clips import MOVING_BOX, STILL_BOX, fake, grey_clip, origin
+from tests.report.payloads import PAYLOADS
+
+XHTML = "{http://www.w3.org/1999/xhtml}"
+
+
+def parse(page: str) -> Any:
+    return html5lib.parse(page, namespaceHTMLElements=True)
+
+
+def text_of(root: Any) -> str:
+    parts = []
+    for element in root.iter():
+        name = str(element.tag).removeprefix(XHTML)
+        if name not in ("script", "style"):
+            parts.append(element.text or "")
+        parts.append(element.tail or "")
+    return " ".join(" ".join(parts).split())
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report with one clip of every kind."""
+    clip = grey_clip(1.0)
+    items = [
+        ReportItem(grey_clip(), fake(STILL_BOX, MOVING_BOX)),
+        ReportItem(clip, Verdict("real", True, 0.48, origin=origin("bad (1).MP4", partial=True))),
+        ReportItem(clip, Unparsed("two labels", "REAL or FAKE", origin("déjà vu.mov"))),
+        ReportItem(
+            "/nowhere/lost.mp4", Failed("NOT_FOUND", "cannot read 'lost.mp4': no such file", origin("lost.mp4"))
+        ),
+        ReportItem("/nowhere/other.mp4", Verdict("real", False, 0.1, origin=Origin(path="/nowhere/other.mp4"))),
+    ]
+    done: list[tuple[int, int]] = []
+    folder = tmp_path_factory.mktemp("run") / "out"
+    page = write_report(items, folder, command="deeptrace inspect *.mp4", progress=lambda k, n: done.append((k, n)))
+    assert page == folder / "index.html"
+    assert done == [(k, 5) for k in range(1, 6)]
+    return folder
+
+
+def test_files(run: Path) -> None:
+    names = sorted(path.name for path in (run / "media").iterdir())
+    assert names == [
+        "001-clip.jpg",
+        "001-clip.mp4",
+        "001-clip.overlay.mp4",
+        "001-clip.thumb.jpg",
+        "002-bad-1.jpg",
+        "002-bad-1.mp4",
+        "002-bad-1.thumb.jpg",
+        "003-deja-vu.jpg",
+        "003-deja-vu.mp4",
+        "003-deja-vu.thumb.jpg",
+    ]
+    assert sorted(path.name for path in run.iterdir()) == ["index.html", "media"]
+
+
+def test_links_are_relative_and_lead_somewhere(run: Path) -> None:
+    root = parse((run / "index.html").read_text(encoding="utf-8"))
+    targets = [element.get(name) for element in root.iter() for name in ("href", "src", "poster") if element.get(name)]
+    ids = {element.get("id") for element in root.iter()}
+    assert len(targets) > 10
+    for target in targets:
+        if target.startswith("#"):
+            assert target[1:] in ids
+        else:
+            assert target.startswith("media/")
+            assert (run / target).is_file()
+
+
+def test_what_it_says(run: Path) -> None:
+    text = text_of(parse((run / "index.html").read_text(encoding="utf-8")))
+    for said in (
+        "Clips 5 Fake 1 Real 2 Unparsed 1 Failed 1 of these uncertain 1 partial readings 1",
+        "Looks fake: from 1.0 s to 2.0 s, centre, a square vanishes. And 1 more trace.",
+        "something visible vanishes",
+        "Leans real, but the evidence supports neither answer.",
+        "Uncertain.",
+        "20 of 30 frames could be read",
+        "two labels",
+        "REAL or FAKE",
+        "NOT_FOUND",
+        "no such file",
+        "FAKE 0.87",
+        "Calibrated by isotonic ; 0.90 before",
+        "8 frames per second, at most 64 frames",
+        "deeptrace inspect *.mp4",
+        "confidence-dropped",
+        "ab" * 32,
+        "other.mp4",
+    ):
+        assert said in text, said
+    assert "/nowhere" not in text  # folders are not for the page
+
+
+def test_the_policy_allows_exactly_its_own_style_and_script(run: Path) -> None:
+    root = parse((run / "index.html").read_text(encoding="utf-8"))
+    policy = next(e.get("content") for e in root.iter(f"{XHTML}meta") if e.get("http-equiv"))
+    rules = dict(rule.split(" ", 1) for rule in policy.split("; "))
+    assert rules["default-src"] == "'none'"
+    assert "unsafe" not in policy
+    assert "http" not in policy
+
+    def hashed(element: Any) -> str:
+        return f"'sha256-{base64.b64encode(hashlib.sha256(element.text.encode()).digest()).decode()}'"
+
+    styles = list(root.iter(f"{XHTML}style"))
+    scripts = [e for e in root.iter(f"{XHTML}script") if e.get("type") != "application/json"]
+    assert [hashed(style) for style in styles] == [rules["style-src"]]
+    assert [hashed(script) for script in scripts] == [rules["script-src"]]
+    assert not [e for e in root.iter() for name in e.keys() if name == "style" or name.startswith("on")]  # noqa: SIM118
+
+
+def test_the_script_s_data(run: Path) -> None:
+    root = parse((run / "index.html").read_text(encoding="utf-8"))
+    data = json.loads(next(e.text for e in root.iter(f"{XHTML}script") if e.get("id") == "data"))
+    clip = data["clips"][0]
+    assert (clip["width"], clip["height"], clip["count"]) == (160, 120, 30)
+    assert clip["times"] == pytest.approx(10)
+    assert clip["duration"] == pytest.approx(3.0)
+    assert clip["traces"][0]["box"] == [0.25, 0.25, 0.5, 0.75]
+    assert [trace["lane"] for trace in clip["traces"]] == [0, 1]
+
+
+# ── text stays text ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def outcomes(text: str) -> list[Outcome]:
+    made = Origin(
+        video_id=text,
+        path=f"folder/{text}/{text.replace('/', '_')}",
+        sha256=text,
+        model=text,
+        revision=text,
+        question=text,
+        sampling={"fps": text, text: text},
+        frames_declared=9,
+        frames_decoded=8,
+        partial=True,
+    )
+    trace = Trace((0.1, 0.1, 0.2, 0.2), 1.0, 2.0, ("Object Merging",), text, None, 0.5)
+    verdict = Verdict(
+        "fake", True, 0.7, 0.6, text, 0.5, 0.4, traces=(trace, trace), flags=(text, text), text=text, origin=made
+    )
+    return [verdict, replace(verdict, label="real"), Unparsed(text, text, made), Failed(text, text, made)]
+
+
+def page_of(texts: Sequence[str]) -> str:
+    media = report._Media("media/x.mp4", "media/x.overlay.mp4", "media/x.jpg", "media/x.thumb.jpg", 16, 9)
+    clips = []
+    for text in texts:
+        for outcome in outcomes(text):
+            number = len(clips) + 1
+            traces = outcome.traces if isinstance(outcome, Verdict) else ()
+            shown = report._Media(error=text) if isinstance(outcome, Failed) else media
+            name = report._clip_name(ReportItem(b"", outcome), number)
+            clips.append(report._Clip(number, name, outcome, shown, traces, tuple(range(len(traces)))))
+    return report._page(clips, texts[0], texts[0])
+
+
+def skeleton(page: str) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Every element with its attributes' names, and the values of those that can act."""
+    acting = ("href", "src", "poster", "type", "id", "class", "http-equiv", "data-filter", "role")
+    return [
+        (str(e.tag), sorted((name, value if name in acting else "") for name, value in e.attrib.items()))
+        for e in parse(page).iter()
+    ]
+
+
+def test_there_are_enough_payloads() -> None:
+    assert len(set(PAYLOADS)) >= 120
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_no_text_becomes_markup(part: int) -> None:
+    payloads = PAYLOADS[part::4]
+    hostile, benign = page_of(payloads), page_of([f"word {k}" for k in range(len(payloads))])
+    assert skeleton(hostile) == skeleton(benign)
+    hostile.encode("utf-8")  # a lone surrogate would raise
+    assert not re.search("[\x00-\x08\x0b-\x1f\u202a-\u202e\u2066-\u2069\ufeff]", hostile)
+
+
+def test_payloads_can_be_read_as_text() -> None:
+    text = text_of(parse(page_of(["<script>window.__xss=1</script>", "a\u202eb \udce9"])))
+    assert "<script>window.__xss=1</script>" in text
+    assert "a[U+202E]b \\xe9" in text
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a\r\nb\tc", "a\nb\tc"),
+        ("\x00\x1b\x7f\x85", "\u2400\u241b\u2421[U+0085]"),
+        ("caf\udce9 \ud800", "caf\\xe9 [U+D800]"),
+        ("\u202e\u2028\ufeff\U000e0041", "[U+202E][U+2028][U+FEFF][U+E0041]"),
+        ("日本 👩‍🚀 سلام می‌خواهم", "日本 👩‍🚀 سلام می‌خواهم"),
+    ],
+)
+def test_visible(text: str, expected: str) -> None:
+    assert html.visible(text) == expected
+
+
+def test_json_cannot_close_its_element() -> None:
+    text = "</script><!-- & \u2028 \ud800"
+    coded = html.json_for_script({"a": text})
+    assert not set("<>&\u2028") & set(coded)
+    assert json.loads(coded) == {"a": text}
+    with pytest.raises(ValueError, match="JSON compliant"):
+        html.json_for_script(float("nan"))
+
+
+@pytest.mark.parametrize("style", ["</style>", "<!--", "a\r\nb"])
+def test_a_style_that_would_end_itself_is_refused(style: str) -> None:
+    with pytest.raises(ValueError, match="must not hold"):
+        html.render("base.html.j2", style=style)
+
+
+def test_long_texts_are_cut() -> None:
+    long = fake(replace(STILL_BOX, explanation="long " * 10_000), *[MOVING_BOX] * 200)
+    page = page_of(["x"])
+    media = report._Media("media/x.mp4", None, "media/x.jpg", "media/x.thumb.jpg")
+    huge = replace(long, text="word " * 2_000_000, flags=("flag",) * 1000)
+    clip = report._Clip(1, "n" * 5000, huge, media, huge.traces[:60], (0,) * 60)
+    cut = report._page([clip], "t", None)
+    assert len(cut) < len(page) + 250_000
+    assert "more characters" in cut
+    assert "Only the first 60 are shown." in cut
+
+
+# ── words ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("outcome", "expected"),
+    [
+        (
+            Verdict("fake", traces=(Trace((0, 0.4, 0.2, 0.6), 2, 4, None, "A red ball vanishes."),)),
+            "Looks fake: from 2.0 s to 4.0 s, centre left, a red ball vanishes.",
+        ),
+        (
+            Verdict("fake", traces=(Trace(categories=("Sudden Blurring",)),)),
+            "Looks fake: a part of the picture loses definition abruptly.",
+        ),
+        (Verdict("fake", traces=(Trace(),)), "Looks fake."),
+        (Verdict("fake"), "Looks fake; no trace was pointed out."),
+        (Verdict("fake", p_generated=0.8), "Looks fake: the clip as a whole looks generated."),
+        (Verdict("fake", True), "Leans fake, but the evidence supports neither answer; no trace was pointed out."),
+        (Verdict("real"), "Looks real: no fake trace found."),
+        (Verdict("real", True), "Leans real, but the evidence supports neither answer."),
+        (Verdict("real", traces=(STILL_BOX,)), "Called real, although 1 trace of fakery came with the answer."),
+        (Unparsed("x", "y"), "The model answered, but its answer could not be understood."),
+        (Failed("NOT_A_VIDEO", "x"), "Not inspected: the video could not be read."),
+        (Failed("MODEL_ERROR", "x"), "Not inspected: the model could not be run."),
+    ],
+)
+def test_sentence(outcome: Outcome, expected: str) -> None:
+    assert sentence(outcome) == expected
+
+
+@pytest.mark.parametrize(
+    ("explanation", "expected"),
+    [
+        ("USB stick melts.", "USB stick melts"),
+        ("A  hand\nmelts...", "a hand melts"),
+        ("First. " + "more " * 60, "first"),
+        ("x" * 500, "x" * 180 + "…"),
+        ("É", "É"),
+    ],
+)
+def test_the_reason_at_the_end_of_the_sentence(explanation: str, expected: str) -> None:
+    assert sentence(fake(Trace(explanation=explanation))) == f"Looks fake: {expected}."
+
+
+# ── trouble ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_clip_that_cannot_be_written_does_not_stop_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    media = tmp_path / "media"
+    media.mkdir()
+    (media / "001-clip.jpg").write_bytes(b"left by an earlier run")
+
+    def refuse(*_: object) -> None:
+        raise VideoError("WRITE_FAILED", "the disk is full <b>")
+
+    monkeypatch.setattr(report, "_write_picture", refuse)
+    page = write_report([ReportItem(grey_clip(0.5), fake(STILL_BOX))] * 2, tmp_path)
+    assert "the disk is full &lt;b&gt;" in page.read_text()
+    assert "Looks fake: from 1.0 s" in page.read_text()
+    assert list(media.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FileError, match="cannot make the folder 'out'"):
+        write_report([], tmp_path / "file" / "out")
+
+
+def test_no_clips(tmp_path: Path) -> None:
+    assert "This run holds no clips." in write_report([], tmp_path / "deep" / "er").read_text()
+
+
+def test_the_same_run_gives_the_same_page(tmp_path: Path) -> None:
+    items = [ReportItem(grey_clip(0.5), fake(STILL_BOX))]
+    pages = [write_report(items, tmp_path / name).read_bytes() for name in ("a", "b")]
+    assert pages[0] == pages[1]
+
+
+def test_large_clips_are_shrunk_and_the_page_says_so(tmp_path: Path) -> None:
+    big = grey_clip(0.3, (810, 1440))
+    text = text_of(parse(write_report([ReportItem(big, fake(STILL_BOX))], tmp_path).read_text()))
+    assert "Shown at 1280×720; the original is 1440×810." in text
+
+
+def test_names_of_files(tmp_path: Path) -> None:
+    names = ["", "../../etc/passwd", "CON", "a" * 300, "日本", "-rf", "x\ny", "\udcff"]
+    clip = Frames.from_array(grey_clip(0.2).images, 10)
+    items = [ReportItem(clip, Verdict("real", origin=Origin(path=name))) for name in names]
+    write_report(items, tmp_path / "run")
+    made = [path.name for path in (tmp_path / "run" / "media").glob("*.mp4")]
+    assert len(made) == len(names)
+    assert all(re.fullmatch(r"\d{3}(-[a-z0-9-]{1,40})?\.mp4", name) for name in made)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]
+
+
+# ── colours ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def luminance(colour: str) -> float:
+    values = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in values]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(a: str, b: str) -> float:
+    high, low = sorted((luminance(a), luminance(b)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("theme", [0, 1], ids=["light", "dark"])
+def test_contrast(theme: int) -> None:
+    pairs = re.findall(r"--([\w-]+): light-dark\((#\w{6}), (#\w{6})\)", html.asset("report.css"))
+    colours = {name: values[theme] for name, *values in pairs}
+    for text in ("ink", "soft", "link"):
+        for ground in ("page", "card", "sunk"):
+            assert contrast(colours[text], colours[ground]) >= 4.5, (text, ground)
+    for name in ("fake", "real", "warn"):
+        assert contrast(colours[name], colours[f"{name}-bg"]) >= 4.5, name
+        assert contrast(colours["ink"], colours[f"{name}-bg"]) >= 4.5, name
+        assert contrast(colours[name], colours["page"]) >= 3
