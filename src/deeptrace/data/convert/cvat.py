@@ -1,0 +1,303 @@
+"""CVAT for video 1.1 (XML, or the zip that holds it) to records. The writer is in `cvat_write`.
+
+Frames count from 0, boxes are pixels with two decimals. A box with ``outside="1"`` hides the track from its frame on;
+after a last visible key frame the track goes on to the end of the video. Both layouts are read: every frame (what
+CVAT exports), thinned to its key frames, and key frames only. A file holds one video and does not say its frame rate:
+it comes from ``infos``, or from the ``<deeptrace>`` element that our writer adds and CVAT ignores.
+"""
+
+from __future__ import annotations
+
+import math
+import zipfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from deeptrace.data.convert._common import (
+    Clip,
+    Log,
+    Where,
+    clean_path,
+    find_clip,
+    finish,
+    make_trace,
+    rate_or_refuse,
+    read_box,
+    read_categories,
+    read_label,
+    record_fields,
+    stem,
+)
+from deeptrace.data.convert._frames import FrameBox, Segment, between, cover, thin
+from deeptrace.data.problems import Problem
+from deeptrace.errors import FileError, MissingExtra
+from deeptrace.records import Annotation, Box, Record, RecordLabel, Trace, VideoInfo
+
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
+
+MAX_BYTES: Final = 512 * 1024**2
+"""The largest XML that is read; a zip cannot unfold beyond it."""
+
+MAX_FRAME: Final = 10**7
+
+_TOLERANCE_PX: Final = 0.02
+
+
+def read(path: Path, infos: Mapping[str, VideoInfo] | None) -> tuple[list[Record], list[Problem]]:
+    """The record of a file, or the records of a folder of files. See `deeptrace.data.convert.read`."""
+    files = sorted(p for p in path.iterdir() if p.suffix.lower() in {".xml", ".zip"}) if path.is_dir() else [path]
+    log = Log(path.name)
+    drafts, problems = [], []
+    for file in files:
+        one = Log(file.name)
+        drafts.append(_read_one(file, infos, one))
+        log.without_rate += one.without_rate
+        log.variable_rate += one.variable_rate
+        log.without_size += one.without_size
+        problems += one.problems
+    log.problems += problems
+    return finish((draft for draft in drafts if draft is not None), log), log.problems
+
+
+# ── XML ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        if path.suffix.lower() != ".zip":
+            if path.stat().st_size > MAX_BYTES:
+                raise FileError(f"{path.name!r} is larger than {MAX_BYTES} bytes")
+            return path.read_bytes()
+        with zipfile.ZipFile(path) as archive, archive.open("annotations.xml") as file:
+            content = file.read(MAX_BYTES + 1)
+    except (OSError, zipfile.BadZipFile, KeyError, RuntimeError, NotImplementedError) as error:
+        raise FileError(f"cannot read {path.name!r}: {error}") from None
+    if len(content) > MAX_BYTES:
+        raise FileError(f"annotations.xml in {path.name!r} unfolds to more than {MAX_BYTES} bytes")
+    return content
+
+
+def parse(content: bytes, name: str) -> Element:
+    """The root of an XML document without document type and entities.
+
+    Raises:
+        FileError: not XML (with line and column), or one with entities.
+        MissingExtra: defusedxml is not installed.
+    """
+    try:
+        from defusedxml.common import DefusedXmlException  # type: ignore[import-untyped]
+        from defusedxml.ElementTree import ParseError, fromstring  # type: ignore[import-untyped]
+    except ImportError:
+        raise MissingExtra("reading CVAT files", "data") from None
+    try:
+        root: Element = fromstring(content, forbid_dtd=True)
+    except DefusedXmlException:
+        raise FileError(f"{name!r} has a document type or entities, which annotations never need: refused") from None
+    except (ParseError, ValueError, LookupError) as error:
+        raise FileError(f"{name!r} is not XML: {error}") from None
+    return root
+
+
+# ── one file ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _read_one(path: Path, infos: Mapping[str, VideoInfo] | None, log: Log) -> tuple[Record, bool] | None:
+    root = parse(_bytes(path), path.name)
+    if root.tag != "annotations":
+        raise FileError(f"{path.name!r} is not a CVAT file: its root is <{root.tag[:40]}>, expected <annotations>")
+    if root.find("image") is not None:
+        raise FileError(f"{path.name!r} is 'CVAT for images': export the task as 'CVAT for video 1.1'")
+    if root.find("meta/project") is not None:
+        raise FileError(f"{path.name!r} holds a whole project: export each task by itself")
+    meta = root.find("meta")
+    task = next((found for tag in ("task", "job") if meta is not None and (found := meta.find(tag)) is not None), None)
+    own = None if meta is None else meta.find("deeptrace")
+    said = {} if own is None else dict(own.attrib)
+    where = log.at(None, said.get("video_id"))
+    named = said.get("path") or _text(root, "meta/source") or _text(task, "source")
+    clean = None if named is None else clean_path(named, where, "source")
+    video_id = said.get("video_id") or (stem(clean) if clean else _text(task, "name"))
+    if not video_id:
+        where.add("source", "is missing, and so is the task's name: the file names no video", "set_aside")
+        return None
+    where = log.at(None, video_id)
+    size = {key: _text(root, f"meta/{key}") or _text(task, key) for key in ("size", "stop_frame")}
+    original = root.find("meta/original_size")
+    if original is None and task is not None:
+        original = task.find("original_size")
+    given: dict[str, Any] = {
+        "width": _number(_text(original, "width")),
+        "height": _number(_text(original, "height")),
+        "fps": _number(said.get("fps")),
+        "num_frames": _number(said.get("num_frames")),
+        "duration": _number(said.get("duration")),
+    }
+    clip = find_clip(infos, video_id, clean, given, where)
+    stop = _number(size["stop_frame"])
+    num_frames = clip.num_frames or (None if stop is None else int(stop) + 1)
+    clip = Clip(clip.width, clip.height, clip.fps, num_frames, clip.info)
+    assignee = _text(task, "assignee/username")
+    annotations = _annotations(root, own, assignee, clip, where)
+    fields = record_fields(said, where)
+    return Record(video_id, clean, info=clip.info, annotations=annotations, **fields), "video_id" in said
+
+
+def _text(element: Element | None, tag: str) -> str | None:
+    found = None if element is None else element.find(tag)
+    return (found.text or None) if found is not None else None
+
+
+def _number(value: str | None) -> float | None:
+    if value is None:
+        return None
+    try:
+        number = float(value)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+# ── tracks ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass
+class _Group:
+    """What one annotator said."""
+
+    traces: list[Trace]
+    unknown: list[dict[str, Any]]
+    tracks: list[dict[str, Any]]
+    label: RecordLabel | None = None
+
+
+def _annotations(
+    root: Element, own: Element | None, assignee: str | None, clip: Clip, where: Where
+) -> tuple[Annotation, ...]:
+    groups: dict[str | None, _Group] = {}
+    for said in () if own is None else own.iter("annotation"):
+        group = groups.setdefault(said.get("annotator"), _Group([], [], []))
+        group.label = group.label or read_label(said.get("label"))
+    for index, track in enumerate(root.iter("track")):
+        place = where.log.at(index, where.video_id)
+        if not rate_or_refuse(clip, place, needs_size=True):
+            break
+        attributes = _attributes(track)
+        annotator = attributes.pop("annotator", None) or assignee
+        group = groups.setdefault(annotator, _Group([], [], []))
+        trace, unknown, kept = _trace(track, attributes, clip, place)
+        if trace is None:
+            continue
+        if unknown:
+            group.unknown.append({"trace": len(group.traces), "tags": list(unknown)})
+        if kept:
+            group.tracks.append({"trace": len(group.traces), **kept})
+        group.traces.append(trace)
+    others = sorted({shape.tag for track in root.iter("track") for shape in track if shape.tag != "box"})
+    if others:
+        where.add("track", f"holds {', '.join(others)}: only boxes are imported", "kept")
+    return tuple(
+        Annotation(tuple(group.traces), group.label, annotator, dict(_extra(group)))
+        for annotator, group in groups.items()
+    )
+
+
+def _extra(group: _Group) -> Iterator[tuple[str, Any]]:
+    if group.unknown:
+        yield "unknown_tags", group.unknown
+    if group.tracks:
+        yield "cvat", group.tracks
+
+
+def _attributes(track: Element) -> dict[str, str]:
+    """The attributes of a track; of one that changes from box to box, the first that is not empty."""
+    found: dict[str, str] = {}
+    for attribute in track.iter("attribute"):
+        name, value = attribute.get("name"), attribute.text
+        if name and value:
+            found.setdefault(name, value)
+    return found
+
+
+def _trace(
+    track: Element, attributes: dict[str, str], clip: Clip, where: Where
+) -> tuple[Trace | None, tuple[str, ...], dict[str, Any]]:
+    label = track.get("label")
+    if label is None:
+        where.add("track.label", "is missing", "emptied")
+    shapes = track.findall("box")
+    if not shapes:
+        if not len(track):
+            where.add("track", "holds no box", "emptied")
+        return None, (), {}
+    segments = _segments(shapes, clip, where)
+    others = [tag.strip() for tag in attributes.pop("other_categories", "").split(";") if tag.strip()]
+    tags = ([label] if label else []) + others
+    categories, unknown = read_categories(tags, where, "label")
+    explanation = attributes.pop("explanation", None)
+    said = {"categories": categories, "explanation": explanation}
+    trace = make_trace(segments, clip.fps or 1.0, clip.num_frames, where, "box.frame", **said)
+    return trace, unknown, {"attributes": attributes} if attributes else {}
+
+
+def _segments(shapes: list[Element], clip: Clip, where: Where) -> tuple[Segment, ...]:
+    boxes: dict[int, tuple[Box | None, bool]] = {}  # frame -> box, outside
+    marked = set()
+    for index, shape in enumerate(shapes):
+        frame = _frame(shape, index, where)
+        if frame is None:
+            continue
+        outside = shape.get("outside") == "1"
+        box = _box(shape, clip, frame, where)
+        if box is None and not outside:
+            continue
+        if frame in boxes:
+            where.add("box.frame", f"{frame} stands twice in one track: the later box is taken", "repaired")
+        boxes[frame] = (box, outside)
+        if shape.get("keyframe", "1") == "1":
+            marked.add(frame)
+    ranges: list[tuple[int, int]] = []
+    keys: list[FrameBox] = []
+    first: int | None = None
+    for frame in sorted(boxes):
+        box, outside = boxes[frame]
+        if not outside and box is not None:
+            first = frame if first is None else first
+            keys.append(FrameBox(frame, box))
+        elif first is not None:
+            ranges.append((first, frame - 1))
+            first = None
+            if box is not None and keys[-1].frame < frame - 1:  # the box moves on towards the one that hides it
+                keys.append(FrameBox(frame - 1, between(keys[-1], FrameBox(frame, box), frame - 1)))
+    if first is not None:
+        ranges.append((first, max(keys[-1].frame, (clip.num_frames or 0) - 1)))
+    if not keys:
+        where.add("box", "none of the track is usable", "emptied")
+    tolerance = _TOLERANCE_PX / max(clip.width or 1.0, clip.height or 1.0)
+    segments, _ = cover(ranges, keys)
+    return tuple(Segment(s.first, s.last, tuple(thin(s.keys, marked, tolerance))) for s in segments)
+
+
+def _frame(shape: Element, index: int, where: Where) -> int | None:
+    given = shape.get("frame")
+    if given is None or not (given.isascii() and given.isdigit()) or len(given) > 9 or int(given) > MAX_FRAME:
+        said = "is missing" if given is None else f"{given[:40]!r} is not a frame number from 0"
+        where.add("box.frame", f"(box {index} of the track) {said}", "emptied")
+        return None
+    return int(given)
+
+
+def _box(shape: Element, clip: Clip, frame: int, where: Where) -> Box | None:
+    values = []
+    for name in ("xtl", "ytl", "xbr", "ybr"):
+        number = _number(shape.get(name))
+        if number is None:
+            said = "is missing" if shape.get(name) is None else f"{str(shape.get(name))[:40]!r} is not a number"
+            where.add(f"box.{name}", f"(frame {frame}) {said}", "emptied")
+            return None
+        values.append(number)
+    width, height = clip.width or 1.0, clip.height or 1.0
+    x0, y0, x1, y1 = values
+    return read_box((x0 / width, y0 / height, x1 / width, y1 / height), where, f"box (frame {frame})")
