@@ -13,6 +13,7 @@ import pytest
 from deeptrace import video
 from deeptrace.errors import VideoError
 from deeptrace.video import ReadLimits, _pool
+from deeptrace.video._limits import DEFAULT_LIMITS
 from tests.video.fuzz import clip
 from tests.video.test_hostile import check_message
 
@@ -133,13 +134,15 @@ def lies() -> dict[str, bytes]:
     return raw
 
 
-def listen(answer: bytes, mode: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+def listen(
+    answer: bytes, mode: str, folder: Path, monkeypatch: pytest.MonkeyPatch, limits: ReadLimits = DEFAULT_LIMITS
+) -> str:
     """What the caller makes of a worker that says this: "ok" or the code of the error."""
     (folder / "answer").write_bytes(answer)
     pool = _pool.Pool(command=[sys.executable, "-I", "-S", "-c", LIAR, f"{mode}|{folder / 'answer'}"])
     monkeypatch.setattr(_pool, "_default", pool)
     try:
-        video.sample_frames(CLIP, fps=2, limits=HASTY)
+        video.sample_frames(CLIP, fps=2, limits=limits)
     except VideoError as error:
         check_message(error)
         return error.code
@@ -161,7 +164,7 @@ def test_lies_are_a_crash(part: int, tmp_path: Path, monkeypatch: pytest.MonkeyP
     for name, answer in list(lies().items())[part::4]:
         start = time.monotonic()
         code = listen(answer, "exit", tmp_path, monkeypatch)
-        if code != "DECODER_CRASHED" or time.monotonic() - start > 3:
+        if code != "DECODER_CRASHED" or time.monotonic() - start > 10:
             wrong.append(f"{name}: {code} after {time.monotonic() - start:.1f} s")
     assert not wrong, "\n".join(wrong)
 
@@ -169,13 +172,13 @@ def test_lies_are_a_crash(part: int, tmp_path: Path, monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize("name", ["nothing", "half a header", "half a picture", "no end"])
 def test_silence_has_an_end(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     start = time.monotonic()
-    assert listen(lies()[name], "stay", tmp_path, monkeypatch) == "DECODER_TIMEOUT"
-    assert time.monotonic() - start < 2
+    assert listen(lies()[name], "stay", tmp_path, monkeypatch, HASTY) == "DECODER_TIMEOUT"
+    assert time.monotonic() - start < 5
 
 
 def test_chatter_has_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     start = time.monotonic()
-    assert listen(b"", "flood", tmp_path, monkeypatch) == "DECODER_TIMEOUT"
+    assert listen(b"", "flood", tmp_path, monkeypatch, HASTY) == "DECODER_TIMEOUT"
     assert time.monotonic() - start < 8
 
 
