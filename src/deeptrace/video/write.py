@@ -76,22 +76,27 @@ class VideoWriter:
     row, a copy of the last one. The file appears under its name only when all is written (also when it replaces
     another); after an exception nothing is left behind.
 
+    With ``gop`` every group of pictures has exactly that many, whatever they show; without, the encoder decides.
+
     Raises:
         VideoError: ``WRITE_FAILED`` from every method, with the file's name and the reason.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, fps: float, crf: int = 18) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, fps: float, crf: int = 18, gop: int | None = None) -> None:
         self._path = os.path.abspath(os.fsdecode(path))
         self._name = printable(os.path.basename(self._path))
         self._file: IO[bytes] | None = None
         try:
             self._rate = Fraction(check_number(fps, "fps", above=0.0)).limit_denominator(1001)
             crf = int(check_number(crf, "crf", low=0, high=51))
+            gop = None if gop is None else int(check_number(gop, "gop", low=1, high=1000))
         except RecordError as error:
             raise self._error(f"{error}") from None
         if self._rate <= 0 or self._rate > 1000:
             raise self._error(f"fps: {fps:g} is not a rate between 0.001 and 1000")
-        self._crf = crf
+        self._options = {"crf": str(crf)}
+        if gop is not None:
+            self._options |= {"g": str(gop), "keyint_min": str(gop), "sc_threshold": "0"}
         self._hw: tuple[int, int] | None = None
         self._timed: bool | None = None
         self._count = 0
@@ -215,7 +220,7 @@ class VideoWriter:
             io_open=lambda *_: _Part(descriptor),
             options={"movflags": "+faststart+write_colr"},
         )
-        stream = self._container.add_stream("libx264", rate=self._rate, options={"crf": str(self._crf)})
+        stream = self._container.add_stream("libx264", rate=self._rate, options=self._options)
         stream.width, stream.height = hw[1] + hw[1] % 2, hw[0] + hw[0] % 2
         stream.pix_fmt = "yuv420p"
         stream.time_base = Fraction(1, _TICKS_PER_SECOND) if self._timed else 1 / self._rate
@@ -235,9 +240,7 @@ class VideoWriter:
         if height % 2 or width % 2:
             image = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
-        frame = frame.reformat(
-            format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG", interpolation="AREA"
-        )
+        frame = frame.reformat(format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG", interpolation="AREA")
         frame.pts = tick
         frame.time_base = self._stream.codec_context.time_base
         if self._first_tick is None:
