@@ -7,7 +7,8 @@ from importlib import import_module
 from typing import Any, Final
 
 from deeptrace.errors import ModelError
-from deeptrace.models.base import FrameModel, Model, Sampling, VideoSource
+from deeptrace.models.base import FrameModel, Model, Sampling
+from deeptrace.video import VideoSource
 
 __all__ = ["HOMES", "SUMMARIES", "FrameModel", "Model", "Sampling", "VideoSource", "load"]
 

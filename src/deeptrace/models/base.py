@@ -12,12 +12,11 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Protocol, TypeAlias, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from deeptrace.errors import VideoError
 from deeptrace.records import Failed, Frames, Origin, Outcome, Score, Unparsed, Verdict
-
-VideoSource: TypeAlias = str | os.PathLike[str] | bytes | Frames
+from deeptrace.video import VideoSource, sample_frames
 
 
 @dataclass(frozen=True)
@@ -86,9 +85,6 @@ class FrameModel(ABC):
         return [score_of(outcome) for outcome in self.inspect_iter(videos)]
 
     def _read(self, video: VideoSource) -> tuple[Frames | Failed, Origin]:
-        # The reader brings PyAV's worker with it; importing a model must not.
-        from deeptrace.video import sample_frames
-
         origin = replace(
             origin_of(video),
             model=self.name,
