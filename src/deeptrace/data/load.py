@@ -18,7 +18,7 @@ from deeptrace.data.problems import Problem, count_problems
 from deeptrace.data.release import read_release
 from deeptrace.data.tolerant import open_regular
 from deeptrace.errors import FileError, RecordError
-from deeptrace.records import Record
+from deeptrace.records import Record, VideoInfo
 from deeptrace.rows import RECORD_SCHEMA
 
 RELEASE_NAME: Final = "all_data.json"
@@ -65,25 +65,33 @@ class Records(Sequence[Record]):
         return {record.video_id: record for record in self._records}
 
 
-def load_records(path: str | os.PathLike[str], *, strict: bool = False) -> Records:
+def load_records(
+    path: str | os.PathLike[str], *, strict: bool = False, infos: Mapping[str, VideoInfo] | None = None
+) -> Records:
     """The records in a file, or in a folder that holds ``all_data.json`` or ``records.jsonl``.
 
-    Reads the RewardData release, our own ``records.jsonl``, and exports of Labelbox (v2 NDJSON), Label Studio (JSON)
-    and CVAT (XML); which one it is shows in the content. A bad value empties its field and is listed in ``problems``;
-    a row without usable id or path is set aside and listed. With ``strict``, anything emptied, repaired or set aside
-    is an error that lists the first 20.
+    Reads the RewardData release, our own ``records.jsonl``, and what `deeptrace.data.convert` reads: exports of Labelbox
+    (v2 NDJSON), Label Studio (JSON) and CVAT (XML), and the video folders of Hugging Face. Which one it is shows in the
+    content. A bad value empties its field and is listed in ``problems``; a row without usable id or path is set aside
+    and listed. With ``strict``, anything emptied, repaired or set aside is an error that lists the first 20.
+
+    ``infos`` says what is known of the videos, by video id, path or file name, to exports that lack it: frame numbers
+    need a frame rate.
 
     Raises:
         FileError: no such file, or a folder without records.
         JsonError: the file is not JSON (or XML) at all.
-        RecordError: ``strict``, and there are problems.
+        RecordError: ``strict``, and there are problems; or an export whose frame numbers cannot become seconds.
     """
-    file = _records_file(Path(path))
-    records, problems = _read(file)
-    records = _one_per_id(records, file.name, problems)
+    source = Path(path)
+    root = source if source.is_dir() else source.parent
+    if source.is_dir():
+        source = _own_file(source) or source
+    records, problems = _read(source, infos)
+    records = _one_per_id(records, source.name, problems)
     if strict:
-        _refuse(file.name, problems)
-    return Records(records, root=file.parent, problems=problems)
+        _refuse(source.name, problems)
+    return Records(records, root=root, problems=problems)
 
 
 def _refuse(name: str, problems: Sequence[Problem]) -> None:
@@ -96,43 +104,42 @@ def _refuse(name: str, problems: Sequence[Problem]) -> None:
     raise RecordError(name, "\n  ".join([f"{count}:", *lines]))
 
 
-def _records_file(path: Path) -> Path:
-    if not path.is_dir():
-        return path
-    found = [name for name in (FILE_NAME, RELEASE_NAME) if (path / name).exists()]
-    if not found:
-        raise FileError(f"{path.name!r} holds neither {RELEASE_NAME} nor {FILE_NAME}; name the file to read")
+def _own_file(folder: Path) -> Path | None:
+    found = [name for name in (FILE_NAME, RELEASE_NAME) if (folder / name).exists()]
     if len(found) > 1:
-        raise FileError(f"{path.name!r} holds both {FILE_NAME} and {RELEASE_NAME}; name the one to read")
-    return path / found[0]
+        raise FileError(f"{folder.name!r} holds both {FILE_NAME} and {RELEASE_NAME}; name the one to read")
+    return folder / found[0] if found else None
 
 
-def _read(file: Path) -> tuple[list[Record], list[Problem]]:
-    with open(open_regular(file), "rb") as stream:
-        head = stream.read(_HEAD_BYTES).removeprefix(b"\xef\xbb\xbf").lstrip()
-    own = f'"{RECORD_SCHEMA}"'.encode() in head.split(b"\n", 1)[0]
-    release = head.startswith(b"[") and (b'"video_id"' in head or b'"video_path"' in head)
-    format_name = None if own or release else _sniff(file)
-    if format_name is not None:
-        from deeptrace.data import convert
+def _read(source: Path, infos: Mapping[str, VideoInfo] | None) -> tuple[list[Record], list[Problem]]:
+    problems: list[Problem] = []
+    head = b"" if source.is_dir() else _head(source)
+    if f'"{RECORD_SCHEMA}"'.encode() in head.split(b"\n", 1)[0]:
+        return list(iter_records(source, on_problem=problems.append)), problems
+    if head.startswith(b"[") and (b'"video_id"' in head or b'"video_path"' in head):
+        return read_release(source)
 
-        records, problems = convert.read(file, format_name)
-        return _usable_paths(records, file.name, list(problems))
-    if own or (head.startswith(b"{") and file.suffix.lower() in (".jsonl", ".ndjson")):
-        problems = []
-        return list(iter_records(file, on_problem=problems.append)), problems
-    return read_release(file)
-
-
-def _sniff(file: Path) -> str | None:
     from deeptrace.data import convert
 
-    return convert.sniff(file)
+    format_name = convert.sniff(source)
+    if format_name is not None:
+        records, problems = convert.read(source, format_name, infos=infos)
+        return _usable_paths(records, source.name, problems)
+    if source.is_dir():
+        raise FileError(f"{source.name!r} holds neither {RELEASE_NAME} nor {FILE_NAME}; name the file to read")
+    if head.startswith(b"{") and source.suffix.lower() in (".jsonl", ".ndjson"):
+        return list(iter_records(source, on_problem=problems.append)), problems
+    return read_release(source)
+
+
+def _head(file: Path) -> bytes:
+    with open(open_regular(file), "rb") as stream:
+        return stream.read(_HEAD_BYTES).removeprefix(b"\xef\xbb\xbf").lstrip()
 
 
 def _usable_paths(records: Iterable[Record], name: str, problems: list[Problem]) -> tuple[list[Record], list[Problem]]:
     """Records of an annotation tool's export, without those whose path leads elsewhere."""
-    kept = []
+    kept, problems = [], list(problems)
     for record in records:
         try:
             kept.append(record if record.path is None else replace(record, path=check_path(record.path)))

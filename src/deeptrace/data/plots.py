@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
@@ -59,7 +60,8 @@ def _save(figure: Figure, path: Path, format_name: PlotFormat) -> None:
     drawn = io.BytesIO()
     # Without a salt and with a date, no two SVG files are alike. Text stays text, so that it can be searched.
     metadata = {"Date": None} if format_name == "svg" else {"Software": None}
-    with rc_context({"svg.hashsalt": "deeptrace", "svg.fonttype": "none"}):
+    with rc_context({"svg.hashsalt": "deeptrace", "svg.fonttype": "none"}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph")  # a name in a script that the font lacks shows as boxes
         figure.savefig(drawn, format=format_name, dpi=150, metadata=metadata)
     with atomic_write(path) as file:
         file.write(drawn.getvalue())
@@ -121,15 +123,21 @@ def _time(figure: Figure, stats: Stats) -> None:
 def _sources(figure: Figure, stats: Stats) -> None:
     axes = figure.subplots()
     rows = stats.sources[::-1]
-    names = [f"{row.source or 'no source'} ({row.label or 'no label'})" for row in rows]
+    names = [f"{_shown(row.source or 'no source')} ({row.label or 'no label'})" for row in rows]
     places = range(len(rows))
     axes.barh(
         [y + 0.2 for y in places], [row.annotations for row in rows], height=0.4, label="annotations", color=_BLUE
     )
     axes.barh([y - 0.2 for y in places], [row.videos for row in rows], height=0.4, label="videos", color="#a9c4e0")
-    axes.set_yticks(places, [name if len(name) <= 40 else f"{name[:39]}…" for name in names], fontsize=7)
+    axes.set_yticks(places, names, fontsize=7, parse_math=False)
     axes.set(title="Sources", xlabel="count")
     axes.legend()
+
+
+def _shown(name: str) -> str:
+    """A name from data on one line: what cannot be printed as "�", at most 40 characters."""
+    printable = "".join(c if c.isprintable() else "\ufffd" for c in name)
+    return printable if len(printable) <= 40 else f"{printable[:39]}…"
 
 
 def _histograms(figure: Figure, shown: Sequence[tuple[Distribution, str]]) -> None:

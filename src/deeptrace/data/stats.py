@@ -230,9 +230,10 @@ def _category_rows(traces: Iterable[Trace]) -> tuple[CategoryRow, ...]:
 def _unknown_tags(annotations: Iterable[Annotation]) -> dict[str, int]:
     counts: Counter[str] = Counter()
     for annotation in annotations:
-        tags = annotation.extra.get("faketrace_check_applies")
-        if isinstance(tags, list):
-            counts.update(read_tags(tag for tag in tags if isinstance(tag, str)).unknown)
+        for name in ("faketrace_check_applies", "unknown_tags"):  # the release's loader and the converters keep them
+            tags = annotation.extra.get(name)
+            if isinstance(tags, (list, tuple)):
+                counts.update(read_tags(tag for tag in tags if isinstance(tag, str)).unknown)
     return dict(counts.most_common())
 
 
