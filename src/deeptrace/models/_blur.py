@@ -6,6 +6,7 @@ A `Shot` goes in, `Finding`s of kind "blur" come out, in the same terms of stren
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import cv2
 import numpy as np
@@ -16,13 +17,13 @@ from deeptrace.models._vanish import Finding, Rect
 
 Floats = npt.NDArray[np.float32]
 
-_HOLD = 3  # samples on each side over which the detail must have been steady
+_HOLD = 4  # samples on each side over which the detail must have been steady
 _CELL = 8  # pixels of one cell of the grid on which detail is compared
 _DETAIL = 3.0  # mean absolute Laplacian, grey levels, below which there is nothing to lose
-_COLLAPSE = 0.45  # share of its detail that may be left, relative to the whole frame's change
+_COLLAPSE = 0.40  # share of its detail that may be left, relative to the whole frame's change
 _STEADY = 0.70  # share of its detail that a place must have kept over the samples before
 _SAME = 16.0  # grey levels by which the smoothed picture may differ: else the content changed, not its sharpness
-_CELLS = 4  # cells, connected
+_CELLS = 6  # cells, connected
 _STILL = 0.03  # heights of the frame that a place may move between samples: faster, it is motion that blurs
 
 
@@ -55,7 +56,7 @@ def _detail(grey: Image) -> Floats:
     return np.asarray(cv2.resize(laplacian, (columns, rows), interpolation=cv2.INTER_AREA), dtype=np.float32)
 
 
-def _cell_flow(flow: Floats) -> Floats:
+def _cell_flow(flow: npt.NDArray[Any]) -> Floats:
     rows, columns = flow.shape[0] // _CELL, flow.shape[1] // _CELL
     return np.asarray(cv2.resize(flow, (columns, rows), interpolation=cv2.INTER_AREA), dtype=np.float32)
 
@@ -101,7 +102,9 @@ def _at(index: int, detail: list[Floats], smooth: list[Floats], ways: list[Float
         "still": _STILL / np.maximum(speed, 1e-3),
     }
     strength = np.minimum.reduce(list(ratios.values()))
-    # A whole neighbourhood must collapse: the weakest cell of a connected group of four counts, at several levels.
+    strength[[0, -1]] = 0.0  # at the frame's edge, content comes and goes
+    strength[:, [0, -1]] = 0.0
+    # A whole neighbourhood must collapse: the weakest cell of a connected group counts, at several levels.
     best: Finding | None = None
     for level in (1.6, 1.3, 1.0, 0.8, 0.6):
         count, labels, stats, _ = cv2.connectedComponentsWithStats((strength >= level).astype(np.uint8), connectivity=4)

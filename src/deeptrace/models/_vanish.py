@@ -21,24 +21,30 @@ from deeptrace.models._flow import Image, Shot, beyond, median_of
 Mask = npt.NDArray[np.uint8]
 Kind = Literal["vanish", "appear", "jump", "blur"]
 
-# Two frames before (to have been tracked) and three after (to see that it stays away).
-_BEFORE, _AFTER = 2, 3
+# Two frames before (to have been tracked) and four after (to see that it stays away).
+_BEFORE, _AFTER = 2, 4
 _FUTURE = 8  # samples over which the background after the moment is taken: one second
 _LEVELS = 14  # grey levels beyond the background that make a pixel foreground; grain and coding noise stay below
 _CROWDED = 0.35  # share of foreground above which the camera was not undone, or the light changed
 _BIG = 0.25  # share of the frame above which a change is not of one thing
 
 # The thresholds, chosen on rendered scenes and on camera clips (docs/motion.md), all in the strength's denominator.
-_CONTRAST = 20.0  # mean grey levels between thing and background
+_CONTRAST = 25.0  # mean grey levels between thing and background
 _AREA = 0.0015  # share of the frame: 12 x 12 pixels of 427 x 240
+_COMPACT = 0.75  # share of its convex hull that a thing fills: limbs and ragged flicker fill less
 _FOUND = 0.45  # matching error, relative to plain background, up to which a thing counts as found again
 _LOST = 0.65  # and from which as not found
 _RESEMBLES = 0.25  # matching error up to which plain background counts as the thing
 _MASS = 0.65  # share of its pixels that must be missing around it
 _SHRINK = 1.6  # one sample earlier at most this much larger, else something is sliding in front of it
 _RESTORED = 0.75  # share of its place that shows the later background at once
-_CALM = 0.30  # share of changed pixels around it, up to which its surroundings stay
+_EMPTY = 0.12  # share of its place that may be anything but background over the next six samples
+_CALM = 0.12  # share of changed pixels around it, up to which its surroundings stay
+_ALONE = 0.15  # share of foreground around it, up to which it stands apart: parts of a body do not
+_STEPS = 4  # samples before, over which it is followed: half a second
+_STRAY = 0.25  # of its size: how far its path may stray from constant acceleration
 _CEILING = 3.0
+_HOPELESS = 0.4  # a criterion below it ends the search: nothing so weak is reported or counted
 
 
 class Rect(NamedTuple):
@@ -200,51 +206,88 @@ def _touches_edge(thing: _Thing, shape: tuple[int, ...]) -> bool:
 
 def _judge(moment: _Moment, thing: _Thing, before: Mask, after: Mask) -> Finding | None:
     """How well "it vanished" fits this thing, the cheap criteria first; None when it plainly does not."""
-    height, width = before.shape
-    here = (slice(thing.y, thing.y + thing.h), slice(thing.x, thing.x + thing.w))
-    inside = thing.mask > 0
-    difference = np.abs(moment.last_seen[here].astype(np.int16) - moment.background[here]).max(axis=2)
-    reach = round(0.08 * min(height, width) + 0.5 * max(thing.w, thing.h))
-    near = _around(thing, reach, before.shape)
-    criteria = {
-        "contrast": float(difference[inside].mean()) / _CONTRAST,
-        "area": thing.area / (_AREA * before.size),
-        "missing": (float(before[near].sum()) - float(after[near].sum())) / thing.area / _MASS,
-        "restored": (1.0 - float(after[here][inside].mean())) / _RESTORED,
-        "calm": _CALM / max(_ring_change(moment, thing), 1e-3),
-    }
-    if min(criteria.values()) < 0.4:
+    criteria = _looks(moment, thing, before, after)
+    if min(criteria.values()) < _HOPELESS:
         return None
-    search = round(0.20 * min(height, width))
+    search = round(0.20 * min(before.shape))
     then = _match(moment, thing, moment.here - 1, (thing.x, thing.y), search)
-    criteria["tracked"] = _FOUND / max(then.error, 1e-3)
     velocity = (float(thing.x - then.x), float(thing.y - then.y))
-    half = (velocity[0] / 2, velocity[1] / 2)  # the way of the next half sample
-    if moment.here >= 2:
-        guess = (round(thing.x - 2 * velocity[0]), round(thing.y - 2 * velocity[1]))
-        earlier = _match(moment, thing, moment.here - 2, guess, search // 2)
-        # Twice the time to turn and bend: half again the error.
-        criteria["tracked earlier"] = 1.5 * _FOUND / max(earlier.error, 1e-3)
-        bend = (thing.x - 2 * then.x + earlier.x, thing.y - 2 * then.y + earlier.y)
-        # At constant acceleration; a bounce or a wrong match is more than a fall makes of a known velocity.
-        if earlier.error < _FOUND and max(abs(bend[0]), abs(bend[1])) <= 0.5 * max(thing.w, thing.h):
-            half = (half[0] + 3 / 8 * bend[0], half[1] + 3 / 8 * bend[1])
+    criteria["tracked"] = _FOUND / max(then.error, 1e-3)
     criteria["same size"] = _SHRINK * thing.area / max(_area_at(moment, thing, then), 1.0)
     criteria["inside"] = _inside(thing, velocity, before.shape)
-    if min(criteria.values()) < 0.4:
+    if min(criteria.values()) < _HOPELESS:
         return None
-    centre = (round(thing.x + velocity[0]), round(thing.y + velocity[1]))
-    criteria["not found"] = _match(moment, thing, moment.index, centre, search).error / _LOST
-    if min(criteria.values()) < 0.4:
+    on_path, half = _past(moment, thing, then)
+    criteria.update(on_path)
+    criteria["stays empty"] = _EMPTY / max(_place_taken(moment, thing), 1e-3)
+    if min(criteria.values()) < _HOPELESS:
+        return None
+    going_to = (round(thing.x + velocity[0]), round(thing.y + velocity[1]))
+    criteria["not found"] = _match(moment, thing, moment.index, going_to, search).error / _LOST
+    if min(criteria.values()) < _HOPELESS:
         return None
     rect = Rect(thing.x + half[0], thing.y + half[1], thing.w, thing.h)
     jump = _jump(moment, thing, velocity, before, after)
     if jump is not None:
         found, moved = jump
-        criteria = {**criteria, "found elsewhere": found}
-        return Finding("jump", moment.index, rect, velocity, criteria, moved)
+        return Finding("jump", moment.index, rect, velocity, {**criteria, "found elsewhere": found}, moved)
     criteria["stays away"] = _stays_away(moment, thing, velocity, search) / _LOST
     return Finding("vanish", moment.index, rect, velocity, criteria)
+
+
+def _looks(moment: _Moment, thing: _Thing, before: Mask, after: Mask) -> dict[str, float]:
+    """The criteria that need no search: does it stand out, apart from all else, and is its place empty at once?"""
+    here = (slice(thing.y, thing.y + thing.h), slice(thing.x, thing.x + thing.w))
+    inside = thing.mask > 0
+    difference = np.abs(moment.last_seen[here].astype(np.int16) - moment.background[here]).max(axis=2)
+    near = _around(thing, round(0.08 * min(before.shape) + 0.5 * max(thing.w, thing.h)), before.shape)
+    changed, taken = _ring(moment, thing, before)
+    outlines, _ = cv2.findContours(thing.mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    hull = np.zeros_like(thing.mask)
+    cv2.fillConvexPoly(hull, cv2.convexHull(np.concatenate(outlines)), 1)
+    return {
+        "contrast": float(difference[inside].mean()) / _CONTRAST,
+        "area": thing.area / (_AREA * before.size),
+        "compact": thing.area / float(hull.sum()) / _COMPACT,
+        "missing": (float(before[near].sum()) - float(after[near].sum())) / thing.area / _MASS,
+        "restored": (1.0 - float(after[here][inside].mean())) / _RESTORED,
+        "calm": _CALM / max(changed, 1e-3),
+        "alone": _ALONE / max(taken, 1e-3),
+    }
+
+
+def _past(moment: _Moment, thing: _Thing, then: _Match) -> tuple[dict[str, float], tuple[float, float]]:
+    """Its path over the samples before: the criteria of having been followed, and the way of the next half sample."""
+    path = [(float(thing.x), float(thing.y)), (float(then.x), float(then.y))]
+    worst, stray = 0.0, 0.0
+    for k in range(2, 1 + min(_STEPS, moment.here)):
+        guess = (2 * path[-1][0] - path[-2][0], 2 * path[-1][1] - path[-2][1])
+        reach = 4 + round(0.5 * max(thing.w, thing.h))
+        found = _match(moment, thing, moment.here - k, (round(guess[0]), round(guess[1])), reach)
+        path.append((float(found.x), float(found.y)))
+        # It turns and bends with time: half again the error at the farthest sample.
+        worst = max(worst, found.error / (1 + 0.125 * k))
+    # At constant acceleration the third difference of the path vanishes. A bounce breaks it in one direction only, so
+    # the smoother of the two counts.
+    points = np.asarray(path)
+    half = (points[0] - points[1]) / 2
+    if len(points) >= 3:
+        bend = points[0] - 2 * points[1] + points[2]
+        if np.abs(bend).max() <= 0.5 * max(thing.w, thing.h):
+            half = half + 3 / 8 * bend
+    if len(points) >= 4:
+        stray = float(np.abs(np.diff(points, 3, axis=0)).max(axis=0).min()) / max(thing.w, thing.h)
+    criteria = {"followed": _FOUND / max(worst, 1e-3), "smooth path": _STRAY / max(stray, 1e-3)}
+    return criteria, (float(half[0]), float(half[1]))
+
+
+def _place_taken(moment: _Moment, thing: _Thing) -> float:
+    """The share of its place that stands out from the background, on average over the next six samples."""
+    here = (slice(thing.y, thing.y + thing.h), slice(thing.x, thing.x + thing.w))
+    last = min(len(moment.shot) - 1, moment.index + 6)
+    shares = [moment.foreground(k)[here][thing.mask > 0].mean() for k in range(moment.index + 1, last + 1)]
+    # Anything that passes by later takes the place for a moment: the median, not the mean.
+    return float(np.median(shares))
 
 
 def _around(thing: _Thing, reach: int, shape: tuple[int, ...]) -> tuple[slice, slice]:
@@ -254,22 +297,26 @@ def _around(thing: _Thing, reach: int, shape: tuple[int, ...]) -> tuple[slice, s
     )
 
 
-def _ring_change(moment: _Moment, thing: _Thing) -> float:
-    """The share of pixels that change from before to after, in a ring about as wide as half the thing."""
+def _ring(moment: _Moment, thing: _Thing, before: Mask) -> tuple[float, float]:
+    """In a ring about as wide as half the thing: the share of pixels that change, and of those that are foreground."""
     gap, reach = 3, 3 + max(4, round(0.4 * min(thing.w, thing.h)))
-    outer = _around(thing, reach, moment.last_seen.shape)
-    mask = np.ones((outer[0].stop - outer[0].start, outer[1].stop - outer[1].start), bool)
-    hole = _around(thing, gap, moment.last_seen.shape)
-    mask[
-        hole[0].start - outer[0].start : hole[0].stop - outer[0].start,
-        hole[1].start - outer[1].start : hole[1].stop - outer[1].start,
-    ] = False
-    mask &= moment.valid[outer]
-    if not mask.any():
-        return 1.0
+    outer = _around(thing, reach, before.shape)
+    ring = cv2.dilate(_pad(thing, outer), np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)) > 0
+    ring &= cv2.dilate(_pad(thing, outer), np.ones((2 * gap + 1, 2 * gap + 1), np.uint8)) == 0
+    ring &= moment.valid[outer]
+    if not ring.any():
+        return 1.0, 1.0
     after = np.ascontiguousarray(moment.after[outer])
-    changed = beyond(same_light(np.ascontiguousarray(moment.last_seen[outer]), after), after) > _LEVELS
-    return float(changed[mask].mean())
+    last_seen = same_light(np.ascontiguousarray(moment.last_seen[outer]), after)
+    changed = beyond(last_seen, after) > _LEVELS
+    return float(changed[ring].mean()), float(before[outer][ring].mean())
+
+
+def _pad(thing: _Thing, outer: tuple[slice, slice]) -> Mask:
+    mask = np.zeros((outer[0].stop - outer[0].start, outer[1].stop - outer[1].start), np.uint8)
+    y, x = thing.y - outer[0].start, thing.x - outer[1].start
+    mask[y : y + thing.h, x : x + thing.w] = thing.mask
+    return mask
 
 
 def _match(
