@@ -62,7 +62,7 @@ class Log:
             RecordError: videos with a variable frame rate, or without frame rate or frame size.
         """
         if self.variable_rate:
-            names = _names(self.variable_rate)
+            names = _names(list(dict.fromkeys(self.variable_rate)))
             raise RecordError(
                 "variable_frame_rate",
                 f"{self.file}: {names} has a variable frame rate, so its frame numbers are no times. "
@@ -70,6 +70,7 @@ class Log:
             )
         for what, videos in (("frame rate", self.without_rate), ("width and height", self.without_size)):
             if videos:
+                videos = list(dict.fromkeys(videos))  # noqa: PLW2901
                 raise RecordError(
                     "infos",
                     f"{self.file}: no {what} for {_names(videos)}, and the file does not say. Pass "
@@ -273,8 +274,8 @@ def finish(drafts: Iterable[tuple[Record, bool]], log: Log) -> list[Record]:
     Rows of the same video become one record. Made ids that meet get their folders. A record whose label nobody said is
     fake where it has a trace, with the flag "label: from its traces"; where annotators say different things it is None.
     """
-    log.check()
     listed = list(drafts)
+    log.check()
     paths: dict[str, set[str | None]] = {}
     for record, _ in listed:
         paths.setdefault(record.video_id, set()).add(record.path)

@@ -51,9 +51,10 @@ def write(
     double = next((name for name in names if [n.lower() for n in names].count(name.lower()) > 1), None)
     if double is not None:
         raise RecordError("video_id", f"two videos would be written to {double!r}")
+    documents = ["".join(_document(item, density)) for item in ready]
     path.mkdir(parents=True, exist_ok=True)
-    for name, item in zip(names, ready, strict=True):
-        _put(path / f"{name}.{'zip' if zipped else 'xml'}", "".join(_document(item, density)), zipped)
+    for name, document in zip(names, documents, strict=True):
+        _put(path / f"{name}.{'zip' if zipped else 'xml'}", document, zipped)
     return log.problems
 
 

@@ -114,20 +114,15 @@ def _annotation(given: Mapping[str, Any], fallback: object, clip: Clip, where: W
             kept.append(result)
     traces: list[Trace] = []
     unknown: list[dict[str, Any]] = []
-    spans: list[tuple[tuple[Segment, ...], tuple[str, ...]]] = []
-    for kind in ("videorectangle", "timelinelabels"):
-        for region in (region for region in regions if region.kind == kind):
-            fps, count = _rate(region.value, clip, where)
-            if not rate_or_refuse(Clip(fps=fps, info=clip.info), where, needs_size=False):
-                continue
-            segments = _boxes(region.value, count, where) if kind == "videorectangle" else _times(region.value, where)
-            if kind == "timelinelabels" and _repeats(segments, region, spans):
-                continue
-            spans.append((segments, tuple(region.tags)))
-            trace, tags = _trace(region, segments, fps or 1.0, count, where)
-            if tags:
-                unknown.append({"trace": len(traces), "tags": list(tags)})
-            traces.append(trace)
+    drawn = [_drawn(region, regions, clip, where) for region in regions]
+    boxes = [one for one in drawn if one is not None and one.region.kind == "videorectangle"]
+    for one in drawn:
+        if one is None or (one.region.kind == "timelinelabels" and _repeats(one, boxes)):
+            continue
+        trace, tags = _trace(one, where)
+        if tags:
+            unknown.append({"trace": len(traces), "tags": list(tags)})
+        traces.append(trace)
     extra: dict[str, Any] = {}
     known = {key: given[key] for key in ("id", "ground_truth", "lead_time", "created_at") if key in given}
     if known:
@@ -151,7 +146,7 @@ def _regions(results: list[Any], where: Where) -> tuple[list[_Region], list[Mapp
     """The regions in order, and the results that belong to the whole video."""
     regions: dict[str, _Region] = {}
     for index, result in enumerate(results):
-        if obj(result).get("type") in {"videorectangle", "timelinelabels"}:
+        if obj(result).get("type") in ("videorectangle", "timelinelabels"):
             region = regions.setdefault(str(result.get("id", f"#{index}")), _Region())
             region.kind, region.value, region.score = result["type"], obj(result.get("value")), result.get("score")
     others = []
@@ -193,19 +188,41 @@ def _rate(value: Mapping[str, Any], clip: Clip, where: Where) -> tuple[float | N
     return clip.fps, clip.num_frames or int(count)
 
 
-def _repeats(
-    segments: tuple[Segment, ...], region: _Region, spans: list[tuple[tuple[Segment, ...], tuple[str, ...]]]
-) -> bool:
+@dataclass(frozen=True)
+class _Drawn:
+    """A region on its frames (from 0), which the tool counted at ``fps`` a second."""
+
+    region: _Region
+    segments: tuple[Segment, ...]
+    fps: float
+    count: int | None
+
+    def times(self) -> list[tuple[int, int]]:
+        return [(segment.first, segment.last) for segment in self.segments]
+
+
+def _drawn(region: _Region, regions: list[_Region], clip: Clip, where: Where) -> _Drawn | None:
+    fps, count = _rate(region.value, clip, where)
+    if fps is None:  # a timeline label does not say; the boxes beside it do
+        beside = (_rate(other.value, clip, where) for other in regions)
+        fps, count = next((rate for rate in beside if rate[0] is not None), (None, None))
+    if not rate_or_refuse(Clip(fps=fps, info=clip.info), where, needs_size=False) or fps is None:
+        return None
+    boxed = region.kind == "videorectangle"
+    segments = _boxes(region.value, count, where) if boxed else _times(region.value, where)
+    return _Drawn(region, segments, fps, count)
+
+
+def _repeats(label: _Drawn, boxes: list[_Drawn]) -> bool:
     """Whether a timeline label only repeats when a box with the same labels is visible."""
-    times = [(s.first, s.last) for s in segments]
-    return not (region.texts or region.notes) and any(
-        times == [(s.first, s.last) for s in other] and set(region.tags) <= set(tags) for other, tags in spans
+    own = label.region
+    return not (own.texts or own.notes) and any(
+        label.times() == box.times() and set(own.tags) <= set(box.region.tags) for box in boxes
     )
 
 
-def _trace(
-    region: _Region, segments: tuple[Segment, ...], fps: float, count: int | None, where: Where
-) -> tuple[Trace, tuple[str, ...]]:
+def _trace(drawn: _Drawn, where: Where) -> tuple[Trace, tuple[str, ...]]:
+    region = drawn.region
     categories, unknown = read_categories(list(region.tags), where, "labels")
     if region.texts and region.notes and region.texts != region.notes:
         where.add("meta.text", f"{region.notes!r} differs from the text area, which is used", "repaired")
@@ -218,7 +235,7 @@ def _trace(
             where.add("score", error.problem, "emptied")
     explanation = "\n".join(lines) if lines else None
     said = {"categories": categories, "explanation": explanation, "confidence": confidence}
-    return make_trace(segments, fps, count, where, "sequence", **said), unknown
+    return make_trace(drawn.segments, drawn.fps, drawn.count, where, "sequence", **said), unknown
 
 
 def _boxes(value: Mapping[str, Any], count: int | None, where: Where) -> tuple[Segment, ...]:

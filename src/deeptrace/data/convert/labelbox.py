@@ -122,7 +122,10 @@ def _label(label: object, project_id: str, project: Mapping[str, Any], clip: Cli
     verdict = _verdict(items(annotations.get("classifications")), kept)
     traces: list[Trace] = []
     unknown: list[dict[str, Any]] = []
-    for feature_id, feature in _features(obj(annotations.get("frames")), kept, where).items():
+    features = _features(obj(annotations.get("frames")), kept, where)
+    listed = [name for name in obj(annotations.get("segments")) if name in features]  # in the order of drawing
+    for feature_id in dict.fromkeys([*listed, *features]):
+        feature = features[feature_id]
         if not all(kind == "VideoBoundingBox" for kind in feature.kinds):
             kept.setdefault("other_objects", []).append({"feature_id": feature_id, "kinds": list(feature.kinds)})
             where.add("annotation_kind", f"{', '.join(feature.kinds)} is no box: not imported", "kept")
