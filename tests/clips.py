@@ -1,4 +1,4 @@
-"""Clips for tests: every frame carries its own number, so that a wrong frame shows; and a reader that decodes everything.
+"""Clips for tests: every frame carries its own number, so that a wrong frame shows; and a reader of everything.
 
 Made with PyAV in the test itself. The reference reader shares no code with `deeptrace.video`.
 """
@@ -70,7 +70,9 @@ def make_clip(
     height, width = frames[0].shape[:2]
     buffer = io.BytesIO()
     with av.open(buffer, "w", format=container, options=container_options or {}) as output:
-        stream: Any = output.add_stream(codec, rate=Fraction(fps), options=_codec_options(codec, gop, b_frames, options))
+        stream: Any = output.add_stream(
+            codec, rate=Fraction(fps), options=_codec_options(codec, gop, b_frames, options)
+        )
         stream.width, stream.height, stream.pix_fmt = width, height, pix_fmt
         stream.codec_context.gop_size = gop
         if codec not in ("mjpeg", "png", "prores_ks", "libvpx", "libvpx-vp9", "ffv1", "qtrle", "libsvtav1"):
@@ -84,7 +86,9 @@ def make_clip(
             stream.codec_context.colorspace = colorspace
         if color_range is not None:
             stream.codec_context.color_range = color_range
-        sound: Any = output.add_stream("aac" if container == "mp4" else "libopus", rate=48000) if audio_seconds else None
+        sound: Any = (
+            output.add_stream("aac" if container == "mp4" else "libopus", rate=48000) if audio_seconds else None
+        )
         if sound is not None:
             sound.codec_context.layout = "mono"
         for index, image in enumerate(frames):

@@ -9,6 +9,8 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from deeptrace.video._ebml import read_header
+
 Matrix = tuple[float, float, float, float]
 """``(a, b, c, d)``: a pixel at (x, y) is shown at (a x + c y, b x + d y), up to a shift; y points down."""
 
@@ -138,44 +140,15 @@ class _MovScan:
         self.layout.may_be_turned = True
 
 
-def _ebml_number(data: bytes, position: int, *, keep_marker: bool) -> tuple[int | None, int]:
-    """A variable-length number of Matroska and the position after it; None when it says "unknown"."""
-    if position >= len(data) or data[position] == 0:
-        raise ValueError("not a number")
-    length = 9 - data[position].bit_length()
-    if position + length > len(data):
-        raise ValueError("cut off")
-    raw = int.from_bytes(data[position : position + length], "big")
-    if keep_marker:
-        return raw, position + length
-    value = raw & ((1 << (7 * length)) - 1)
-    unknown = value == (1 << (7 * length)) - 1
-    return (None if unknown else value), position + length
-
-
-_SEGMENT = 0x18538067
-_CLUSTER = b"\x1f\x43\xb6\x75"
-_TRACKS = b"\x16\x54\xae\x6b"
-_PROJECTION = b"\x76\x70"
-
-
 def _scan_matroska(read_at: ReadAt, size: int) -> Layout:
-    layout = Layout("matroska")
-    data = read_at(0, 64 * 1024)
-    try:
-        _, position = _ebml_number(data, 0, keep_marker=True)
-        length, position = _ebml_number(data, position, keep_marker=False)
-        position += length or 0
-        identifier, position = _ebml_number(data, position, keep_marker=True)
-        length, position = _ebml_number(data, position, keep_marker=False)
-    except ValueError:
-        layout.cut = True
-        return layout
-    layout.has_header = identifier == _SEGMENT and _TRACKS in data
-    layout.cut = length is not None and position + length > size
+    head = read_header(read_at)
     # A turned picture is described by a "projection", which needs a frame to be understood; most files have none.
-    layout.may_be_turned = _PROJECTION in data.partition(_CLUSTER)[0]
-    return layout
+    return Layout(
+        "matroska",
+        cut=not head.length_unknown and (head.segment_end is None or head.segment_end > size),
+        has_header=head.has_tracks,
+        may_be_turned=head.has_projection,
+    )
 
 
 def _scan_avi(read_at: ReadAt, size: int) -> Layout:

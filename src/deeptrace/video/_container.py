@@ -12,10 +12,12 @@ import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any, NoReturn
 
 import av
 from av.container import InputContainer
+from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from deeptrace.records import VideoInfo
@@ -27,7 +29,7 @@ from deeptrace.video._refusal import Refusal
 
 _FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi"
 _BUFFER_BYTES = 64 * 1024
-_MAX_STREAMS = 100
+_MAX_TRACKS = 100
 _REPEATS = 2  # an edit list may show pictures twice, not a thousand times
 _COVER_DISPOSITIONS = ("attached_pic", "timed_thumbnails")
 
@@ -75,6 +77,7 @@ class Video:
     container: InputContainer
     stream: VideoStream
     layout: Layout
+    read_at: Callable[[int, int], bytes]
     size_bytes: int
     limits: ReadLimits
 
@@ -113,11 +116,13 @@ def open_video(read_at: Callable[[int, int], bytes], size: int, limits: ReadLimi
     except BaseException:
         container.close()
         raise
-    return Video(container, stream, layout, size, limits)
+    return Video(container, stream, layout, read_at, size, limits)
 
 
 def _check_tables(layout: Layout, limits: ReadLimits) -> None:
     """Refuse an mp4 whose tables would become gigabytes inside the library."""
+    if len(layout.tracks) > _MAX_TRACKS:
+        raise Refusal("VIDEO_DAMAGED", f"it has {len(layout.tracks)} tracks; at most {_MAX_TRACKS} are read.")
     for track in layout.tracks:
         if track.edits > limits.max_edits:
             raise Refusal("TOO_MANY_FRAMES", f"its edit list has {track.edits} entries; at most {limits.max_edits}.")
@@ -140,7 +145,6 @@ def _open_container(file: SourceFile, layout: Layout, limits: ReadLimits) -> Inp
                 "format_whitelist": _FORMATS,
                 "protocol_whitelist": "none",
                 "max_pixels": str(limits.max_pixels),
-                "max_streams": str(_MAX_STREAMS),
             },
         )
     except MemoryError:
@@ -159,8 +163,8 @@ def _choose_stream(container: InputContainer) -> VideoStream:
         cover |= int(getattr(av.stream.Disposition, name))
     moving = [s for s in container.streams.video if not int(s.disposition) & cover]
     if not moving:
-        kinds = sorted({s.type for s in container.streams}) or ["nothing"]
-        only = "cover art" if container.streams.video else " and ".join(kinds)
+        kinds = " and ".join(sorted({s.type for s in container.streams})) or "nothing"
+        only = "cover art" if container.streams.video else kinds
         raise Refusal("NO_VIDEO_STREAM", f"no video stream. It has only {only}.")
     for stream in moving:
         if getattr(stream, "codec_context", None) is not None:
@@ -192,10 +196,11 @@ def _check_stream(stream: VideoStream, layout: Layout, limits: ReadLimits) -> No
 def describe(video: Video, reopen: Callable[[], Video]) -> dict[str, Any]:
     """The fields of `VideoInfo`, from the header and the index alone; no packet of ``video`` is used up."""
     stream, context = video.stream, video.stream.codec_context
-    if context.width < 1 or context.height < 1:
-        raise Refusal("VIDEO_DAMAGED", "its header gives no picture size.")
-    matrix = _header_matrix(video, reopen)
-    height, width = display_hw(context.height, context.width, stream.sample_aspect_ratio, matrix)
+    coded_hw, matrix = (context.height, context.width), _header_matrix(video)
+    if 0 in coded_hw or (video.layout.may_be_turned and video.layout.kind != "mov"):
+        first = _first_picture(reopen)
+        coded_hw, matrix = (first.height, first.width), frame_matrix(first)
+    height, width = display_hw(*coded_hw, stream.sample_aspect_ratio, matrix)
     if width * height > video.limits.max_pixels:
         raise Refusal("FRAME_TOO_LARGE", f"its pictures are shown as {width} x {height}.")
     shown, variable = _read_index(video)
@@ -237,7 +242,7 @@ def _read_index(video: Video) -> tuple[int | None, bool | None]:
     if video.indexed_packets is None:
         return None, None
     times = [e.timestamp for e in video.stream.index_entries if not e.is_discard]
-    steps = {b - a for a, b in zip(times, times[1:], strict=False)}
+    steps = {b - a for a, b in pairwise(times)}
     if not steps:
         return len(times), None
     spread = max(steps) - min(steps)
@@ -246,20 +251,29 @@ def _read_index(video: Video) -> tuple[int | None, bool | None]:
     return len(times), spread > 1 or (spread == 1 and mean < 10)
 
 
-def _header_matrix(video: Video, reopen: Callable[[], Video]) -> Matrix | None:
-    """How pictures are to be turned, without decoding one where the header tells."""
-    layout = video.layout
-    if layout.kind == "mov":
-        return next((t.matrix for t in layout.tracks if t.track_id == video.stream.id), None)
-    if not layout.may_be_turned:
-        return None
-    second = reopen()
+def _header_matrix(video: Video) -> Matrix | None:
+    """How an mp4 says that pictures are to be turned."""
+    return next((t.matrix for t in video.layout.tracks if t.track_id == video.stream.id), None)
+
+
+def _first_picture(reopen: Callable[[], Video]) -> VideoFrame:
+    """The first picture that can be decoded, where the header does not tell how large or how turned it is."""
+    video = reopen()
+    too_large = False
     try:
-        for packet in second.container.demux(second.stream):
-            for frame in second.stream.codec_context.decode(packet):
-                return frame_matrix(frame)
+        for packet in video.container.demux(video.stream):
+            try:
+                for frame in video.stream.codec_context.decode(packet):
+                    return frame
+            except av.error.ArgumentError:
+                too_large = True  # so the decoder reports a size beyond its limit; damage is another error
+                break
+            except av.error.FFmpegError:
+                continue
     except (av.error.FFmpegError, EOFError):
-        return None
+        pass
     finally:
-        second.close()
-    return None
+        video.close()
+    if too_large:
+        raise Refusal("FRAME_TOO_LARGE", f"its pictures have more than {video.limits.max_pixels} pixels.")
+    raise Refusal("VIDEO_TRUNCATED" if video.layout.cut else "VIDEO_DAMAGED", "no picture in it can be decoded.")

@@ -27,7 +27,7 @@ Picture = tuple[float, VideoFrame]
 _DECODE_ERRORS = (av.error.FFmpegError, EOFError, ValueError)
 
 
-class PlanFailed(Exception):  # noqa: N818
+class PlanFailed(Exception):
     """A picture that the plan counts on did not come out, without an error: this stream is not what it seems."""
 
 
@@ -128,7 +128,7 @@ class Decoder:
             for _ in range(run.first - position):
                 next(packets, None)
             position = run.last + 1
-            errors = self.tally.errors
+            errors, lost = self.tally.errors, self.tally.lost
             missing = {int(pts[w]) for w in run.wanted}
             for frame in self._decode_run(packets, run):
                 if frame.pts is None or frame.pts not in missing:
@@ -142,7 +142,7 @@ class Decoder:
                 yield time, frame
             if missing and self.tally.errors == errors:
                 raise PlanFailed
-            self.tally.lost = max(self.tally.lost, len(missing))
+            self.tally.lost = max(self.tally.lost, lost + len(missing))
 
     def _decode_run(self, packets: Iterator[Packet[VideoStream]], run: Run) -> Iterator[VideoFrame]:
         context, flags = self._context, self.table.flags
@@ -201,7 +201,8 @@ class Decoder:
         """
         first = int(selection.ticks[0]) if len(selection.ticks) else 0
         base = self.table.time_base
-        shown = np.cumsum(self.table.flag(SHOWN)) - self.table.flag(SHOWN)  # pictures before each packet
+        is_shown = self.table.flag(SHOWN).astype(np.int64)
+        shown: npt.NDArray[np.int64] = np.cumsum(is_shown) - is_shown  # pictures before each packet
         by_order = self.table.by_order or bool((self.table.pts_array()[self.table.flag(SHOWN)] == NO_TIME).any())
         start, count = -1, 0
         before = -1.0
@@ -218,11 +219,13 @@ class Decoder:
             if time > before and time >= 0:
                 before = time
                 yield time, frame
+            else:
+                self.tally.lost += 1  # two pictures cannot be shown at one time, nor one before the other
 
     def _decode_all(self) -> Iterator[tuple[int, VideoFrame]]:
         """All pictures in display order, each with the ordinal of the packet where the decoder was last started."""
         flags = self.table.flags
-        broken, start = False, 0
+        broken, start, came = False, 0, 0
         for ordinal, packet in enumerate(self._packets(0, len(self.table) - 1)):
             if ordinal % 32 == 0:
                 self._busy()
@@ -234,9 +237,13 @@ class Decoder:
             frames, broken = self._decode(packet)
             self.tally.lost += broken and bool(flags[ordinal] & SHOWN)
             for frame in frames:
+                came += 1
                 yield start, frame
         for frame in self._drain():
+            came += 1
             yield start, frame
+        # A decoder may drop a damaged picture without a word.
+        self.tally.lost = max(self.tally.lost, int(self.table.flag(SHOWN).sum()) - came)
 
     # ── the decoder itself ──
 

@@ -20,7 +20,7 @@ from deeptrace.video._pool import Pool, Worker
 from deeptrace.video._protocol import Header, ProtocolError, Silence
 
 _MAX_READ_BYTES = 1 << 20
-_CODES = frozenset(get_args(VideoCode))
+_CODES: dict[object, VideoCode] = {code: code for code in get_args(VideoCode)}
 _Number = TypeVar("_Number", int, float)
 
 
@@ -222,8 +222,9 @@ class Job:
         raise VideoError("DECODER_CRASHED", f"cannot decode '{self._source.name}': the decoder answered with nonsense.")
 
     def _raise(self, header: Header) -> NoReturn:
-        code, reason = header.get("code"), header.get("reason")
-        if code not in _CODES or not isinstance(reason, str):
+        said, reason = header.get("code"), header.get("reason")
+        code = _CODES.get(said) if isinstance(said, str) else None
+        if code is None or not isinstance(reason, str):
             self.nonsense()
         # After running out of memory a process is not what it was.
         self._clean = header.get("reusable") is True and code != "OUT_OF_MEMORY"
@@ -235,7 +236,9 @@ class Job:
         status = self._pool.discard(worker)
         name = self._source.name
         if isinstance(error, Silence):
-            raise VideoError("DECODER_TIMEOUT", f"cannot decode '{name}': the decoder did not answer in time.") from None
+            raise VideoError(
+                "DECODER_TIMEOUT", f"cannot decode '{name}': the decoder did not answer in time."
+            ) from None
         if status == -getattr(signal, "SIGXCPU", 0) != 0:
             raise VideoError("DECODER_TIMEOUT", f"cannot decode '{name}': the decoder used up its CPU time.") from None
         how = f"was ended by signal {-status}" if status < 0 else "ended unexpectedly"

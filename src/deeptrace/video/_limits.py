@@ -21,10 +21,14 @@ class ReadLimits:
     max_frames: int = 500_000  # pictures in the file: 2.3 hours at 60 fps (TOO_MANY_FRAMES)
     max_edits: int = 64  # entries of an mp4 edit list: each may repeat the whole video (TOO_MANY_FRAMES)
     max_result_bytes: int = 2 * GiB  # all frames that one call returns, or one chunk of a stream (RESULT_TOO_LARGE)
-    memory_bytes: int = 768 * MiB  # address space of the decoder process, where the system has the limit (OUT_OF_MEMORY)
+    memory_bytes: int = (
+        768 * MiB
+    )  # address space of the decoder process, where the system has the limit (OUT_OF_MEMORY)
     cpu_seconds: float = 600.0  # of one call, or of one chunk of a stream, where the system has it (DECODER_TIMEOUT)
     silence_seconds: float = 60.0  # without a word from the decoder (DECODER_TIMEOUT)
-    wall_seconds: float = 600.0  # of waiting for the decoder, in one call (DECODER_TIMEOUT); not for a stream as a whole
+    wall_seconds: float = (
+        600.0  # of waiting for the decoder, in one call (DECODER_TIMEOUT); not for a stream as a whole
+    )
 
     def to_json(self) -> dict[str, float]:
         """The limits as the worker receives them."""

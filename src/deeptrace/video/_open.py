@@ -8,7 +8,6 @@ from __future__ import annotations
 import errno
 import os
 import stat
-import sys
 import tempfile
 from dataclasses import dataclass
 from typing import NoReturn
@@ -85,9 +84,10 @@ def open_source(source: str | os.PathLike[str] | bytes | bytearray | memoryview,
     """
     if isinstance(source, (bytes, bytearray, memoryview)):
         return _open_bytes(source, limits)
-    if not isinstance(source, (str, os.PathLike)):
-        raise TypeError(f"a video is a path, bytes or Frames, not {type(source).__name__}")
-    path = os.fsdecode(source)
+    try:
+        path = os.fsdecode(source)
+    except TypeError:
+        raise TypeError(f"a video is a path, bytes or Frames, not {type(source).__name__}") from None
     name = printable(os.path.basename(path.rstrip("/" if os.sep == "/" else "/\\")) or path)
     fd = _open_path(path, name)
     opened = OpenedSource(fd, name, 0, 0)
@@ -167,21 +167,21 @@ def _open_bytes(data: bytes | bytearray | memoryview, limits: ReadLimits) -> Ope
     if len(view) <= _TOO_SHORT or container_kind(bytes(view[:_SNIFF_BYTES])) is None:
         what = "there are none" if not view else "they are not MP4, MOV, MKV, WebM or AVI"
         raise VideoError("NOT_A_VIDEO", f"{name} are not a video: {what}.")
+    opened = OpenedSource(-1, name, len(view), 0)
     try:
-        fd = _anonymous_file()
-        opened = OpenedSource(fd, name, len(view), 0)
+        opened.fd = _anonymous_file()
         while view:
-            view = view[os.write(fd, view) :]
-        os.lseek(fd, 0, os.SEEK_SET)
-        opened.modified_ns = os.fstat(fd).st_mtime_ns
+            view = view[os.write(opened.fd, view) :]
+        opened.modified_ns = os.fstat(opened.fd).st_mtime_ns
     except OSError as error:
+        opened.close()
         raise VideoError("NOT_READABLE", f"cannot hold {name}: {os.strerror(error.errno or 0)}.") from error
     return opened
 
 
 def _anonymous_file() -> int:
     """A file without a name: in memory on Linux, in the temporary folder elsewhere."""
-    if sys.platform == "linux":
+    if hasattr(os, "memfd_create"):
         return os.memfd_create("video", os.MFD_CLOEXEC)
     with tempfile.TemporaryFile() as file:  # unlinked, or deleted on close
         return os.dup(file.fileno())

@@ -8,6 +8,7 @@ from fractions import Fraction
 import av
 import numpy as np
 import numpy.typing as npt
+from av.sidedata.sidedata import SideDataContainer, Type
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 
@@ -55,8 +56,9 @@ def turn(image: npt.NDArray[np.uint8], matrix: Matrix | None) -> npt.NDArray[np.
 
 def frame_matrix(frame: VideoFrame) -> Matrix | None:
     """How the frame is to be turned, by its side data; None when it says nothing."""
+    side_data: SideDataContainer = frame.side_data  # type: ignore[assignment]  # the library's stub is wrong
     try:
-        data = bytes(frame.side_data["DISPLAYMATRIX"])
+        data = bytes(side_data[Type.DISPLAYMATRIX])
     except KeyError:
         return None
     if len(data) < 36:
@@ -101,7 +103,7 @@ class Converter:
             height, width = width, height
         rgb = self._reformat(frame, height, width)
         plane = rgb.planes[0]
-        rows = np.frombuffer(plane, dtype=np.uint8, count=plane.line_size * height).reshape(height, plane.line_size)
+        rows = np.frombuffer(memoryview(plane), np.uint8, plane.line_size * height).reshape(height, plane.line_size)
         image = rows[:, : width * 3].reshape(height, width, 3)
         return np.ascontiguousarray(turn(image, self._matrix))
 

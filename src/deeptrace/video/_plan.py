@@ -83,9 +83,7 @@ class Run:
     wanted: frozenset[int]
 
 
-def plan_runs(
-    wanted: npt.NDArray[np.intp], starts: npt.NDArray[np.intp], pts: npt.NDArray[np.int64]
-) -> list[Run]:
+def plan_runs(wanted: npt.NDArray[np.intp], starts: npt.NDArray[np.intp], pts: npt.NDArray[np.int64]) -> list[Run]:
     """The packets to decode for the wanted ones (ordinals of packets), as disjoint runs in order.
 
     ``starts`` (increasing ordinals) are where decoding can begin. A picture shown *before* its start picture refers to

@@ -28,11 +28,11 @@ class ProtocolError(Exception):
     """The other end said something that it must not say."""
 
 
-class Closed(ProtocolError):  # noqa: N818
+class Closed(ProtocolError):
     """The other end is gone."""
 
 
-class Silence(ProtocolError):  # noqa: N818
+class Silence(ProtocolError):
     """The other end did not answer before the deadline."""
 
 

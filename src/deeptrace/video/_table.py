@@ -9,6 +9,7 @@ from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
+from typing import cast
 
 import av
 import numpy as np
@@ -18,11 +19,12 @@ from av.video.stream import VideoStream
 
 from deeptrace.video._bitstream import BitstreamReader
 from deeptrace.video._container import Video
+from deeptrace.video._ebml import is_intact
 from deeptrace.video._refusal import Refusal
 
 KEY, START, SHOWN, CORRUPT = 1, 2, 4, 8
 NO_TIME = -(2**63)
-_KEEP_BYTES = 24 * 2**20  # packets of a file up to this size stay in memory; larger files are read a second time
+_KEEP_BYTES = 16 * 2**20  # packets of a file up to this size stay in memory; larger files are read a second time
 _MAX_SPAN_SECONDS = 30 * 24 * 3600.0
 
 
@@ -180,7 +182,7 @@ def _packets_of_all_streams(video: Video, table: Table) -> Iterator[Packet[Video
         for packet in demuxed:
             if packet.size == 0 and packet.pts is None and packet.dts is None:
                 continue
-            yield packet
+            yield cast("Packet[VideoStream]", packet)
     except (av.error.FFmpegError, EOFError, OSError):
         table.unreadable = True
 
@@ -201,12 +203,12 @@ def second_pass(video: Video, first: int, last: int) -> Iterator[Packet[VideoStr
 # ── is all of it there? ──
 
 
-def is_short(table: Table, video: Video) -> bool:
+def is_short(table: Table, video: Video, busy: Callable[[], None]) -> bool:
     """Whether pictures that the file promises are not in it."""
     if table.unreadable or any(table.flag(CORRUPT)):
         return True
     if video.layout.kind == "matroska":
-        return _matroska_is_short(table, video)
+        return _matroska_is_short(table, video, busy)
     if video.indexed_packets is not None:
         return len(table) < video.indexed_packets
     if video.stream.frames and len(table) < video.stream.frames:
@@ -214,24 +216,30 @@ def is_short(table: Table, video: Video) -> bool:
     return video.layout.cut  # fragmented mp4 and AVI without a count
 
 
-def _matroska_is_short(table: Table, video: Video) -> bool:
+def _matroska_is_short(table: Table, video: Video, busy: Callable[[], None]) -> bool:
     """A Matroska file declares no number of pictures: its declared length is compared with the last picture's time.
 
-    The length covers all streams, so a longer sound track excuses an early last picture, unless the file is cut off.
+    The length covers all streams, so a longer sound track excuses an early last picture, unless the file is damaged.
     """
+    whole = is_intact(video.read_at, video.size_bytes, busy)
     ticks = table.shown_ticks()
     if not len(ticks):
-        return video.layout.cut
-    step = float(ticks[-1] - ticks[-2]) if len(ticks) > 1 else float(table.usual_step())
+        return not whole
+    steps = np.diff(ticks) if len(ticks) > 1 else np.array([table.usual_step()])
+    # Where frames may be missing, a large last step is not to be trusted.
+    step = float(np.median(steps)) if not whole else float(max(np.median(steps), steps[-1]))
     end = (float(ticks[-1]) + 1.5 * max(step, 1.0)) * float(table.time_base)
-    own = _tagged_seconds(video.stream)
-    if own is not None:
-        return end < own
-    if video.container.duration is None:
-        return video.layout.cut
-    declared = video.container.duration / av.time_base
-    explained = table.other_end_seconds >= declared - 0.005
-    return end < declared and (video.layout.cut or not explained)
+    declared = _tagged_seconds(video.stream)
+    sound_excuses = False
+    if declared is None:
+        if video.container.duration is None:
+            return not whole
+        declared = video.container.duration / av.time_base
+        sound_excuses = whole and table.other_end_seconds >= declared - 0.005
+    if end < declared and not sound_excuses:
+        return True
+    # Damage in the middle leaves a hole; what is lost after the last picture costs none.
+    return not whole and bool(steps.max() > 1.5 * step)
 
 
 def _tagged_seconds(stream: VideoStream) -> float | None:

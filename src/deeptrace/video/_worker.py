@@ -81,7 +81,13 @@ def _take_over_pipes() -> PipeChannel:
 
 def _import_what_the_library_imports_late() -> None:
     """Some modules are imported on the first stream of their kind; do it before limits apply."""
-    for name in ("audio.codeccontext", "subtitles.codeccontext", "subtitles.stream", "video.codeccontext", "data.stream"):
+    for name in (
+        "audio.codeccontext",
+        "subtitles.codeccontext",
+        "subtitles.stream",
+        "video.codeccontext",
+        "data.stream",
+    ):
         try:
             __import__(f"av.{name}")
         except ImportError:  # other versions have other modules
@@ -198,13 +204,14 @@ class _FramesJob:
         try:
             info = describe(video, self._open)
             table = read_table(video, self.desk.busy)
-            short = is_short(table, video)
+            short = is_short(table, video, self.desk.busy)
             if not any(table.flag(SHOWN)):
                 raise nothing_decoded(table, Decoder(video, table, self._open, self.desk.busy).tally, short)
             selection = select(table, Sampling(**self.request["sampling"]))
             if not len(selection.chosen):
                 raise Refusal(
-                    "NO_FRAMES", f"the window asked for holds no picture; the video ends at {selection.end_seconds:.3f} s."
+                    "NO_FRAMES",
+                    f"the window asked for holds no picture; the video ends at {selection.end_seconds:.3f} s.",
                 )
             decoder = Decoder(video, table, self._open, self.desk.busy)
             if self._send_pictures(decoder, selection, info):
@@ -228,7 +235,7 @@ class _FramesJob:
                 self.color_tagged = is_color_tagged(frame)
                 converter.set_up(frame)
                 self._send_head(converter, selection, chunk, info)
-            channel.send({"kind": "frame", "pts_seconds": seconds}, memoryview(converter.convert(frame)).cast("B"))
+            channel.send({"kind": "frame", "pts_seconds": seconds}, converter.convert(frame).data.cast("B"))
             sent += 1
             # After a full chunk the caller always speaks, and never at another time.
             if chunk is not None and sent % chunk == 0 and sent < len(selection.chosen):

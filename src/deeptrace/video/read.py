@@ -7,7 +7,7 @@ in another process with limits (see `ReadLimits`), never in the caller's. Knows 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import replace
 from typing import Any, TypeAlias
 
@@ -153,7 +153,7 @@ class FrameStream:
         self._first = None
         self._chunks.close()
 
-    def _of_frames(self, source: Frames) -> Any:
+    def _of_frames(self, source: Frames) -> Generator[Frames, None, None]:
         duration = _end_of_frames(source)
         chosen = choose(source.pts_seconds, duration, self._sampling, 0.0)
         if not len(chosen):
@@ -164,7 +164,7 @@ class FrameStream:
             chunk = _pick(source, chosen[at : at + self._chunk], self._short_side)
             yield chunk if last else replace(chunk, reading=None)
 
-    def _of_file(self, source: str | os.PathLike[str] | bytes) -> Any:
+    def _of_file(self, source: str | os.PathLike[str] | bytes) -> Generator[Frames, None, None]:
         limits, size = self._limits, self._chunk
         request = _request(self._sampling, self._short_side, chunk=size)
         with open_source(source, limits) as opened, Job(default_pool(), opened, request, limits) as job:
@@ -347,4 +347,3 @@ def limits(pool: Pool | None = None) -> dict[str, str]:
     if not isinstance(answer, dict):
         raise VideoError("DECODER_CRASHED", "the decoder process did not say which limits are active.")
     return {str(name): str(state) for name, state in answer.items()}
-
