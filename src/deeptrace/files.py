@@ -143,6 +143,24 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def read_bytes(path: str | os.PathLike[str], *, limit: int = 1 << 30) -> bytes:
+    """A whole file, of at most ``limit`` bytes.
+
+    Raises:
+        FileError: it cannot be opened, or is larger.
+    """
+    name = Path(path).name
+    try:
+        with open(path, "rb") as file:
+            content = file.read(limit + 1)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise FileError(f"cannot read {name!r}: {reason}") from None
+    if len(content) > limit:
+        raise FileError(f"cannot read {name!r}: more than {limit} bytes")
+    return content
+
+
 def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Write a whole UTF-8 file, atomically (see `atomic_write`)."""
     with atomic_write(path) as file:

@@ -12,6 +12,7 @@ from typing import NoReturn
 import click
 
 from deeptrace import __version__
+from deeptrace.cli.data import data
 from deeptrace.cli.doctor import doctor
 from deeptrace.cli.inspect import demo, inspect
 from deeptrace.cli.models import models
@@ -30,6 +31,7 @@ def cli() -> None:
 
 cli.add_command(inspect)
 cli.add_command(demo)
+cli.add_command(data)
 cli.add_command(models)
 cli.add_command(doctor)
 

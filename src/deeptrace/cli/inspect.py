@@ -12,10 +12,10 @@ from typing import Final
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
+from deeptrace.cli.show import bar
 from deeptrace.files import dumps, write_jsonl, write_text
 from deeptrace.html import visible
 from deeptrace.models import Model, load
@@ -107,40 +107,22 @@ def _find(arguments: Sequence[str]) -> Iterator[str]:
 
 def _run(model: Model, paths: Sequence[str], *, as_json: bool) -> list[Outcome]:
     outcomes: list[Outcome] = []
-    with _progress("inspecting") as progress:
-        task = progress.add_task("inspecting", total=len(paths))
+    with bar("inspecting", len(paths)) as report:
         for outcome in model.inspect_iter(paths):
             outcomes.append(outcome)
             if as_json:
                 sys.stdout.write(dumps(outcome_to_row(outcome)) + "\n")
                 sys.stdout.flush()
-            progress.advance(task)
+            report(len(outcomes), len(paths))
     return outcomes
-
-
-def _progress(what: str) -> Progress:
-    """A bar on stderr, gone when done; nothing where stderr is no terminal."""
-    console = Console(stderr=True)
-    return Progress(
-        TextColumn(what),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
 
 
 def _write_out(folder: Path, paths: Sequence[str], outcomes: Sequence[Outcome], *, command: str) -> Path:
     from deeptrace.report import ReportItem, write_report
 
     items = [ReportItem(path, outcome) for path, outcome in zip(paths, outcomes, strict=True)]
-    with _progress("writing the report") as progress:
-        task = progress.add_task("report", total=len(items))
-        page = write_report(
-            items, folder, command=command, progress=lambda done, total: progress.update(task, completed=done)
-        )
+    with bar("writing the report", len(items)) as report:
+        page = write_report(items, folder, command=command, progress=report)
     write_jsonl(folder / "verdicts.jsonl", (outcome_to_row(outcome) for outcome in outcomes))
     return page
 
