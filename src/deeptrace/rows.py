@@ -214,8 +214,9 @@ def record_from_json(value: object) -> Record:
         RecordError: another schema or version, an unknown key, or a value that no record may hold.
     """
     row = _object(value, "row", ("schema", "schema_version", *_RECORD_FIELDS))
-    if row.get("schema") != RECORD_SCHEMA or row.get("schema_version") != RECORD_SCHEMA_VERSION:
-        got = f"{row.get('schema')} {row.get('schema_version')}"
+    version = row.get("schema_version")
+    if row.get("schema") != RECORD_SCHEMA or version != RECORD_SCHEMA_VERSION or isinstance(version, bool):
+        got = f"{row.get('schema')} {version}"
         raise RecordError("schema", f"the row is {got!r}, this version reads '{RECORD_SCHEMA} {RECORD_SCHEMA_VERSION}'")
     flags = _list_or_empty(row, "flags")
     if not all(isinstance(flag, str) for flag in flags):

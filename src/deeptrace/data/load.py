@@ -70,10 +70,11 @@ def load_records(
 ) -> Records:
     """The records in a file, or in a folder that holds ``all_data.json`` or ``records.jsonl``.
 
-    Reads the RewardData release, our own ``records.jsonl``, and what `deeptrace.data.convert` reads: exports of Labelbox
-    (v2 NDJSON), Label Studio (JSON) and CVAT (XML), and the video folders of Hugging Face. Which one it is shows in the
-    content. A bad value empties its field and is listed in ``problems``; a row without usable id or path is set aside
-    and listed. With ``strict``, anything emptied, repaired or set aside is an error that lists the first 20.
+    Reads the RewardData release, our own ``records.jsonl``, and what `deeptrace.data.convert` reads: exports of
+    Labelbox (v2 NDJSON), Label Studio (JSON) and CVAT (XML), and the video folders of Hugging Face. Which one it is
+    shows in the content. A bad value empties its field and is listed in ``problems``; a row without usable id or path
+    is set aside and listed. With ``strict``, anything emptied, repaired or set aside is an error that lists the first
+    20.
 
     ``infos`` says what is known of the videos, by video id, path or file name, to exports that lack it: frame numbers
     need a frame rate.
@@ -116,7 +117,8 @@ def _read(source: Path, infos: Mapping[str, VideoInfo] | None) -> tuple[list[Rec
     head = b"" if source.is_dir() else _head(source)
     if f'"{RECORD_SCHEMA}"'.encode() in head.split(b"\n", 1)[0]:
         return list(iter_records(source, on_problem=problems.append)), problems
-    if head.startswith(b"[") and (b'"video_id"' in head or b'"video_path"' in head):
+    lines = source.suffix.lower() in (".jsonl", ".ndjson")
+    if not lines and head.startswith(b"[") and (b'"video_id"' in head or b'"video_path"' in head):
         return read_release(source)
 
     from deeptrace.data import convert
@@ -127,7 +129,7 @@ def _read(source: Path, infos: Mapping[str, VideoInfo] | None) -> tuple[list[Rec
         return _usable_paths(records, source.name, problems)
     if source.is_dir():
         raise FileError(f"{source.name!r} holds neither {RELEASE_NAME} nor {FILE_NAME}; name the file to read")
-    if head.startswith(b"{") and source.suffix.lower() in (".jsonl", ".ndjson"):
+    if lines:
         return list(iter_records(source, on_problem=problems.append)), problems
     return read_release(source)
 

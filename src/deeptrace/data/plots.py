@@ -36,6 +36,7 @@ def write_plots(
     for name, draw in _PLOTS.items():
         figure = _figure()
         draw(figure, stats)
+        _place(figure)
         for format_name in formats:
             path = Path(folder) / f"{name}.{format_name}"
             _save(figure, path, format_name)
@@ -54,6 +55,14 @@ def _figure() -> Figure:
     return figure
 
 
+def _place(figure: Figure) -> None:
+    """Lay out once: each further saving would move things a little, and the bytes would depend on the formats asked."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph")
+        figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+
+
 def _save(figure: Figure, path: Path, format_name: PlotFormat) -> None:
     from matplotlib import rc_context
 
@@ -62,7 +71,7 @@ def _save(figure: Figure, path: Path, format_name: PlotFormat) -> None:
     metadata = {"Date": None} if format_name == "svg" else {"Software": None}
     with rc_context({"svg.hashsalt": "deeptrace", "svg.fonttype": "none"}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph")  # a name in a script that the font lacks shows as boxes
-        figure.savefig(drawn, format=format_name, dpi=150, metadata=metadata)
+        figure.savefig(drawn, format=format_name, dpi=110, metadata=metadata)
     with atomic_write(path) as file:
         file.write(drawn.getvalue())
 

@@ -166,17 +166,20 @@ class _Ledger:
     """How many videos of each stratum and label stand in each split, and how many should."""
 
     def __init__(self, videos: Iterable[Record], shares: tuple[float, float, float]) -> None:
-        self.shares = dict(zip(SPLITS, shares, strict=True))
         self.total = Counter(_stratum(record) for record in videos)
+        self.names = [name for name, share in zip(SPLITS, shares, strict=True) if share > 0]
+        # Shares such as 0.1 are not exact: 0.1 * 30 must round to 3 both ways.
+        self.due = {
+            (stratum, name): round(share * count, 9)
+            for stratum, count in self.total.items()
+            for name, share in zip(SPLITS, shares, strict=True)
+        }
+        self.floor = {key: math.floor(due) for key, due in self.due.items()}
+        self.ceil = {key: math.ceil(due) for key, due in self.due.items()}
         self.held: Counter[tuple[Stratum, str]] = Counter()
-        self.label_total: Counter[RecordLabel | None] = Counter()
-        for (label, _), count in self.total.items():
-            self.label_total[label] += count
-        self.label_held: Counter[tuple[RecordLabel | None, str]] = Counter()
 
     def add(self, record: Record, name: str) -> None:
         self.held[_stratum(record), name] += 1
-        self.label_held[record.label, name] += 1
 
     def best(self, group: Sequence[Record]) -> str:
         """The split that a group fits best.
@@ -185,29 +188,28 @@ class _Ledger:
         passes its share rounded up, and of these the one that the label lacks most; else the one that lacks most.
         """
         sizes = Counter(_stratum(record) for record in group)
-        names = [name for name in SPLITS if self.shares[name] > 0]
-        if below := [name for name in names if self._fits(sizes, name, math.floor)]:
+        if below := [name for name in self.names if self._fits(sizes, name, self.floor)]:
             return max(below, key=lambda name: self._lack(sizes, name))
-        if within := [name for name in names if self._fits(sizes, name, math.ceil)]:
+        if within := [name for name in self.names if self._fits(sizes, name, self.ceil)]:
             return max(within, key=lambda name: (self._label_lack(sizes, name), self._lack(sizes, name)))
-        return max(names, key=lambda name: (self._lack(sizes, name), self._label_lack(sizes, name)))
+        return max(self.names, key=lambda name: (self._lack(sizes, name), self._label_lack(sizes, name)))
 
-    def _fits(self, sizes: Mapping[Stratum, int], name: str, rounded: Any) -> bool:
-        # Shares such as 0.1 are not exact: 0.1 * 30 must round to 3 both ways.
-        return all(
-            self.held[stratum, name] + size <= rounded(round(self.shares[name] * self.total[stratum], 9))
-            for stratum, size in sizes.items()
-        )
+    def _fits(self, sizes: Mapping[Stratum, int], name: str, room: Mapping[tuple[Stratum, str], int]) -> bool:
+        return all(self.held[stratum, name] + size <= room[stratum, name] for stratum, size in sizes.items())
 
     def _lack(self, sizes: Mapping[Stratum, int], name: str) -> float:
-        """The part of the split's share that is still empty, in videos per video due; of the group's own strata."""
-        due = sum(self.shares[name] * self.total[stratum] for stratum in sizes)
-        held = sum(self.held[stratum, name] for stratum in sizes)
-        return (due - held) / due
+        """The part of the split's share that is still empty; of the group's own strata."""
+        due = sum(self.due[stratum, name] for stratum in sizes)
+        return (due - sum(self.held[stratum, name] for stratum in sizes)) / due
 
     def _label_lack(self, sizes: Mapping[Stratum, int], name: str) -> float:
+        """How many videos the split lacks over all strata of the labels, once each holds its share rounded down."""
         labels = {label for label, _ in sizes}
-        return sum(self.shares[name] * self.label_total[label] - self.label_held[label, name] for label in labels)
+        return sum(
+            self.due[stratum, name] - max(self.held[stratum, name], self.floor[stratum, name])
+            for stratum in self.total
+            if stratum[0] in labels
+        )
 
     def counts(self) -> dict[Stratum, dict[str, int]]:
         order = sorted(self.total, key=lambda stratum: (stratum[0] or "~", stratum[1] or "~"))
