@@ -10,6 +10,7 @@ function of the handler and the request's body. ``server.requests`` lists what w
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import socket
 import struct
@@ -19,6 +20,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 Step = Callable[["Handler", bytes], None]
 
@@ -234,3 +236,93 @@ def after(seconds: float, step: Step) -> Step:
         step(handler, body)
 
     return late
+
+
+# ── a hub ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class HubServer(FaultServer):
+    """Enough of the Hugging Face hub for one dataset: its list of files, and the files, large ones by a redirect.
+
+    ``file_script`` holds steps that take the place of good answers to requests for a file's bytes, in order.
+    ``sent`` counts the bytes of files that went out.
+    """
+
+    def __init__(self, files: Mapping[str, bytes], repo_id: str = "DeeptraceReward/RewardData") -> None:
+        super().__init__()
+        self.repo_id, self.files = repo_id, dict(files)
+        self.small: set[str] = set()
+        self.commit = hashlib.sha1(repr(sorted(self.files)).encode(), usedforsecurity=False).hexdigest()
+        self.file_script: list[Step] = []
+        self.list_script: list[Step] = []
+        self.sent = 0
+        self.ranges = True
+        self.chunk_pause = 0.0
+        self.siblings: list[dict[str, Any]] | None = None
+
+    def next_step(self, seen: Seen) -> Step:
+        with self._lock:
+            self.requests.append(seen)
+            path = unquote(urlsplit(seen.path).path)
+            if path.startswith("/api/"):
+                return self.list_script.pop(0) if self.list_script else self._list(path)
+            if path.startswith("/cdn/"):
+                data = next((d for d in self.files.values() if _sha256(d) == path.removeprefix("/cdn/")), None)
+                if data is None:
+                    return status(404)
+                return self.file_script.pop(0) if self.file_script else self.bytes_of(data)
+            name = path.removeprefix(f"/datasets/{self.repo_id}/resolve/{self.commit}/")
+            if name not in self.files:
+                return status(404)
+            if name in self.small:
+                return self.file_script.pop(0) if self.file_script else self.bytes_of(self.files[name])
+            digest = _sha256(self.files[name])
+            headers = {"Location": f"/cdn/{digest}", "X-Linked-Etag": f'"{digest}"', "X-Repo-Commit": self.commit}
+            return lambda handler, body: handler.answer(302, b"", headers)
+
+    def _list(self, path: str) -> Step:
+        name, _, revision = path.removeprefix("/api/datasets/").partition("/revision/")
+        if name != self.repo_id or revision not in ("main", self.commit):
+            return lambda handler, body: handler.answer(404, b"{}", {"X-Error-Code": "RevisionNotFound"})
+        rows = []
+        for file, data in self.files.items():
+            git = hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
+            row: dict[str, Any] = {"rfilename": file, "size": len(data), "blobId": git}
+            if file not in self.small:
+                row["lfs"] = {"sha256": _sha256(data), "size": len(data), "pointerSize": 135}
+            rows.append(row)
+        return send_json({"id": self.repo_id, "sha": self.commit, "siblings": self.siblings or rows})
+
+    def bytes_of(self, data: bytes, *, etag: str | None = None, keep: int | None = None) -> Step:
+        """The file, or the piece asked for; with ``keep`` the connection is cut after so many bytes."""
+
+        def step(handler: Handler, body: bytes) -> None:
+            start, code = 0, 200
+            headers = {"Content-Type": "application/octet-stream", "ETag": f'"{etag or _sha256(data)}"'}
+            asked = handler.headers.get("Range")
+            if asked and self.ranges:
+                start = int(asked.removeprefix("bytes=").split("-")[0])
+                if start >= len(data):
+                    handler.answer(416, b"", {"Content-Range": f"bytes */{len(data)}"})
+                    return
+                headers["Content-Range"], code = f"bytes {start}-{len(data) - 1}/{len(data)}", 206
+            handler.send_response(code)
+            for name, value in {**headers, "Content-Length": str(len(data) - start)}.items():
+                handler.send_header(name, value)
+            handler.end_headers()
+            stop = len(data) if keep is None else min(start + keep, len(data))
+            for at in range(start, stop, 65536):
+                piece = data[at : min(at + 65536, stop)]
+                handler.wfile.write(piece)
+                with self._lock:
+                    self.sent += len(piece)
+                if self.chunk_pause:
+                    handler.wait(self.chunk_pause)
+            if stop < len(data):
+                handler.drop()
+
+        return step
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
