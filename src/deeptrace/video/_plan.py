@@ -53,7 +53,9 @@ def choose(
     appears = times - rounding
     if sampling.fps is None:
         first = max(0, int(np.searchsorted(appears, start, side="right")) - 1)
-        chosen = np.arange(first, int(np.searchsorted(appears, end, side="left")), dtype=np.intp)
+        # A picture that appears with the end of the window is outside it, with the same tolerance.
+        last = max(first, int(np.searchsorted(times, end - rounding, side="left")) - 1)
+        chosen = np.arange(first, last + 1, dtype=np.intp)
         return chosen if sampling.max_frames is None else chosen[: sampling.max_frames]
     moments = math.ceil((end - start) * sampling.fps - 1e-9)
     if sampling.max_frames is not None and moments > sampling.max_frames:
