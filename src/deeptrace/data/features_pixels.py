@@ -16,6 +16,7 @@ import numpy.typing as npt
 Images = npt.NDArray[np.uint8]
 Gray = npt.NDArray[np.float32]
 
+_LEAST_SIDE: Final = 16  # smaller pictures are padded with their own edge
 _SPECTRUM_SIDE: Final = 256
 _RINGS: Final = 8
 _GLANCE: Final = 128
@@ -29,7 +30,8 @@ def lowlevel_features(images: Images) -> dict[str, float]:
     Blockiness, spectrum (slope and eight rings), noise, sharpness, black borders, grey range, and still overlays such
     as logos. Means over the frames, where not said otherwise.
     """
-    grays = [_gray(image) for image in images]
+    pad_y, pad_x = (max(0, _LEAST_SIDE - side) for side in images.shape[1:3])
+    grays = [np.pad(_gray(image), ((0, pad_y), (0, pad_x)), mode="edge") for image in images]
     rows = [{**_blockiness(g), **_spectrum(g), **_noise(g), **_range(g)} for g in grays]
     found = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
     return {**found, **_borders(grays), **_overlay(grays)}
