@@ -44,10 +44,10 @@ PALETTE: Final[tuple[Color, ...]] = (
     (0x2B, 0x84, 0xE0),
     (0xD9, 0x73, 0x0D),
     (0x12, 0x90, 0x8E),
-    (0xD6, 0x40, 0x9F),
+    (0x8B, 0x6C, 0xF0),
     (0x3D, 0x9A, 0x50),
     (0xB8, 0x8A, 0x00),
-    (0x8B, 0x6C, 0xF0),
+    (0xD6, 0x40, 0x9F),
     (0xA1, 0x79, 0x5C),
     (0x7D, 0x85, 0x90),
 )
@@ -169,7 +169,7 @@ def draw(
         if (box := trace.box_at(time_seconds)) is not None
     ]
     for _, rect, color in visible:
-        _draw_box(out, rect, color, min(height, width) / (260 if tags else 90))
+        _draw_box(out, rect, color, min(height, width) / (190 if tags else 90))
     taken: list[_Rect] = []
     if label:
         _draw_chip(out, ascii_text(label), uncertain, text_px, taken)

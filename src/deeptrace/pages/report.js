@@ -272,7 +272,7 @@ function setUp(player) {
     if (!entries.some((entry) => entry.isIntersecting)) return;
     watch.disconnect();
     come();
-  }, { rootMargin: "400px" }).observe(stage);
+  }, { rootMargin: clips.length > 40 ? "600px" : "1000000px" }).observe(stage);
   addEventListener("beforeprint", come);
 }
 
