@@ -14,7 +14,7 @@ from typing import IO, Any, Final
 from deeptrace.data.log import Log, RowLog
 from deeptrace.data.paths import check_path
 from deeptrace.data.problems import Problem
-from deeptrace.data.tolerant import Bad, is_text, json_problem, loads, open_regular, show
+from deeptrace.data.tolerant import MAX_ID_CHARS, Bad, is_text, json_problem, loads, open_regular, show, show_name
 from deeptrace.errors import FileError, JsonError, RecordError
 from deeptrace.files import atomic_write, dumps
 from deeptrace.records import Annotation, Record, Trace, VideoInfo
@@ -117,6 +117,8 @@ def _is_clean(record: Record) -> bool:
     except RecordError:
         return False
     texts = (record.video_id, record.source, record.split, record.prompt, *record.flags)
+    if len(record.video_id) > MAX_ID_CHARS:
+        return False
     if not all(text is None or is_text(text) for text in texts) or json_problem(record.extra):
         return False
     if record.info is not None and record.info.codec is not None and not is_text(record.info.codec):
@@ -154,10 +156,10 @@ def _repair(value: object, number: int, log: Log) -> Record | None:
     except RecordError as error:
         log.add(number, video_id, "path", error.problem, "set_aside")
         return None
-    flags: list[str] = []
+    flags: dict[str, None] = {}
     row = RowLog(log, number, video_id, flags)
     kept = row.read("flags", _flags, value.get("flags")) or ()
-    flags.extend(kept)
+    flags.update(dict.fromkeys(kept))
     record = Record(
         video_id=video_id,
         path=path,
@@ -177,6 +179,8 @@ def _usable_id(value: object, field: str) -> str:
     text = _text(value, field)
     if not text:
         raise RecordError(field, "is missing or empty")
+    if len(text) > MAX_ID_CHARS:
+        raise RecordError(field, f"is longer than {MAX_ID_CHARS} characters")
     return text
 
 
@@ -221,7 +225,7 @@ def _info(value: object, row: RowLog) -> VideoInfo | None:
         return None
     good = {"width": 1, "height": 1}
     for name, part in value.items():
-        if part is not None and row.read(f"info.{name}", _info_part, {name: part}) is not None:
+        if part is not None and row.read(f"info.{show_name(name)}", _info_part, {name: part}) is not None:
             good[name] = part
     size = ("width", "height")
     if any(value.get(name) is None or f"info.{name}" in row.bad_fields for name in size):
@@ -272,7 +276,7 @@ def _traces(value: object, row: RowLog, where: str) -> Iterator[Trace]:
             continue
         good: dict[str, Any] = {}
         for key, part in item.items():
-            if part is not None and row.read(f"{name}.{key}", _trace_part, {key: part}) is not None:
+            if part is not None and row.read(f"{name}.{show_name(key)}", _trace_part, {key: part}) is not None:
                 good[key] = part
         try:
             yield trace_from_json(good)
@@ -301,9 +305,9 @@ def _extra(
     unknown = {name: part for name, part in value.items() if name not in fields and name not in known}
     for name, part in {**(given or {}), **unknown}.items():
         if problem := json_problem(part) or json_problem(name):
-            row.add(f"{where}{name.encode('ascii', 'backslashreplace').decode()}", problem)
+            row.add(f"{where}{show_name(name)}", problem)
         else:
             extra[name] = part
             if name in unknown:
-                row.add(f"{where}{name}", "is not a field of this version; it is kept in extra", "kept")
+                row.add(f"{where}{show_name(name)}", "is not a field of this version; it is kept in extra", "kept")
     return extra

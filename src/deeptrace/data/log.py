@@ -31,16 +31,14 @@ class RowLog:
     log: Log
     row: int
     video_id: str | None
-    flags: list[str]
-    bad_fields: tuple[str, ...] = ()
+    flags: dict[str, None]  # in order, each once; shared by the rows of one record
+    bad_fields: set[str] = field(default_factory=set)
 
     def add(self, name: str, problem: str, action: Action = "emptied") -> None:
         """Note one bad value of this row; the record that the row belongs to is flagged with ``name: action``."""
         self.log.add(self.row, self.video_id, name, problem, action)
-        self.bad_fields = (*self.bad_fields, name)
-        flag = f"{name}: {action}"
-        if flag not in self.flags:
-            self.flags.append(flag)
+        self.bad_fields.add(name)
+        self.flags[f"{name}: {action}"] = None
 
     def read(
         self, name: str, reader: Callable[[object, str], T], value: object, action: Action = "emptied"

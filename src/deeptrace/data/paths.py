@@ -76,8 +76,9 @@ def resolve(root: str | os.PathLike[str], record: Record) -> Path:
     base = os.path.realpath(root)
     try:
         target = os.path.realpath(os.path.join(base, relative))
+        inside = os.path.commonpath([base, target]) == base and target != base
     except (OSError, ValueError) as error:
         raise RecordError("path", f"{show(relative)} cannot be followed: {error}") from None
-    if os.path.commonpath([base, target]) != base or target == base:
+    if not inside:
         raise RecordError("path", f"{show(relative)} leads out of the data's root by a symbolic link")
     return Path(target)

@@ -20,7 +20,7 @@ from deeptrace.data.release_fields import KNOWN_FIELDS, TRACE_FIELDS, VIDEO_FIEL
 from deeptrace.data.release_fields import label as read_label
 from deeptrace.data.release_fields import tags as read_raw_tags
 from deeptrace.data.release_fields import video_id as read_video_id
-from deeptrace.data.tolerant import json_problem, loads, read_bytes, show, text_or_none
+from deeptrace.data.tolerant import json_problem, loads, read_bytes, show, show_name, text_or_none
 from deeptrace.errors import JsonError, RecordError
 from deeptrace.overlap import bbox_from_px
 from deeptrace.records import Annotation, Box, Record, RecordLabel, Trace, VideoInfo
@@ -48,12 +48,14 @@ class _Video:
 
     video_id: str
     rows: list[_Row] = field(default_factory=list)
-    flags: list[str] = field(default_factory=list)
+    flags: dict[str, None] = field(default_factory=dict)
+    unreadable: frozenset[str] = frozenset()  # fields of the video that are bad in some row
 
     def record(self) -> Record:
         self._keep_one_path()
         labels = self._values("video_type", read_label)
         said = {name: self._agreed(name, reader) for name, reader in VIDEO_FIELDS.items()}
+        self.unreadable = frozenset().union(*(row.log.bad_fields for row in self.rows))
         extra = self._video_extra()
         info = self._info(said, extra)
         end = _end_seconds(info)
@@ -73,10 +75,6 @@ class _Video:
             flags=tuple(self.flags),
             extra=extra,
         )
-
-    def unreadable(self, *names: str) -> bool:
-        """Whether one of these fields is bad in some row of the video."""
-        return any(name in row.log.bad_fields for row in self.rows for name in names)
 
     def _keep_one_path(self) -> None:
         """Rows that name another file than most rows do speak of another video: set aside."""
@@ -107,21 +105,24 @@ class _Video:
 
     def _video_extra(self) -> dict[str, Any]:
         """Unknown ``video_`` fields on which all rows agree; every other unknown field goes to its row."""
-        extra: dict[str, Any] = {}
-        for i, row in enumerate(self.rows):
+        first = self.rows[0]
+        for row in self.rows:
             for name, value in row.values.items():
                 if name in KNOWN_FIELDS:
                     continue
-                if not isinstance(value, (int, float, bool, type(None))) and (problem := _unknown_problem(name, value)):
-                    row.log.add(name.encode("ascii", "backslashreplace").decode(), problem)
-                elif name.startswith("video_") and all(
-                    name in other.values and other.values[name] == value for other in self.rows
-                ):
-                    if i == 0:
-                        extra[name] = value
+                if problem := json_problem(value) or json_problem(name):
+                    row.log.add(show_name(name), problem)
                 else:
                     row.extra[name] = value
-        return extra
+        shared = {
+            name: value
+            for name, value in first.extra.items()
+            if name.startswith("video_") and all(_holds(row.extra, name, value) for row in self.rows)
+        }
+        for row in self.rows:
+            for name in shared:
+                del row.extra[name]
+        return shared
 
     def _info(self, said: Mapping[str, Any], extra: dict[str, Any]) -> VideoInfo | None:
         width, height = said["video_width"], said["video_height"]
@@ -140,8 +141,9 @@ class _Video:
         )
 
 
-def _unknown_problem(name: str, value: object) -> str | None:
-    return json_problem(value) or json_problem(name)
+def _holds(extra: Mapping[str, Any], name: str, value: object) -> bool:
+    """Whether this very value stands there; 1 and true are two values."""
+    return name in extra and extra[name] == value and type(extra[name]) is type(value)
 
 
 def _majority(values: list[T]) -> T:
@@ -201,7 +203,7 @@ def _bbox(row: _Row, info: VideoInfo | None, video: _Video) -> Box | None:
         return None
     if info is None:
         row.extra[name] = raw
-        if not video.unreadable("video_width", "video_height"):  # else that is the problem, and it is listed
+        if not video.unreadable & {"video_width", "video_height"}:  # else that is the problem, and it is listed
             row.log.add(name, "cannot be placed: the row has no video_width or video_height")
         return None
     clipped = (max(box[0], 0.0), max(box[1], 0.0), min(box[2], info.width), min(box[3], info.height))
@@ -228,7 +230,7 @@ def _onset(row: _Row, info: VideoInfo | None, end: float | None, video: _Video) 
         return None
     if info is None or info.fps is None:
         row.extra[name] = frame
-        if not video.unreadable("video_frame_rate", "video_width", "video_height"):
+        if not video.unreadable & {"video_frame_rate", "video_width", "video_height"}:
             row.log.add(name, "has no time: the row has no video_frame_rate or no frame size")
         return None
     onset = frame / info.fps
@@ -245,7 +247,7 @@ def _offset(row: _Row, onset: float | None, end: float | None, video: _Video) ->
         return None
     if onset is None:
         row.extra[name] = length
-        explained = video.unreadable("video_frame_rate", "video_width", "video_height")
+        explained = video.unreadable & {"video_frame_rate", "video_width", "video_height"}
         if not explained and "faketrace_first_frame" not in row.log.bad_fields:
             row.log.add(name, "has no start: the row has no faketrace_first_frame")
         return None
@@ -295,7 +297,7 @@ def read_rows(rows: list[Any], file: str) -> tuple[list[Record], list[Problem]]:
         if not isinstance(values, dict):
             log.add(number, None, "row", f"{show(values)} is not an object", "set_aside")
             continue
-        row = RowLog(log, number, None, [])
+        row = RowLog(log, number, None, {})
         video_id = row.read("video_id", read_video_id, values.get("video_id"), "set_aside")
         row.video_id = video_id
         path = row.read("video_path", check_path, values.get("video_path"), "set_aside")

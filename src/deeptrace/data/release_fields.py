@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from deeptrace.data.tolerant import count_or_none, number_or_none, refuse_bad, show, text_or_none
+from deeptrace.data.tolerant import MAX_ID_CHARS, count_or_none, number_or_none, refuse_bad, show, text_or_none
 from deeptrace.errors import RecordError
 from deeptrace.records import RecordLabel
 
@@ -119,8 +119,10 @@ def frame_index(value: object, field_name: str) -> int | None:
 
 
 def video_id(value: object, field_name: str) -> str:
-    """The id as it is written; any text with something in it is one."""
+    """The id as it is written; any text with something in it is one, up to `MAX_ID_CHARS`."""
     text = text_or_none(value, field_name)
     if text is None:
         raise RecordError(field_name, "is missing or empty")
+    if len(text) > MAX_ID_CHARS:
+        raise RecordError(field_name, f"is longer than {MAX_ID_CHARS} characters")
     return text

@@ -21,6 +21,8 @@ from deeptrace.files import MAX_DEPTH, MAX_INT_DIGITS
 MAX_FILE_BYTES: Final = 1 << 30
 """A JSON file that must be read whole is at most 1 GiB; the RewardData release is 10.9 MB."""
 
+MAX_ID_CHARS: Final = 1024
+
 _NUMBER: Final = re.compile(r"[+-]?(?:[0-9]{1,40}(?:\.[0-9]{0,40})?|\.[0-9]{1,40})(?:[eE][+-]?[0-9]{1,3})?")
 _RATIO: Final = re.compile(r"([0-9]{1,12})/([0-9]{1,12})")
 _SURROGATE: Final = re.compile("[\\ud800-\\udfff]")
@@ -127,6 +129,12 @@ def show(value: object) -> str:
     """A value for a message: at most about 60 characters, control characters escaped."""
     text = ascii(value) if isinstance(value, (str, int, float, bool, type(None))) else type(value).__name__
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def show_name(name: str) -> str:
+    """A field's name for a problem: as it is, but at most 80 characters and without control characters."""
+    text = ascii(name)[1:-1]
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def refuse_bad(value: object, field: str) -> None:
