@@ -1,0 +1,212 @@
+"""Filters drop what they should and say why; matched lengths are distributed as the fakes' are."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from deeptrace import video
+from deeptrace.data.filters import (
+    cut_clips,
+    distance,
+    filter_length,
+    filter_motion,
+    filter_quality,
+    match_lengths,
+    write_filter_log,
+)
+from deeptrace.data.filters_measure import measure
+from deeptrace.errors import RecordError
+from deeptrace.records import Annotation, Frames, Record, RecordLabel, Trace, VideoInfo
+
+HW = (120, 160)
+
+
+def texture(seed: int = 0, size: tuple[int, int] = (320, 240)) -> np.ndarray:
+    coarse = np.random.default_rng(seed).integers(30, 225, (24, 32, 3), dtype=np.uint8)
+    return np.asarray(cv2.resize(coarse, size, interpolation=cv2.INTER_CUBIC), np.uint8)
+
+
+def moving(speed_px: float, count: int = 16) -> np.ndarray:
+    """A texture that pans by ``speed_px`` a frame."""
+    at = [round(k * speed_px) for k in range(count)]
+    return np.stack([texture()[: HW[0], x : x + HW[1]] for x in at])
+
+
+def save(root: Path, name: str, images: np.ndarray, *, fps: float = 8.0, label: RecordLabel | None = "real") -> Record:
+    video.write_video(root / f"{name}.mp4", Frames.from_array(images, fps), crf=12)
+    return Record(name, f"{name}.mp4", label, video.probe(root / f"{name}.mp4"))
+
+
+def of_length(name: str, seconds: float | None, label: RecordLabel | None) -> Record:
+    return Record(name, f"{name}.mp4", label, VideoInfo(64, 48, 8.0, None, seconds))
+
+
+def test_length() -> None:
+    records = [of_length(n, s, "real") for n, s in (("a", 1.0), ("b", 2.0), ("c", 9.0), ("d", None))]
+    found = filter_length([*records, Record("e")], min_seconds=2.0, max_seconds=5.0)
+    assert [r.video_id for r in found.kept] == ["b"]
+    assert {d.video_id: d.reason for d in found.dropped} == {
+        "a": "too_short",
+        "c": "too_long",
+        "d": "length_unknown",
+        "e": "length_unknown",
+    }
+    with pytest.raises(RecordError):
+        filter_length(records, min_seconds=3.0, max_seconds=2.0)
+
+
+def test_motion_is_measured_in_diagonals_a_second(tmp_path: Path) -> None:
+    """A pan by 2 px a frame at 8 fps over a frame of 200 px diagonal: 0.08 diagonals a second, at either size."""
+    save(tmp_path, "pan", moving(2.0))
+    assert measure(tmp_path / "pan.mp4").motion == pytest.approx(0.08, rel=0.2)
+    save(tmp_path, "large", np.stack([cv2.resize(i, (480, 360), interpolation=cv2.INTER_CUBIC) for i in moving(2.0)]))
+    assert measure(tmp_path / "large.mp4").motion == pytest.approx(0.08, rel=0.2)
+
+
+def test_still_videos_are_dropped_and_noise_is_no_motion(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).normal(0, 3, (16, *HW, 3))
+    still = moving(0.0)
+    records = [
+        save(tmp_path, "pan", moving(1.0)),
+        save(tmp_path, "still", still),
+        save(tmp_path, "noisy", np.clip(still + noise, 0, 255).astype(np.uint8), label="unsure"),
+        save(tmp_path, "single", still[:1], fps=1.0),
+        Record("gone", "gone.mp4", "fake"),
+        Record("pathless"),
+    ]
+    done: list[int] = []
+    found = filter_motion(records, tmp_path, progress=lambda at, n: done.append(at * 100 + n))
+    assert [r.video_id for r in found.kept] == ["pan"]
+    assert {d.video_id: d.reason for d in found.dropped} == {
+        "still": "no_motion",
+        "noisy": "no_motion",
+        "single": "single_frame",
+        "gone": "unreadable: NOT_FOUND",
+        "pathless": "no_usable_path",
+    }
+    assert found.counts()["unsure"] == {"no_motion": 1}
+    assert done == [106, 206, 306, 406, 506, 606]
+
+
+def test_quality(tmp_path: Path) -> None:
+    good = moving(2.0)
+    blurred = np.stack([cv2.GaussianBlur(image, (0, 0), 12) for image in good])
+    tiles = np.random.default_rng(0).integers(60, 190, (15, 20, 3)).repeat(8, 0).repeat(8, 1)
+    stripes = np.where(np.arange(HW[1])[:, None] % 40 < 20, 0, 255 * np.ones_like(good))
+    half = good.copy()
+    half[:8] = blurred[:8]
+    records = [
+        save(tmp_path, "good", good),
+        save(tmp_path, "dark", (good * 0.05).astype(np.uint8)),
+        save(tmp_path, "bright", np.clip(good * 0.05 + 243, 0, 255).astype(np.uint8)),
+        save(tmp_path, "blurred", blurred),
+        save(tmp_path, "blocky", np.repeat(tiles[None], 8, 0).astype(np.uint8)),
+        save(tmp_path, "clipped", stripes.astype(np.uint8)),
+        save(tmp_path, "blurs_for_a_while", half),
+    ]
+    found = filter_quality(records, tmp_path)
+    assert {d.video_id: d.reason for d in found.decisions} == {
+        "good": "kept",
+        "dark": "too_dark",
+        "bright": "too_bright",
+        "blurred": "blurred",
+        "blocky": "blocky",
+        "clipped": "clipped",
+        "blurs_for_a_while": "kept",
+    }
+    with pytest.raises(RecordError):
+        filter_quality(records, tmp_path, exposure=(200.0, 100.0))
+
+
+def test_the_log_has_a_line_for_every_decision(tmp_path: Path) -> None:
+    records = [of_length("a", 1.0, "fake"), of_length("b", 3.0, "unsure")]
+    first = filter_length(records, min_seconds=2.0)
+    second = filter_length(first.kept, max_seconds=2.5)
+    write_filter_log(tmp_path / "filter.jsonl", first, second)
+    rows = [json.loads(line) for line in (tmp_path / "filter.jsonl").read_text().splitlines()]
+    assert [(r["video_id"], r["kept"], r["reason"]) for r in rows] == [
+        ("a", False, "too_short"),
+        ("b", True, "kept"),
+        ("b", False, "too_long"),
+    ]
+    assert rows[0]["measured"] == {"seconds": 1.0}
+    assert rows[0]["limit"] == {"min_seconds": 2.0, "max_seconds": None}
+    assert rows[1]["stratum"] == "unsure"
+
+
+# ── lengths ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def pool(seed: int = 0) -> list[Record]:
+    rng = np.random.default_rng(seed)
+    fakes = [of_length(f"f{i}", float(rng.normal(5.0, 0.5)), "fake") for i in range(200)]
+    reals = [of_length(f"r{i}", float(rng.uniform(3.0, 30.0)), "real") for i in range(300)]
+    return [*fakes, *reals, of_length("u", 4.0, "unsure"), of_length("x", 4.0, None)]
+
+
+def test_lengths_match_those_of_the_fakes() -> None:
+    records = pool()
+    found = match_lengths(records)
+    assert found.unmatched == ()
+    assert len(found.clips) == 200
+    assert found.ks == 0.0
+    assert found.wasserstein_seconds == pytest.approx(0.0, abs=1e-12)
+    assert found.ks_before > 0.7
+    assert found.wasserstein_seconds_before > 8
+    assert len({clip.record.video_id for clip in found.clips}) == 200
+    for clip in found.clips:
+        assert clip.record.label == "real"
+        assert clip.record.info is not None
+        assert clip.record.info.duration_seconds is not None
+        assert 0 <= clip.start_seconds <= clip.record.info.duration_seconds - clip.length_seconds + 1e-9
+    assert [r.video_id for r in found.unsure] == ["u"]
+    assert match_lengths(records).to_json() == found.to_json()
+    assert match_lengths(records, seed=1).to_json() != found.to_json()
+
+
+def test_fakes_longer_than_all_footage_are_named() -> None:
+    records = [of_length("long", 60.0, "fake"), of_length("f", 4.0, "fake"), of_length("r", 5.0, "real")]
+    found = match_lengths(records)
+    assert found.unmatched == ("long",)
+    assert [(clip.record.video_id, clip.length_seconds, clip.like) for clip in found.clips] == [("r", 4.0, "f")]
+    assert found.ks == 0.5
+    with pytest.raises(RecordError):
+        match_lengths(records[:2])
+
+
+def test_a_match_is_found_where_there_is_one() -> None:
+    """Each real video is just long enough for one fake."""
+    records = [of_length(f"f{i}", float(i), "fake") for i in range(1, 30)]
+    records += [of_length(f"r{i}", float(i), "real") for i in range(1, 30)]
+    assert match_lengths(records).unmatched == ()
+
+
+def test_distance_by_hand() -> None:
+    assert distance([1.0, 2.0], [2.0, 3.0]) == pytest.approx((0.5, 1.0))
+
+
+def test_clips_are_cut_where_they_should_be(tmp_path: Path) -> None:
+    """Frame k is of grey 40 + 8 k: from 0.5 s to 1.5 s at 8 fps these are frames 4 to 11."""
+    images = np.stack([np.full((48, 64, 3), 40 + 8 * k, np.uint8) for k in range(20)])
+    real = save(tmp_path, "r", images)
+    trace = Trace((0.1, 0.1, 0.5, 0.5), 0.75, 2.4)
+    real = replace(real, annotations=(Annotation((trace, Trace(onset_seconds=1.8))),))
+    found = match_lengths([of_length("f", 1.0, "fake"), real])
+    clip = replace(found.clips[0], start_seconds=0.5)
+    steps: list[tuple[int, int]] = []
+    (record,) = cut_clips([clip], tmp_path, tmp_path / "cut", progress=lambda *step: steps.append(step))
+    assert steps == [(0, 1), (1, 1)]
+    assert record.path == "r.mp4"
+    assert record.info is not None
+    assert record.info.num_frames == 8
+    assert record.info.duration_seconds == pytest.approx(1.0)
+    frames = video.sample_frames(tmp_path / "cut/r.mp4", fps=8.0)
+    assert [round(image.mean()) for image in frames.images] == pytest.approx([40 + 8 * k for k in range(4, 12)], abs=2)
+    (kept,) = record.traces
+    assert (kept.onset_seconds, kept.offset_seconds) == (0.25, 1.0)
