@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 
 import av
 from av.container import InputContainer
+from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -31,7 +32,6 @@ _FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi"
 _BUFFER_BYTES = 64 * 1024
 _MAX_TRACKS = 100
 _REPEATS = 2  # an edit list may show pictures twice, not a thousand times
-_COVER_DISPOSITIONS = ("attached_pic", "timed_thumbnails")
 
 
 class SourceFile:
@@ -158,10 +158,8 @@ def _open_container(file: SourceFile, layout: Layout, limits: ReadLimits) -> Inp
 
 
 def _choose_stream(container: InputContainer) -> VideoStream:
-    cover = 0
-    for name in _COVER_DISPOSITIONS:
-        cover |= int(getattr(av.stream.Disposition, name))
-    moving = [s for s in container.streams.video if not int(s.disposition) & cover]
+    cover = Disposition.attached_pic | Disposition.timed_thumbnails
+    moving = [s for s in container.streams.video if not s.disposition & cover]
     if not moving:
         kinds = " and ".join(sorted({s.type for s in container.streams})) or "nothing"
         only = "cover art" if container.streams.video else kinds

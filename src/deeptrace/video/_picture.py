@@ -117,11 +117,7 @@ class Converter:
             return self._one_pass(frame, height, width)
 
     def _one_pass(self, frame: VideoFrame, height: int, width: int) -> VideoFrame:
-        options = {"threads": 1} if _HAS_THREADS else {}
-        return self._reformatter.reformat(frame, width, height, "rgb24", interpolation="AREA", **options)
-
-
-_HAS_THREADS = int(av.__version__.split(".", 1)[0]) >= 17
+        return self._reformatter.reformat(frame, width, height, "rgb24", interpolation="AREA", threads=1)
 
 
 def is_color_tagged(frame: VideoFrame) -> bool:
