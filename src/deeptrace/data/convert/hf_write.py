@@ -51,6 +51,8 @@ def write(
         rows[record.split].append(_row(record, name, where))
         if videos is not None:
             copies.append((Path(videos, record.path), Path(path, record.split or "", name)))
+    if layout == "jsonl":
+        _warn_of_untyped(rows, log)
     for split, listed in rows.items():
         folder = path / split if split else path
         folder.mkdir(parents=True, exist_ok=True)
@@ -109,6 +111,24 @@ def _row(record: Record, file_name: str, where: Where) -> dict[str, Any]:
         ],
         "extra": dumps(dict(record.extra)) if record.extra else None,
     }
+
+
+def _warn_of_untyped(rows: dict[str | None, list[dict[str, Any]]], log: Log) -> None:
+    """JSON has no types: `datasets` guesses them for each split, and refuses splits that differ."""
+    columns = {split: _columns(listed) for split, listed in rows.items() if listed}
+    everywhere = set.intersection(*columns.values()) if columns else set()
+    for column in sorted(set[str]().union(*columns.values()) - everywhere):
+        problem = "has values in some splits only, so `datasets` refuses to load them together: use layout='parquet'"
+        log.at(None).add(column, problem, "kept")
+
+
+def _columns(value: Any, name: str = "") -> set[str]:
+    """The names of all values that are not null, nested ones with dots."""
+    if isinstance(value, dict):
+        return set[str]().union(*(_columns(part, f"{name}.{key}" if name else key) for key, part in value.items()))
+    if isinstance(value, list):
+        return set[str]().union(*(_columns(part, name) for part in value))
+    return set() if value is None else {name}
 
 
 def _write_parquet(target: Path, rows: list[dict[str, Any]]) -> None:

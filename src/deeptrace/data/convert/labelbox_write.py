@@ -46,8 +46,8 @@ def _px(item: Ready, key: FrameBox) -> dict[str, float]:
     return {
         "top": y0 * item.height,
         "left": x0 * item.width,
-        "height": (y1 - y0) * item.height,
-        "width": (x1 - x0) * item.width,
+        "height": y1 * item.height - y0 * item.height,
+        "width": x1 * item.width - x0 * item.width,
     }
 
 
