@@ -49,6 +49,12 @@ def _quiet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
+@pytest.fixture(autouse=True)
+def _no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Waiting for the disk proves nothing here and takes most of the time; processes that are killed do wait."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+
+
 RULES = Rules(timeout_seconds=1.0, stall_seconds=0.3, min_bytes_per_second=2000, max_attempts=4)
 
 

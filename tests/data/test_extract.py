@@ -28,6 +28,12 @@ from deeptrace.data.extract import extract, extract_release, folder_lock
 from deeptrace.data.parts import ExtractError, PartReader, find_parts
 
 
+@pytest.fixture(autouse=True)
+def _no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Waiting for the disk proves nothing here and takes most of the time; processes that are killed do wait."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+
+
 @dataclass
 class Item:
     """One entry of a zip that zipfile would not write."""
