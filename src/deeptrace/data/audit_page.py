@@ -1,0 +1,184 @@
+"""An `Audit` for people: one HTML page, and the rows of the terminal's tables. Numbers come from the audit alone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from deeptrace import files, html
+from deeptrace.data.audit import Audit, Distribution
+from deeptrace.data.probes import Estimate, ProbeResult
+
+__all__ = ["AuditTable", "audit_tables", "write_audit_page"]
+
+PROBES: Final = {
+    "container": ("Container", "codec, brand and marks of tools, sound, file size, bit rate"),
+    "container_without_rate": ("Container, without rate", "codec, brand and marks of tools, sound"),
+    "geometry": ("Visible geometry", "width, height, aspect, frame rate, length"),
+    "lowlevel": ("Low level", "coding blocks, spectrum, noise, black borders, still overlays"),
+    "content": ("Content", "what the middle frame shows: colours, edges, sharpness"),
+}
+LEVELS: Final = {
+    "annotations": "Annotations only; no file was opened",
+    "headers": "Annotations and the header of every file",
+    "pictures": "Annotations, headers, and every picture",
+}
+_TASKS: Final = {"fake_or_real": "Fake or real?", "generator": "Which generator?"}
+_PLOT_WIDTH: Final = 240.0
+_PLOT_HEIGHT: Final = 60.0
+_LABELS: Final = ("fake", "real", "unsure")
+
+
+@dataclass(frozen=True)
+class AuditTable:
+    """One table of the terminal: a title, heads of columns, and rows of text."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+def audit_tables(audit: Audit) -> list[AuditTable]:
+    """Counts, findings, loading problems and shortcuts as text; empty tables are left out. Scores are 0-100."""
+    tables = [AuditTable("Counts", ("What", "Count"), tuple((name, f"{n:,}") for name, n in audit.counts.items()))]
+    if audit.release is not None:
+        rows = tuple(
+            (c.name, f"{c.expected:,}", f"{c.found:,}", "" if c.found == c.expected else "differs")
+            for c in audit.release
+        )
+        tables.append(AuditTable("Beside the published counts", ("What", "Published", "Here", ""), rows))
+    found = tuple(
+        (f.level, f.code, f"{f.count:,} of {f.of:,}", f.message, ", ".join(f.examples[:3])) for f in audit.findings
+    )
+    tables.append(AuditTable("Findings", ("Level", "Code", "How many", "What", "For example"), found))
+    loading = tuple((name, f"{n:,}") for name, n in audit.problems.items())
+    tables.append(AuditTable("When the annotations were read", ("Field: action", "Count"), loading))
+    if audit.shortcuts is not None:
+        probes = tuple(_probe_row(result) for result in audit.shortcuts.results)
+        heads = ("Probe", "Task", "Clips", "Groups", "AUROC", "Balanced accuracy", "Chance", "")
+        tables.append(AuditTable("Shortcuts", heads, probes))
+    return [table for table in tables if table.rows]
+
+
+def score_words(estimate: Estimate | None) -> str:
+    """A score and its interval on 0-100: "83.1 [70.6, 93.7]"."""
+    if estimate is None:
+        return "–"
+    return f"{100 * estimate.value:.1f} [{100 * estimate.low:.1f}, {100 * estimate.high:.1f}]"
+
+
+def _probe_row(result: ProbeResult) -> tuple[str, ...]:
+    balanced = result.balanced_accuracy
+    if result.reason is not None:
+        note = result.reason
+    elif result.auroc is not None and result.auroc.at_chance:
+        note = "at chance"
+    else:
+        note = "above chance" if result.auroc is not None and result.auroc.low > result.auroc.chance else "below chance"
+    return (
+        PROBES.get(result.probe, (result.probe, ""))[0],
+        _TASKS[result.task],
+        str(result.n),
+        str(result.groups),
+        score_words(result.auroc),
+        score_words(balanced),
+        "–" if balanced is None else f"{100 * balanced.chance:.1f}",
+        note,
+    )
+
+
+# ── the page ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def write_audit_page(path: str | os.PathLike[str], audit: Audit, *, title: str = "Audit", command: str = "") -> Path:
+    """Write the page as one file that loads nothing from anywhere; its path.
+
+    Raises:
+        FileError: the file cannot be written.
+    """
+    target = Path(path)
+    files.write_text(target, audit_html(audit, title=title, command=command))
+    return target
+
+
+def audit_html(audit: Audit, *, title: str = "Audit", command: str = "") -> str:
+    """The page. Names of videos and of fields come from strangers; the template escapes them."""
+    levels = {level: sum(f.level == level for f in audit.findings) for level in ("error", "warning", "note")}
+    return html.render(
+        "audit.html.j2",
+        style=html.asset("report.css") + html.asset("audit.css"),
+        script=html.asset("audit.js"),
+        data={},
+        title=title,
+        command=command,
+        audit=audit,
+        levels=levels,
+        depth=LEVELS[audit.level],
+        tasks=[
+            (task, words, [r for r in (audit.shortcuts.results if audit.shortcuts else ()) if r.task == task])
+            for task, words in _TASKS.items()
+        ],
+        probes=PROBES,
+        score_words=score_words,
+        plots=[_plot(distribution) for distribution in audit.distributions if any(distribution.counts.values())],
+    )
+
+
+@dataclass(frozen=True)
+class _Curve:
+    """One label's shape in a plot: the points of an SVG polygon, and its median bin's middle."""
+
+    label: str
+    points: str
+    count: int
+    median: float
+
+
+@dataclass(frozen=True)
+class _Plot:
+    name: str
+    unit: str
+    low: float
+    high: float
+    unknown: int
+    curves: tuple[_Curve, ...]
+
+
+def _plot(distribution: Distribution) -> _Plot:
+    """Shares of each label's clips by bin, on one scale of height for all labels."""
+    shares = {
+        label: [n / total for n in counts]
+        for label in _LABELS
+        if (counts := distribution.counts.get(label)) and (total := sum(counts))
+    }
+    highest = max((max(values) for values in shares.values()), default=1.0)
+    curves = tuple(
+        _Curve(label, _outline(values, highest), sum(distribution.counts[label]), _median(distribution, label))
+        for label, values in shares.items()
+    )
+    edges = distribution.edges
+    return _Plot(distribution.name, distribution.unit, edges[0], edges[-1], distribution.unknown, curves)
+
+
+def _outline(shares: Sequence[float], highest: float) -> str:
+    """Steps over the bins, closed along the base line."""
+    wide = _PLOT_WIDTH / len(shares)
+    points = [(0.0, _PLOT_HEIGHT)]
+    for k, share in enumerate(shares):
+        y = _PLOT_HEIGHT * (1 - share / highest)
+        points += [(k * wide, y), ((k + 1) * wide, y)]
+    points.append((_PLOT_WIDTH, _PLOT_HEIGHT))
+    return " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+
+
+def _median(distribution: Distribution, label: str) -> float:
+    counts, edges = distribution.counts[label], distribution.edges
+    half, seen = sum(counts) / 2, 0
+    for k, n in enumerate(counts):
+        seen += n
+        if seen >= half:
+            return (edges[k] + edges[k + 1]) / 2
+    return edges[-1]
