@@ -105,7 +105,7 @@ def test_alpha_of_the_published_example() -> None:
     assert krippendorff_alpha(units) == pytest.approx(0.743, abs=5e-4)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(pairs=st.lists(st.tuples(st.sampled_from(LABELS), st.sampled_from(LABELS)), min_size=2, max_size=30))
 def test_kappas_of_two_raters_agree_with_scikit_learn(pairs: list[tuple[str, str]]) -> None:
     a, b = [p for p, _ in pairs], [q for _, q in pairs]
@@ -314,7 +314,7 @@ def test_merge_refuses_what_cannot_be_merged() -> None:
         merge(Record("v", annotations=(Annotation((trace(),)),)))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(said=st.dictionaries(st.sampled_from("abcd"), st.lists(any_traces(), max_size=3), min_size=1))
 def test_any_traces_merge_into_valid_ones_and_none_is_lost(said: dict[str, list[Trace]]) -> None:
     merged = merge(record(**said), min_support=1)

@@ -113,7 +113,7 @@ def records(draw: st.DrawFn) -> Record:
 
 
 @pytest.mark.parametrize("form", FORMS)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(record=records())
 def test_every_frame_comes_back(form: str, record: Record) -> None:
     info = record.info
