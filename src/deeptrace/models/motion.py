@@ -20,7 +20,7 @@ import numpy as np
 from deeptrace.categories import Category
 from deeptrace.models._blur import find_blurring
 from deeptrace.models._flow import Image, Shot, prepare, split_shots
-from deeptrace.models._vanish import Finding, Kind, find_vanishing
+from deeptrace.models._vanish import ONSET_SHARE, Finding, Kind, find_vanishing
 from deeptrace.models.base import FrameModel, Sampling
 from deeptrace.records import Box, Frames, Origin, Trace, Verdict
 
@@ -135,7 +135,9 @@ def _events(images: Image, times: np.ndarray, frames: Frames) -> list[_Event]:
 def _event(finding: Finding, played: Shot, backwards: bool, end: float) -> _Event:
     height, width = played.images.shape[1:3]
     before, after = float(played.pts_seconds[finding.index - 1]), float(played.pts_seconds[finding.index])
-    onset, step = abs(before + after) / 2, after - before
+    first, step = (abs(after), after - before) if backwards else (before, after - before)
+    # Backwards, the thing is there from the earlier of the two on: the later one, as the clip is watched.
+    onset = first + ONSET_SHARE * step
     offset = end if finding.until is None else float(played.pts_seconds[finding.until])
     rect = finding.rect
     # At least one pixel, inside the frame.
