@@ -174,6 +174,32 @@ def test_odd_clips_give_right_frames_or_a_typed_error() -> None:
     check_family(hostile.odd_clips(), seconds=3.0, fps=60.0)
 
 
+def test_fewer_pictures_than_declared_are_said() -> None:
+    whole, stbl = clip(container_options={"movflags": "+faststart"}), hostile.STBL
+    sizes = hostile.put(8 + 4 * 24, hostile.u32(0))
+    for name, data in {
+        "the index places 12 of 24": hostile.patch(clip(), f"{stbl}/stsz", hostile.put(8, hostile.u32(12))),
+        "the last has no bytes": hostile.patch(clip(), f"{stbl}/stsz", sizes),
+        "cut in the last third": whole[: len(whole) * 2 // 3],
+        "cut in the tables": clip()[:-400],
+    }.items():
+        assert attempt(data)[0] in ("partial", "VIDEO_TRUNCATED"), name
+    # An edit list that shows the first half only is no damage.
+    trimmed = hostile.patch(clip(), "moov/trak/edts/elst", hostile.put(8, hostile.u32(1000)))
+    verdict, frames = attempt(trimmed, fps=60.0)
+    assert verdict == OK
+    assert frames is not None
+    assert len(frames) == 12
+
+
+def test_every_codec_can_be_read_from_the_middle() -> None:
+    for name, data in make_seeds().items():
+        verdict, frames = attempt(data, fps=60.0, start_seconds=0.5)
+        assert verdict == OK, name
+        assert frames is not None
+        assert len(frames) == 18, name
+
+
 TITLES = {
     "1 MB": "x" * (1 << 20),
     "script": "<script>alert(1)</script>",

@@ -40,12 +40,14 @@ class Track:
 class Layout:
     """The outer structure of a file.
 
-    ``cut``: the structure ends after the end of the file. ``has_header``: the tables that describe the streams are
+    ``cut``: the structure ends after the end of the file. ``header_cut``: so does the list of streams and pictures of
+    an mp4. ``has_header``: the tables that describe the streams are
     there. ``fragmented``: an mp4 whose pictures are listed in pieces along the file.
     """
 
     kind: str
     cut: bool = False
+    header_cut: bool = False
     has_header: bool = False
     fragmented: bool = False
     may_be_turned: bool = False
@@ -95,6 +97,7 @@ class _MovScan:
                     return
                 if stop > self.size:
                     self.layout.cut = True
+                    self.layout.header_cut |= kind == b"moov"
             self._visit(kind, start, min(stop, end), depth)
             position = stop
 

@@ -98,8 +98,10 @@ class Video:
         self.container.close()
 
 
-def open_video(read_at: Callable[[int, int], bytes], size: int, limits: ReadLimits) -> Video:
-    """Open the file and choose its stream of pictures.
+def open_video(
+    read_at: Callable[[int, int], bytes], size: int, limits: ReadLimits, *, ignore_edits: bool = False
+) -> Video:
+    """Open the file and choose its stream of pictures. ``ignore_edits`` shows what an edit list of an mp4 hides.
 
     Raises:
         Refusal: with the code of what is wrong.
@@ -109,9 +111,9 @@ def open_video(read_at: Callable[[int, int], bytes], size: int, limits: ReadLimi
         raise Refusal("NOT_A_VIDEO", "it is not MP4, MOV, MKV, WebM or AVI.")
     layout = scan(kind, read_at, size)
     _check_tables(layout, limits)
-    container = _open_container(SourceFile(read_at, size), layout, limits)
+    container = _open_container(SourceFile(read_at, size), layout, limits, ignore_edits)
     try:
-        stream = _choose_stream(container)
+        stream = _choose_stream(container, layout)
         _check_stream(stream, layout, limits)
     except BaseException:
         container.close()
@@ -132,7 +134,7 @@ def _check_tables(layout: Layout, limits: ReadLimits) -> None:
         raise Refusal("TOO_MANY_FRAMES", f"a fragment declares {layout.largest_run} samples.")
 
 
-def _open_container(file: SourceFile, layout: Layout, limits: ReadLimits) -> InputContainer:
+def _open_container(file: SourceFile, layout: Layout, limits: ReadLimits, ignore_edits: bool) -> InputContainer:
     try:
         return av.open(
             file,
@@ -144,6 +146,7 @@ def _open_container(file: SourceFile, layout: Layout, limits: ReadLimits) -> Inp
             container_options={
                 "format_whitelist": _FORMATS,
                 "protocol_whitelist": "none",
+                "ignore_editlist": str(int(ignore_edits)),
                 "max_pixels": str(limits.max_pixels),
             },
         )
@@ -157,17 +160,19 @@ def _open_container(file: SourceFile, layout: Layout, limits: ReadLimits) -> Inp
         raise Refusal("VIDEO_DAMAGED", "its header is damaged.") from error
 
 
-def _choose_stream(container: InputContainer) -> VideoStream:
+def _choose_stream(container: InputContainer, layout: Layout) -> VideoStream:
     cover = Disposition.attached_pic | Disposition.timed_thumbnails
     moving = [s for s in container.streams.video if not s.disposition & cover]
+    usable = [s for s in moving if getattr(s, "codec_context", None) is not None]
+    if not usable and (layout.header_cut or (layout.cut and not container.streams)):
+        raise Refusal("VIDEO_TRUNCATED", "it is cut off within the description of its streams.")
     if not moving:
         kinds = " and ".join(sorted({s.type for s in container.streams})) or "nothing"
         only = "cover art" if container.streams.video else kinds
         raise Refusal("NO_VIDEO_STREAM", f"no video stream. It has only {only}.")
-    for stream in moving:
-        if getattr(stream, "codec_context", None) is not None:
-            return stream
-    raise Refusal("UNSUPPORTED_CODEC", "its video codec is not one that is built in.")
+    if not usable:
+        raise Refusal("UNSUPPORTED_CODEC", "its video codec is not one that is built in.")
+    return usable[0]
 
 
 def _check_stream(stream: VideoStream, layout: Layout, limits: ReadLimits) -> None:

@@ -5,6 +5,7 @@ Worker side. Both ways give the same pixels; a test holds them against decoding 
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -37,7 +38,7 @@ class Tally:
 
     decoded: int = 0  # pictures that came out
     lost: int = 0  # pictures that should have come out and did not
-    corrupt: int = 0  # pictures shown that the decoder flagged
+    corrupt: int = 0  # pictures decoded, shown or not, that the decoder flagged
     errors: int = 0  # packets that the decoder refused
     too_large: bool = False  # a picture beyond the limit was met
 
@@ -78,6 +79,8 @@ class Decoder:
         self._reopen = reopen
         self._busy = busy
         self._context = video.stream.codec_context
+        # The library's AV1 decoder takes this setting once, when it starts.
+        self._can_skip = self._context.codec.canonical_name != "av1"
 
     def pictures(self, selection: Selection) -> Iterator[Picture]:
         """The chosen pictures that can be decoded."""
@@ -129,20 +132,30 @@ class Decoder:
                 next(packets, None)
             position = run.last + 1
             errors, lost = self.tally.errors, self.tally.lost
-            missing = {int(pts[w]) for w in run.wanted}
+            order = sorted(int(pts[w]) for w in run.wanted)
+            came = 0  # of these, how many were given or given up
+            missing = 0
             for frame in self._decode_run(packets, run):
-                if frame.pts is None or frame.pts not in missing:
+                # Pictures before the one at which decoding began may refer to some that were not decoded.
+                if frame.is_corrupt and (frame.pts is None or frame.pts >= pts[run.first]):
+                    self.tally.corrupt += 1
+                at = bisect_left(order, frame.pts) if frame.pts is not None else len(order)
+                if at == len(order) or order[at] != frame.pts:
                     continue
-                missing.discard(frame.pts)
+                # Noticed before a later picture is given: then the others can still be had from the beginning.
+                if at < came or (at > came and self.tally.errors == errors):
+                    raise PlanFailed
+                missing += at - came
+                came = at + 1
                 time = float(time_of[frame.pts])
                 if time <= shown_before:
                     raise PlanFailed
                 shown_before = time
-                self.tally.corrupt += bool(frame.is_corrupt)
                 yield time, frame
+            missing += len(order) - came
             if missing and self.tally.errors == errors:
                 raise PlanFailed
-            self.tally.lost = max(self.tally.lost, lost + len(missing))
+            self.tally.lost = max(self.tally.lost, lost + missing)
 
     def _decode_run(self, packets: Iterator[Packet[VideoStream]], run: Run) -> Iterator[VideoFrame]:
         context, flags = self._context, self.table.flags
@@ -158,7 +171,8 @@ class Decoder:
                 self.tally.lost += broken and bool(flags[ordinal] & SHOWN)
                 continue
             broken = False
-            context.skip_frame = "DEFAULT" if ordinal in run.wanted else "NONREF"
+            if self._can_skip:
+                context.skip_frame = "DEFAULT" if ordinal in run.wanted else "NONREF"
             frames, broken = self._decode(packet)
             self.tally.lost += broken and bool(flags[ordinal] & SHOWN)
             yield from frames
@@ -171,14 +185,21 @@ class Decoder:
         """Decode everything up to the end of the window; show what is on screen at the moments asked for."""
         until = float(selection.times[selection.chosen[-1]]) if len(selection.chosen) else 0.0
         held: Picture | None = None
+        came = 0
         for picture in self._timed(self._decode_all(), selection):
             if held is not None:
                 yield from self._if_chosen(held, picture[0], selection)
             held = picture
+            self.tally.corrupt += bool(picture[1].is_corrupt)
             if picture[0] > until + selection.rounding:
-                return
+                held = None
+                break
+            came += 1
         if held is not None:
             yield from self._if_chosen(held, max(selection.end_seconds, held[0] + 1e-6), selection)
+        # A decoder may drop a damaged picture without a word.
+        expected = int((selection.times <= until + selection.rounding).sum())
+        self.tally.lost = max(self.tally.lost, expected - came)
 
     def _if_chosen(self, picture: Picture, next_time: float, selection: Selection) -> Iterator[Picture]:
         span = np.array([picture[0], next_time])
@@ -190,7 +211,6 @@ class Decoder:
         else:
             wanted = 0 in choose(span, max(selection.end_seconds, next_time), sampling, selection.rounding)
         if wanted:
-            self.tally.corrupt += bool(picture[1].is_corrupt)
             yield picture
 
     def _timed(self, frames: Iterator[tuple[int, VideoFrame]], selection: Selection) -> Iterator[Picture]:
@@ -225,7 +245,7 @@ class Decoder:
     def _decode_all(self) -> Iterator[tuple[int, VideoFrame]]:
         """All pictures in display order, each with the ordinal of the packet where the decoder was last started."""
         flags = self.table.flags
-        broken, start, came = False, 0, 0
+        broken, start = False, 0
         for ordinal, packet in enumerate(self._packets(0, len(self.table) - 1)):
             if ordinal % 32 == 0:
                 self._busy()
@@ -237,13 +257,9 @@ class Decoder:
             frames, broken = self._decode(packet)
             self.tally.lost += broken and bool(flags[ordinal] & SHOWN)
             for frame in frames:
-                came += 1
                 yield start, frame
         for frame in self._drain():
-            came += 1
             yield start, frame
-        # A decoder may drop a damaged picture without a word.
-        self.tally.lost = max(self.tally.lost, int(self.table.flag(SHOWN).sum()) - came)
 
     # ── the decoder itself ──
 

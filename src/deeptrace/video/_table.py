@@ -203,17 +203,32 @@ def second_pass(video: Video, first: int, last: int) -> Iterator[Packet[VideoStr
 # ── is all of it there? ──
 
 
-def is_short(table: Table, video: Video, busy: Callable[[], None]) -> bool:
-    """Whether pictures that the file promises are not in it."""
-    if table.unreadable or any(table.flag(CORRUPT)):
+def is_short(table: Table, video: Video, reopen: Callable[..., Video], busy: Callable[[], None]) -> bool:
+    """Whether pictures that the file promises are not in it. ``reopen`` takes the options of `open_video`."""
+    if table.unreadable or any(table.flag(CORRUPT)) or video.layout.header_cut:
         return True
+    if table.empty and video.layout.kind != "avi":
+        return True  # in AVI a packet without bytes repeats the picture before it
     if video.layout.kind == "matroska":
         return _matroska_is_short(table, video, busy)
     if video.indexed_packets is not None:
-        return len(table) < video.indexed_packets
+        return len(table) < video.indexed_packets or _index_is_short(video, reopen)
     if video.stream.frames and len(table) < video.stream.frames:
         return True
     return video.layout.cut  # fragmented mp4 and AVI without a count
+
+
+def _index_is_short(video: Video, reopen: Callable[..., Video]) -> bool:
+    """Whether an mp4 declares more pictures than its tables can place in the file. An edit list may leave some out."""
+    samples = [track.samples for track in video.layout.tracks if track.track_id == video.stream.id]
+    declared = max(video.stream.frames, *samples, 0)
+    if (video.indexed_packets or 0) >= declared:
+        return False
+    whole = reopen(ignore_edits=True)
+    try:
+        return (whole.indexed_packets or 0) < declared
+    finally:
+        whole.close()
 
 
 def _matroska_is_short(table: Table, video: Video, busy: Callable[[], None]) -> bool:

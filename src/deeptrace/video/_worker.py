@@ -204,7 +204,7 @@ class _FramesJob:
         try:
             info = describe(video, self._open)
             table = read_table(video, self.desk.busy)
-            short = is_short(table, video, self.desk.busy)
+            short = is_short(table, video, self._open, self.desk.busy)
             if not any(table.flag(SHOWN)):
                 raise nothing_decoded(table, Decoder(video, table, self._open, self.desk.busy).tally, short)
             selection = select(table, Sampling(**self.request["sampling"]))
@@ -219,8 +219,8 @@ class _FramesJob:
         finally:
             video.close()
 
-    def _open(self) -> Video:
-        return open_video(self.read_at, self.size, self.limits)
+    def _open(self, *, ignore_edits: bool = False) -> Video:
+        return open_video(self.read_at, self.size, self.limits, ignore_edits=ignore_edits)
 
     def _send_pictures(self, decoder: Decoder, selection: Any, info: Mapping[str, Any]) -> bool:
         """Send all pictures; False when the caller said to stop."""
