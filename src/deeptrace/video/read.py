@@ -117,9 +117,10 @@ def iter_frames(
 class FrameStream:
     """Frames of a video, one chunk after another; made by `iter_frames`.
 
-    Iterate to get `Frames` of up to ``chunk`` frames; the last chunk carries the `Reading` of the whole. ``reading`` is
-    None until then: only at the end is it known whether all of the video could be read. Stop early by leaving the
-    ``with`` block or calling `close`. Belongs to one thread at a time.
+    Iterate to get `Frames` of up to ``chunk`` frames. ``reading`` is the `Reading` of the whole and None until the
+    iteration has ended: only then is it known whether all of the video could be read. The last chunk carries it too,
+    unless it was full and what followed could not be decoded. Stop early by leaving the ``with`` block or calling
+    `close`. Belongs to one thread at a time.
     """
 
     def __init__(
