@@ -242,7 +242,6 @@ class Pool:
 
 
 _default = Pool()
-_default_lock = threading.Lock()
 
 
 def default_pool() -> Pool:
