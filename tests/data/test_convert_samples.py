@@ -257,7 +257,7 @@ def test_label_studio_reports_bad_values_and_keeps_the_rest(tmp_path: Path) -> N
     assert_same(records[0].traces[0], TRACE)
     assert len(records) == 1
     assert "e.json row 0 (video 'cups'): sequence[1].height None is not a number [emptied]" in problems
-    assert "sequence[2].frame 0 is not in [1, 1e+09] [emptied]" in problems
+    assert "sequence[2].frame 0 is not in [1, 1e+07] [emptied]" in problems
     assert "rotation 30 is ignored" in problems
     assert "was_cancelled" in problems
     assert "1 of a model are no annotations" in problems
@@ -341,6 +341,15 @@ def test_cvat_reports_bad_values_and_keeps_the_rest(tmp_path: Path) -> None:
     assert "box.frame frame 140 (from 0) is beyond the video's 100 frames [repaired]" in text
     assert "'Smoke' is none of the nine" in text
     assert record.annotations[0].extra["unknown_tags"] == [{"trace": 1, "tags": ["Smoke"]}]
+
+
+def test_cvat_an_attribute_that_changes_is_reported(tmp_path: Path) -> None:
+    said = [f'<attribute name="explanation">{word}</attribute>' for word in ("", "first", "second")]
+    boxes = [box(8 + index, extra=extra) for index, extra in enumerate(said)]
+    record, problems = one(put(tmp_path / "a.xml", cvat(track(*boxes))), infos=INFOS)
+    assert record.traces[0].explanation == "first"
+    assert "attribute 'explanation' changes from box to box" in problems[0]
+    assert record.flags == ("attribute 'explanation': repaired", "label: from its traces")
 
 
 def test_cvat_refuses_entities_and_other_xml(tmp_path: Path) -> None:
@@ -447,6 +456,7 @@ def test_paths_stay_inside_and_names_that_meet_get_their_folders(tmp_path: Path)
     records, problems = convert.read(lines(tmp_path / "e.ndjson", *rows))
     assert [r.path for r in records] == ["a/x.mp4", "b/x.mp4", "y.mp4", "clips/z.mp4"]
     assert [r.video_id for r in records] == ["a/x", "b/x", "y", "z"]
+    assert [r.flags for r in records] == [(), (), ("external_id: repaired",), ()]
     assert len(problems) == 1
     assert "climbs out of the data's folder" in str(problems[0])
 

@@ -10,7 +10,8 @@
 | ``fiftyone`` | - | dictionaries of samples | frames from 1 |
 
 Frame numbers need the video's frame rate: from the file, else from ``infos``. A video with a variable frame rate is
-refused, for its frame numbers are no times. Nothing is guessed, and no value is dropped without a `Problem`.
+refused, for its frame numbers are no times. No value is dropped without a `Problem`; only what a video file says of
+itself beyond size, rate and length (codec, audio) is not written.
 """
 
 from __future__ import annotations
@@ -157,7 +158,8 @@ def _sniff_head(head: bytes) -> Format | None:
     if start.startswith(b"<"):
         return "cvat" if b"<annotations" in start else None
     if start.startswith(b"["):
-        tasks = b'"data"' in start and (b'"annotations"' in start or b'"predictions"' in start)
+        words = (b'"annotations"', b'"data"', b'"predictions"', b'"result"', b'"completed_by"')
+        tasks = sum(word in start for word in words) >= 2
         return "label-studio" if tasks or start[1:].strip() == b"]" else None
     if start.startswith(b"{"):
         line = start.split(b"\n", 1)[0]

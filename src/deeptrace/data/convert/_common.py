@@ -288,16 +288,22 @@ def finish(drafts: Iterable[tuple[Record, bool]], log: Log) -> list[Record]:
             log.at(None, name).add("video_id", f"stands for {len(paths[name])} different files", "kept")
         key = (record.video_id, record.path)
         if key in merged:
-            record = replace(merged[key], annotations=merged[key].annotations + record.annotations)  # noqa: PLW2901
+            first = merged[key]
+            record = replace(  # noqa: PLW2901
+                first, annotations=first.annotations + record.annotations, flags=first.flags + record.flags
+            )
         merged[key] = record
-    flags: dict[str | None, list[str]] = {}
-    for problem in log.problems:
-        if problem.action in {"emptied", "repaired"}:
-            flags.setdefault(problem.video_id, []).append(f"{problem.field}: {problem.action}")
-    return [_labelled(record, (*record.flags, *flags.get(record.video_id, ())), log) for record in merged.values()]
+    return [_labelled(record, log) for record in merged.values()]
 
 
-def _labelled(record: Record, flags: Sequence[str], log: Log) -> Record:
+def flags_of(problems: Iterable[Problem]) -> tuple[str, ...]:
+    """What was emptied or repaired while a record was read, as its flags."""
+    changed = (problem for problem in problems if problem.action in {"emptied", "repaired"})
+    return tuple(dict.fromkeys(f"{problem.field}: {problem.action}" for problem in changed))
+
+
+def _labelled(record: Record, log: Log) -> Record:
+    flags = record.flags
     label, said = record.label, {a.label for a in record.annotations if a.label is not None}
     if label is None and len(said) == 1:
         label = said.pop()

@@ -20,6 +20,10 @@ SNAP_FRAMES: Final = 0.05
 """A time this close to a frame's own is that frame's: times rounded to milliseconds keep their frame."""
 
 
+MAX_FRAME: Final = 10**7
+"""Frame numbers beyond this (46 hours at 60 a second) are taken for mistakes."""
+
+
 @dataclass(frozen=True)
 class FrameBox:
     """A box (fractions of the frame) at a frame, counted from 0."""

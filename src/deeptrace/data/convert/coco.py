@@ -32,7 +32,13 @@ def write(
     track = 0
     for item in ready:
         record, video = item.record, len(videos) + 1
-        said = {"label": record.label, "num_frames": item.num_frames}
+        said: dict[str, Any] = {
+            "label": record.label,
+            "source": record.source,
+            "split": record.split,
+            "prompt": record.prompt,
+        }
+        said = {**said, "num_frames": item.num_frames}
         shape = {} if record.info is None else {"width": item.width, "height": item.height, "fps": record.info.fps}
         videos.append({"id": video, "name": record.video_id, "file_name": record.path, **shape, **said})
         for annotation in record.annotations:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from deeptrace.data.convert._common import (
     clean_path,
     find_clip,
     finish,
+    flags_of,
     make_trace,
     rate_or_refuse,
     read_box,
@@ -30,7 +32,7 @@ from deeptrace.data.convert._common import (
     record_fields,
     stem,
 )
-from deeptrace.data.convert._frames import FrameBox, Segment, between, cover, thin
+from deeptrace.data.convert._frames import MAX_FRAME, FrameBox, Segment, between, cover, thin
 from deeptrace.data.problems import Problem
 from deeptrace.errors import FileError, MissingExtra
 from deeptrace.records import Annotation, Box, Record, RecordLabel, Trace, VideoInfo
@@ -38,10 +40,8 @@ from deeptrace.records import Annotation, Box, Record, RecordLabel, Trace, Video
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
-MAX_BYTES: Final = 512 * 1024**2
+MAX_BYTES: Final = 256 * 1024**2
 """The largest XML that is read; a zip cannot unfold beyond it."""
-
-MAX_FRAME: Final = 10**7
 
 _TOLERANCE_PX: Final = 0.02
 
@@ -73,7 +73,7 @@ def _bytes(path: Path) -> bytes:
             return path.read_bytes()
         with zipfile.ZipFile(path) as archive, archive.open("annotations.xml") as file:
             content = file.read(MAX_BYTES + 1)
-    except (OSError, zipfile.BadZipFile, KeyError, RuntimeError, NotImplementedError) as error:
+    except (OSError, zipfile.BadZipFile, KeyError, EOFError, zlib.error, RuntimeError) as error:
         raise FileError(f"cannot read {path.name!r}: {error}") from None
     if len(content) > MAX_BYTES:
         raise FileError(f"annotations.xml in {path.name!r} unfolds to more than {MAX_BYTES} bytes")
@@ -142,7 +142,8 @@ def _read_one(path: Path, infos: Mapping[str, VideoInfo] | None, log: Log) -> tu
     assignee = _text(task, "assignee/username")
     annotations = _annotations(root, own, assignee, clip, where)
     fields = record_fields(said, where)
-    return Record(video_id, clean, info=clip.info, annotations=annotations, **fields), "video_id" in said
+    flags = flags_of(log.problems)
+    return Record(video_id, clean, info=clip.info, annotations=annotations, flags=flags, **fields), "video_id" in said
 
 
 def _text(element: Element | None, tag: str) -> str | None:
@@ -184,7 +185,7 @@ def _annotations(
         place = where.log.at(index, where.video_id)
         if not rate_or_refuse(clip, place, needs_size=True):
             break
-        attributes = _attributes(track)
+        attributes = _attributes(track, place)
         annotator = attributes.pop("annotator", None) or assignee
         group = groups.setdefault(annotator, _Group([], [], []))
         trace, unknown, kept = _trace(track, attributes, clip, place)
@@ -211,13 +212,16 @@ def _extra(group: _Group) -> Iterator[tuple[str, Any]]:
         yield "cvat", group.tracks
 
 
-def _attributes(track: Element) -> dict[str, str]:
+def _attributes(track: Element, where: Where) -> dict[str, str]:
     """The attributes of a track; of one that changes from box to box, the first that is not empty."""
     found: dict[str, str] = {}
+    changing = set()
     for attribute in track.iter("attribute"):
         name, value = attribute.get("name"), attribute.text
-        if name and value:
-            found.setdefault(name, value)
+        if name and value and found.setdefault(name, value) != value:
+            changing.add(name)
+    for name in sorted(changing):
+        where.add(f"attribute {name!r}", "changes from box to box: the first value is used", "repaired")
     return found
 
 

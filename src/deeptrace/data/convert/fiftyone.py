@@ -18,7 +18,7 @@ from deeptrace.records import Record
 
 
 def write(path: Path, records: Sequence[Record]) -> list[Problem]:
-    """Write ``{"samples": [...]}``; ``fiftyone.Sample.from_dict`` reads each. ``filepath`` is the record's path."""
+    """Write ``{"samples": [...]}``, each like ``Sample.to_dict(include_frames=True)``; ``filepath`` is the record's."""
     log, ready = prepare(records, path, "FiftyOne", confidence=True)
     write_text(path, dumps({"samples": [_sample(item) for item in ready]}) + "\n")
     return log.problems

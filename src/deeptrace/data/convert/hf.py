@@ -7,6 +7,7 @@ fractions: our own form, so every field comes back as it was.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
@@ -16,6 +17,7 @@ from deeptrace.data.convert._common import (
     clean_path,
     find_clip,
     finish,
+    flags_of,
     items,
     obj,
     read_box,
@@ -88,8 +90,9 @@ def _file(
             continue
         path = clean if folder is None else str(PurePosixPath(folder, clean))
         said = text(row.get("video_id"))
-        where = log.at(number, said or stem(path))
-        yield _record(row, path, folder, infos, where), said is not None
+        where, start = log.at(number, said or stem(path)), len(log.problems)
+        record = _record(row, path, folder, infos, where)
+        yield replace(record, flags=flags_of(log.problems[start:])), said is not None
 
 
 def _parquet(file: Path) -> Iterator[tuple[int, Any]]:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, Literal
 
-from deeptrace.data.convert._common import Log, Where
+from deeptrace.data.convert._common import Log
 from deeptrace.data.problems import Problem
 from deeptrace.errors import FileError, MissingExtra, RecordError
 from deeptrace.files import atomic_write, dumps, write_jsonl, write_text
@@ -48,7 +48,7 @@ def write(
             where.add("path", "is not said, and a row here needs a file: not written", "set_aside")
             continue
         name = _file_name(record)
-        rows[record.split].append(_row(record, name, where))
+        rows[record.split].append(_row(record, name))
         if videos is not None:
             copies.append((Path(videos, record.path), Path(path, record.split or "", name)))
     if layout == "jsonl":
@@ -84,10 +84,8 @@ def _file_name(record: Record) -> str:
     return str(PurePosixPath(*path.parts[1:])) if inside else str(path)
 
 
-def _row(record: Record, file_name: str, where: Where) -> dict[str, Any]:
+def _row(record: Record, file_name: str) -> dict[str, Any]:
     info = record.info
-    if info is not None and (info.codec is not None or info.has_audio is not None):
-        where.add("info", "codec and has_audio are facts of the file and are not written", "emptied")
     return {
         "file_name": file_name,
         "video_id": record.video_id,

@@ -19,6 +19,7 @@ from deeptrace.data.convert._common import (
     clean_path,
     find_clip,
     finish,
+    flags_of,
     items,
     make_trace,
     obj,
@@ -30,7 +31,7 @@ from deeptrace.data.convert._common import (
     stem,
     text,
 )
-from deeptrace.data.convert._frames import FrameBox, Segment, cover
+from deeptrace.data.convert._frames import MAX_FRAME, FrameBox, Segment, cover
 from deeptrace.data.problems import Problem
 from deeptrace.errors import FileError, JsonError, RecordError
 from deeptrace.files import loads
@@ -58,6 +59,7 @@ def _tasks(tasks: list[Any], infos: Mapping[str, VideoInfo] | None, log: Log) ->
     for row, task in enumerate(tasks):
         data = obj(obj(task).get("data"))
         said = text(data.get("video_id"))
+        start = len(log.problems)
         where = log.at(row, said)
         name = text(data.get("video")) or next((v for v in data.values() if isinstance(v, str) and "." in v), None)
         clean = None if name is None else clean_path(name, where, "data.video")
@@ -81,7 +83,15 @@ def _tasks(tasks: list[Any], infos: Mapping[str, VideoInfo] | None, log: Log) ->
         fields = record_fields(data, where)
         extra = {key: value for key, value in data.items() if key not in _DATA_FIELDS and key not in fields}
         yield (
-            Record(video_id, clean, info=clip.info, annotations=tuple(annotations), extra=extra, **fields),
+            Record(
+                video_id,
+                clean,
+                info=clip.info,
+                annotations=tuple(annotations),
+                flags=flags_of(log.problems[start:]),
+                extra=extra,
+                **fields,
+            ),
             said is not None,
         )
 
@@ -173,7 +183,7 @@ def _texts(value: object) -> list[str]:
 def _rate(value: Mapping[str, Any], clip: Clip, where: Where) -> tuple[float | None, int | None]:
     """Frames a second as the tool counted them, and how many there are."""
     try:
-        count = check_number(value["framesCount"], "framesCount", above=0.0)
+        count = check_number(value["framesCount"], "framesCount", above=0.0, high=MAX_FRAME)
         seconds = check_number(value["duration"], "duration", above=0.0)
     except (KeyError, RecordError):
         return clip.fps, clip.num_frames
@@ -244,7 +254,7 @@ def _boxes(value: Mapping[str, Any], count: int | None, where: Where) -> tuple[S
     for index, given in enumerate(items(value.get("sequence"))):
         said, name = obj(given), f"sequence[{index}]"
         try:
-            frame = int(check_number(said.get("frame"), "frame", low=1, high=1e9))
+            frame = int(check_number(said.get("frame"), "frame", low=1, high=MAX_FRAME))
             x, y, wide, high = (check_number(said.get(part), part) for part in ("x", "y", "width", "height"))
         except RecordError as error:
             where.add(f"{name}.{error.field}", error.problem, "emptied")
@@ -275,7 +285,7 @@ def _times(value: Mapping[str, Any], where: Where) -> tuple[Segment, ...]:
     ranges = []
     for given in items(value.get("ranges")):
         start, end = obj(given).get("start"), obj(given).get("end")
-        if isinstance(start, int) and isinstance(end, int) and 1 <= start <= end:
+        if isinstance(start, int) and isinstance(end, int) and 1 <= start <= end <= MAX_FRAME:
             ranges.append((start - 1, end - 1))
         else:
             where.add("ranges", f"{given!r} is not a range of frames from 1", "emptied")

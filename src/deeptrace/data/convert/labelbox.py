@@ -20,6 +20,7 @@ from deeptrace.data.convert._common import (
     clean_path,
     find_clip,
     finish,
+    flags_of,
     items,
     make_trace,
     obj,
@@ -31,7 +32,7 @@ from deeptrace.data.convert._common import (
     stem,
     text,
 )
-from deeptrace.data.convert._frames import FrameBox, Segment, cover, thin
+from deeptrace.data.convert._frames import MAX_FRAME, FrameBox, Segment, cover, thin
 from deeptrace.data.problems import Problem
 from deeptrace.errors import RecordError
 from deeptrace.files import read_jsonl
@@ -54,6 +55,7 @@ def _rows(path: Path, infos: Mapping[str, VideoInfo] | None, log: Log) -> Iterat
         data_row = obj(obj(row).get("data_row"))
         names = (data_row.get("external_id"), data_row.get("global_key"), data_row.get("row_data"))
         name = next((value for value in names if text(value)), None)
+        start = len(log.problems)
         meta = {
             text(obj(m).get("schema_name")) or "": obj(m).get("value") for m in items(obj(row).get("metadata_fields"))
         }
@@ -80,6 +82,7 @@ def _rows(path: Path, infos: Mapping[str, VideoInfo] | None, log: Log) -> Iterat
                 clean,
                 info=clip.info,
                 annotations=tuple(annotations),
+                flags=flags_of(log.problems[start:]),
                 extra={"labelbox": extra} if extra else {},
                 **fields,
             ),
@@ -170,7 +173,7 @@ def _answers(classification: Mapping[str, Any]) -> tuple[str, list[str], bool]:
 def _features(frames: Mapping[str, Any], kept: dict[str, Any], where: Where) -> dict[str, _Feature]:
     features: dict[str, _Feature] = {}
     for key, content in frames.items():
-        if not (isinstance(key, str) and key.isascii() and key.isdigit() and len(key) < 10 and int(key) >= 1):
+        if _frame(key) is None:
             where.add(f"frames[{key!r}]", "is not a frame number from 1", "emptied")
             continue
         if items(obj(content).get("classifications")):
@@ -258,14 +261,21 @@ def _marked(annotations: Mapping[str, Any], feature_id: str) -> set[int]:
     """The key frames (from 0), from ``{"13": true}`` or ``[13, 19]``."""
     said = obj(annotations.get("key_frame_feature_map")).get(feature_id)
     listed = [key for key, value in said.items() if value] if isinstance(said, Mapping) else items(said)
-    return {int(frame) - 1 for frame in listed if str(frame).isascii() and str(frame).isdigit()}
+    return {number - 1 for frame in listed if (number := _frame(frame)) is not None}
+
+
+def _frame(value: object) -> int | None:
+    """A frame number from 1, given as text or as a number; None for anything else."""
+    said = str(value)
+    number = int(said) if said.isascii() and said.isdigit() and len(said) < 10 else 0
+    return number if 1 <= number <= MAX_FRAME else None
 
 
 def _ranges(feature_id: str, annotations: Mapping[str, Any], where: Where) -> list[tuple[int, int]]:
     ranges = []
     for given in items(obj(annotations.get("segments")).get(feature_id)):
         match given:
-            case [int(first), int(last)] if 1 <= first <= last:
+            case [int(first), int(last)] if 1 <= first <= last <= MAX_FRAME:
                 ranges.append((first - 1, last - 1))
             case _:
                 where.add("segments", f"{given!r} is not a range [first, last] of frames from 1", "emptied")

@@ -147,6 +147,11 @@ def _import_rows(item: Ready) -> list[dict[str, Any]]:
         item.where.add("annotator", "has no place in an import: Labelbox takes the importing user", "emptied")
     if len([annotation for annotation in record.annotations if annotation.label]) > 1:
         item.where.add("label", "stands in several annotations; an import makes one label of them", "kept")
+    for name in said_fields(record):
+        if name not in {"video_id", "label"}:
+            item.where.add(name, "has no place in an import", "emptied")
+    if record.label is not None and not any(annotation.label for annotation in record.annotations):
+        item.where.add("label", "of the record has no place in an import: only annotators' labels have", "emptied")
     for annotation in record.annotations:
         if annotation.label is not None:
             rows.append({"dataRow": data_row, "name": "verdict", "answer": {"name": VERDICTS[annotation.label]}})
