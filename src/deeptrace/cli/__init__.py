@@ -12,6 +12,7 @@ from typing import NoReturn
 import click
 
 from deeptrace import __version__
+from deeptrace.cli.build import COMMANDS
 from deeptrace.cli.data import data
 from deeptrace.cli.doctor import doctor
 from deeptrace.cli.inspect import demo, inspect
@@ -32,6 +33,8 @@ def cli() -> None:
 cli.add_command(inspect)
 cli.add_command(demo)
 cli.add_command(data)
+for command in COMMANDS:
+    data.add_command(command)
 cli.add_command(models)
 cli.add_command(doctor)
 
