@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from deeptrace.data.features import Table, container_table, geometry_table
-from deeptrace.data.probes import Shortcuts, assign_folds, run_probes, weighted_auroc
+from deeptrace.data.probes import Estimate, Shortcuts, assign_folds, run_probes, weighted_auroc
 from deeptrace.errors import RecordError
 from deeptrace.records import RecordLabel, VideoInfo
 
@@ -154,3 +154,17 @@ def test_lengths_must_agree() -> None:
 
 def test_an_unreadable_file_is_a_row_of_unknowns() -> None:
     assert np.isnan(container_table([None]).values).all()
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"),
+    [
+        (0.6, 0.8, "above chance"),
+        (0.2, 0.4, "below chance"),
+        (0.4, 0.58, "at chance"),
+        (0.5, 0.5, "at chance"),
+        (0.49, 0.77, "unclear"),
+    ],
+)
+def test_an_interval_in_words(low: float, high: float, verdict: str) -> None:
+    assert Estimate((low + high) / 2, low, high, 0.5).verdict == verdict

@@ -72,12 +72,7 @@ def score_words(estimate: Estimate | None) -> str:
 
 def _probe_row(result: ProbeResult) -> tuple[str, ...]:
     balanced = result.balanced_accuracy
-    if result.reason is not None:
-        note = result.reason
-    elif result.auroc is not None and result.auroc.at_chance:
-        note = "at chance"
-    else:
-        note = "above chance" if result.auroc is not None and result.auroc.low > result.auroc.chance else "below chance"
+    note = result.reason or (result.auroc.verdict if result.auroc is not None else "")
     return (
         PROBES.get(result.probe, (result.probe, ""))[0],
         _TASKS[result.task],

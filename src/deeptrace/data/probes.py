@@ -29,6 +29,7 @@ FOLDS: Final = 5
 TREES: Final = 100
 RESAMPLES: Final = 1000
 MIN_PER_GENERATOR: Final = 5
+CLOSE: Final = 0.1
 _RESAMPLE_BLOCK: Final = 100
 
 
@@ -45,6 +46,15 @@ class Estimate:
     def at_chance(self) -> bool:
         """Whether the interval holds what guessing gives."""
         return self.low <= self.chance <= self.high
+
+    @property
+    def verdict(self) -> Literal["above chance", "below chance", "at chance", "unclear"]:
+        """In words. "at chance" says that more than 0.1 above guessing is excluded; "unclear", that nothing is."""
+        if self.low > self.chance:
+            return "above chance"
+        if self.high < self.chance:
+            return "below chance"
+        return "at chance" if self.high <= self.chance + CLOSE else "unclear"
 
 
 @dataclass(frozen=True)
