@@ -98,7 +98,6 @@ def stats(source: str, as_json: bool, out: Path | None) -> None:
             )
             for row in (*found.sources, *found.totals)
         ],
-        numbers_from=2,
     )
     click.echo()
     print_table(
@@ -112,7 +111,6 @@ def stats(source: str, as_json: bool, out: Path | None) -> None:
     print_table(
         ["split", "label", "videos", "annotations"],
         [(row.split, row.label, row.videos, row.annotations) for row in found.splits],
-        numbers_from=2,
     )
 
 
@@ -145,7 +143,6 @@ def split(source: str, target: str, seed: int, clusters: str | None) -> None:
             (label, origin, *(counts.get(name, 0) for name in ("train", "val", "test")))
             for (label, origin), counts in assignment.counts.items()
         ],
-        numbers_from=2,
     )
     click.echo(f"{len(assignment.new)} videos newly assigned; written to {target}")
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Final
 
 import click
 from rich.console import Console
@@ -14,6 +16,8 @@ from rich.text import Text
 from deeptrace.html import visible
 
 Report = Callable[[int, int], None]
+
+_NUMBERS: Final = re.compile(r"-|[-+\d.,%/ xof\[\]]*\d[-+\d.,%/ xof\[\]]*")  # "12", "3 of 25", "83.1 [70.6, 93.7]"
 
 
 @contextmanager
@@ -33,15 +37,15 @@ def bar(what: str, total: int | None = None) -> Iterator[Report]:
         yield lambda done, of: progress.update(task, completed=done, total=of)
 
 
-def print_table(
-    heads: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None, numbers_from: int = 1
-) -> None:
-    """A table on stdout; columns from ``numbers_from`` on are set right. Text from files stays text; None is a dash."""
+def print_table(heads: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None) -> None:
+    """A table on stdout; columns of numbers are set right. Text from files stays text; None is a dash."""
+    cells = [["-" if cell is None else visible(str(cell)) for cell in row] for row in rows]
     table = Table(box=None, pad_edge=False, header_style="bold", title=title, title_justify="left")
-    for index, head in enumerate(heads):
-        table.add_column(head, justify="right" if index >= numbers_from else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(Text("-" if cell is None else visible(str(cell))) for cell in row))
+    for head, column in zip(heads, zip(*cells, strict=True) if cells else [()] * len(heads), strict=True):
+        numbers = all(_NUMBERS.fullmatch(cell) for cell in column)
+        table.add_column(head, justify="right" if numbers else "left", overflow="fold")
+    for row in cells:
+        table.add_row(*map(Text, row))
     Console().print(table)
 
 
