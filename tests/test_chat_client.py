@@ -264,7 +264,9 @@ def test_the_server_sets_the_pace(server: FaultServer) -> None:
     options: dict[str, Any] = {"concurrency": 16, "timeouts": Timeouts(max_attempts=20)}
     with quick(server, sleep=lambda seconds: time.sleep(min(seconds, 0.01)), **options) as client:
         outcomes = list(client.map(asks(120)))
-        assert client.concurrency_now < 16
+        complaints = client.spent.by_code.get("RATE_LIMITED", 0)
+        assert client.concurrency_now < 16 or not complaints
+        assert complaints < 120  # it learns: without a gate nearly every round would be turned away
     assert all(isinstance(outcome, Reply) for outcome in outcomes)
     assert most[0] <= 16
 

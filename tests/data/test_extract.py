@@ -327,9 +327,9 @@ def test_bombs_are_refused_before_anything_is_written(
     tmp_path: Path, make: Callable[[], bytes], limits: Limits
 ) -> None:
     data = make()
-    started = time.monotonic()
+    started = time.process_time()
     refused(tmp_path, data, "BOMB", parts=1, limits=limits)
-    assert time.monotonic() - started < 5.0
+    assert time.process_time() - started < 5.0
 
 
 def test_a_million_empty_entries(tmp_path: Path) -> None:
@@ -339,11 +339,11 @@ def test_a_million_empty_entries(tmp_path: Path) -> None:
     listed = bytes(entry) * 1_000_000
     end = b"PK\x05\x06" + struct.pack("<4H2LH", 0, 0, 0xFFFF, 0xFFFF, len(listed), len(local), 0)
     (tmp_path / "a.zip").write_bytes(bytes(local) + listed + end)
-    started = time.monotonic()
+    started = time.process_time()
     with pytest.raises(ExtractError) as caught:
         extract(tmp_path / "a.zip", tmp_path / "out")
     assert caught.value.code == "BOMB"
-    assert time.monotonic() - started < 5.0
+    assert time.process_time() - started < 5.0
 
 
 def test_an_entry_that_unpacks_to_more_than_it_says_is_stopped(tmp_path: Path) -> None:
