@@ -26,7 +26,7 @@ Task = Literal["fake_or_real", "generator"]
 Ints = npt.NDArray[np.intp]
 
 FOLDS: Final = 5
-TREES: Final = 100
+TREES: Final = 60
 RESAMPLES: Final = 1000
 MIN_PER_GENERATOR: Final = 5
 CLOSE: Final = 0.1
@@ -277,15 +277,15 @@ def _fill(train: Floats, test: Floats) -> tuple[Floats, Floats]:
 # ── scores and their intervals ──────────────────────────────────────────────────────────────────────────────────────
 
 
-def _weights(group: Ints, resamples: int, seed: int) -> Floats:
+def _weights(group: Ints, resamples: int, seed: int) -> npt.NDArray[np.float32]:
     """How often each item is drawn: ``(1 + resamples, N)``; the first row is the data as it is."""
     _, index = np.unique(group, return_inverse=True)
     count = int(index.max()) + 1
     drawn = np.random.default_rng((seed, 1)).multinomial(count, np.full(count, 1 / count), size=resamples)
-    return np.vstack([np.ones((1, len(group))), drawn[:, index]])
+    return np.vstack([np.ones((1, count), drawn.dtype), drawn]).astype(np.float32)[:, index]
 
 
-def _scores(guess: Floats, truth: Ints, weights: Floats) -> dict[str, Floats]:
+def _scores(guess: Floats, truth: Ints, weights: npt.NDArray[np.float32]) -> dict[str, Floats]:
     """Each score for each row of weights; NaN where a class was not drawn."""
     found: dict[str, list[Floats]] = {"auroc": [], "balanced_accuracy": [], "accuracy": []}
     classes = guess.shape[1]
