@@ -395,18 +395,18 @@ def test_closing_ends_a_long_wait(server: FaultServer) -> None:
 
 
 def test_the_gate_halves_and_grows_back() -> None:
-    clock = FakeTime()
-    gate = Gate(16, clock.clock)
+    gate = Gate(16)
     assert gate.limit == 4
     for _ in range(400):
         gate.went_well()
     assert gate.limit == 16
-    for _ in range(5):
-        gate.slow_down()  # one round of complaints counts once
+    with gate.slot(lambda: True) as early, gate.slot(lambda: True) as late:
+        gate.slow_down(early)
+        gate.slow_down(late)  # one round of complaints counts once
     assert gate.limit == 8
     for expected in (4, 2, 1, 1):
-        clock.now += 1.0
-        gate.slow_down()
+        with gate.slot(lambda: True) as number:
+            gate.slow_down(number)
         assert gate.limit == expected
 
 

@@ -121,7 +121,7 @@ class ChatClient:
         self._prices, self._timeouts, self.concurrency = prices, timeouts or Timeouts(), concurrency
         self._budget = Budget(max_cost, max_requests)
         self._bounded = max_cost is not None
-        self._gate = Gate(concurrency, clock)
+        self._gate = Gate(concurrency)
         self._cache = None if cache_dir is None else Cache(cache_dir)
         self._code_version = code_version or deeptrace.__version__
         self._on_attempt, self._clock, self._today = on_attempt, clock, today
@@ -232,7 +232,7 @@ class ChatClient:
         """One request. Raises `_FaultError`, or `ChatStopped`."""
         if not self._alive():
             raise ChatStopped("CLOSED", "the client was closed")
-        with self._gate.slot(self._alive):
+        with self._gate.slot(self._alive) as this_round:
             self._budget.reserve(bound, self._alive)
             sent = self._clock()
             cost, code, status = bound, "UNKNOWN", None
@@ -265,7 +265,7 @@ class ChatClient:
         if not self._alive():
             raise ChatStopped("CLOSED", "the client was closed")
         if result.slow_down:
-            self._gate.slow_down()
+            self._gate.slow_down(this_round)
         logger.info("attempt %d: %s: %s", attempt.number, result.code, result.reason)
         raise _FaultError(result)
 

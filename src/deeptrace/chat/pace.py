@@ -50,15 +50,15 @@ def backoff_seconds(attempt: int, rng: random.Random) -> float:
 class Gate:
     """How many requests at once: one more for each round that goes well, half as many when the server says slow down.
 
-    ``limit`` never leaves [1, most]. Halved at most once per second of ``clock``, since all requests of one round
-    hear the same complaint.
+    ``limit`` never leaves [1, most]. All requests of one round hear the same complaint: those sent before the limit was
+    last halved do not halve it again.
     """
 
-    def __init__(self, most: int, clock: Callable[[], float]) -> None:
-        self._most, self._clock = most, clock
+    def __init__(self, most: int) -> None:
+        self._most = most
         self._limit = float(min(most, 4))
         self._busy = 0
-        self._last_cut = -math.inf
+        self._round = 0
         self._free = threading.Condition()
 
     @property
@@ -67,8 +67,8 @@ class Gate:
         return int(self._limit)
 
     @contextlib.contextmanager
-    def slot(self, alive: Callable[[], bool]) -> Iterator[None]:
-        """Wait for a free place, and hold it.
+    def slot(self, alive: Callable[[], bool]) -> Iterator[int]:
+        """Wait for a free place, and hold it. Gives the round, for `slow_down`.
 
         Raises:
             ChatStopped: ``CLOSED``: ``alive`` turned False while waiting.
@@ -78,8 +78,9 @@ class Gate:
                 self._free.wait(0.2)
                 _must_live(alive)
             self._busy += 1
+            this_round = self._round
         try:
-            yield
+            yield this_round
         finally:
             with self._free:
                 self._busy -= 1
@@ -91,12 +92,12 @@ class Gate:
             self._limit = min(self._limit + 1.0 / self._limit, float(self._most))
             self._free.notify_all()
 
-    def slow_down(self) -> None:
-        """The server is rate limiting or overloaded."""
+    def slow_down(self, sent_in_round: int) -> None:
+        """The server is rate limiting or overloaded, says a request that was sent in this round."""
         with self._free:
-            now = self._clock()
-            if now - self._last_cut >= 1.0:
-                self._limit, self._last_cut = max(self._limit / 2.0, 1.0), now
+            if sent_in_round == self._round:
+                self._limit = max(self._limit / 2.0, 1.0)
+                self._round += 1
 
 
 def _must_live(alive: Callable[[], bool]) -> None:
