@@ -118,7 +118,7 @@ def _read(source: Path, infos: Mapping[str, VideoInfo] | None) -> tuple[list[Rec
     if f'"{RECORD_SCHEMA}"'.encode() in head.split(b"\n", 1)[0]:
         return list(iter_records(source, on_problem=problems.append)), problems
     lines = source.suffix.lower() in (".jsonl", ".ndjson")
-    if not lines and head.startswith(b"[") and (b'"video_id"' in head or b'"video_path"' in head):
+    if source.name == RELEASE_NAME:
         return read_release(source)
 
     from deeptrace.data import convert

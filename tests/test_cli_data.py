@@ -1,0 +1,147 @@
+"""``deeptrace data`` as a user meets it: one dataset from its making to its audit, real processes, real files."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from deeptrace.data import load_records, write_records
+from deeptrace.records import Annotation, Record, Trace
+from tests.data.test_standardise import editor
+from tests.fault_server import FaultServer, ok
+
+
+def deeptrace(*arguments: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "deeptrace", "data", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "COLUMNS": "140", **env},
+        timeout=300,
+    )
+
+
+@pytest.fixture(scope="module")
+def example(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dataset in the release's layout, made by the command itself."""
+    folder = tmp_path_factory.mktemp("data") / "example"
+    run = deeptrace("example", folder, "--videos", "6")
+    assert run.returncode == 0, run.stderr
+    return folder
+
+
+def test_from_example_to_audit(example: Path, tmp_path: Path) -> None:
+    stats = json.loads(deeptrace("stats", example, "--json").stdout)
+    assert (stats["videos"], stats["schema"]) == (13, "deeptrace.stats")
+
+    before = deeptrace("audit", example, "--deep", "--json", "--out", tmp_path / "audit")
+    assert before.returncode == 1  # the example holds a clip that stands in two splits
+    found = json.loads(before.stdout)
+    assert "split_leak" in {finding["code"] for finding in found["findings"]}
+    assert json.loads((tmp_path / "audit" / "audit.json").read_text()) == found
+    assert "<title>" in (tmp_path / "audit" / "index.html").read_text()
+
+    (tmp_path / "audit.json").write_text(before.stdout)
+    run = deeptrace("split", example, tmp_path / "records.jsonl", "--clusters", tmp_path / "audit.json")
+    assert run.returncode == 0, run.stderr
+    assert "near-duplicates lie in two splits" in run.stderr
+    assert {r.split for r in load_records(tmp_path / "records.jsonl")} <= {"train", "val", "test"}
+
+    run = deeptrace("normalise", example, tmp_path / "normal", "--short-side", "96", "--match-duration")
+    assert run.returncode == 0, run.stderr
+    assert "traces kept" in run.stdout
+    after = json.loads(deeptrace("audit", tmp_path / "normal", "--deep", "--json").stdout)
+    geometry = [r for r in after["shortcuts"]["results"] if r["probe"] == "geometry" and r["task"] == "label"]
+    assert all(result["auroc"] is None or result["auroc"]["value"] == 0.5 for result in geometry)
+
+
+def test_check_lists_what_is_wrong(example: Path) -> None:
+    run = deeptrace("check", example)
+    assert run.returncode == 0
+    assert "faketrace_duration" in run.stdout
+    assert deeptrace("check", example, "--strict").returncode == 1
+    rows = [json.loads(line) for line in deeptrace("check", example, "--json").stdout.splitlines()]
+    assert {row["field"] for row in rows} == {"faketrace_duration"}
+
+
+@pytest.mark.parametrize("name", ["records", "labelbox", "label-studio", "cvat", "hf"])
+def test_convert_and_read_back(example: Path, tmp_path: Path, name: str) -> None:
+    target = tmp_path / {"records": "records.jsonl", "labelbox": "e.ndjson", "label-studio": "e.json"}.get(name, "out")
+    run = deeptrace("convert", example, target, "--to", name)
+    assert run.returncode == 0, run.stderr
+    again = load_records(target)
+    assert sum(len(record.traces) for record in again) == sum(len(record.traces) for record in load_records(example))
+
+
+def test_convert_to_a_format_that_is_none(example: Path, tmp_path: Path) -> None:
+    run = deeptrace("convert", example, tmp_path / "x", "--to", "yolo")
+    assert run.returncode == 2
+    assert "Known: records, labelbox" in run.stderr
+
+
+def test_a_source_that_is_not_there(tmp_path: Path) -> None:
+    run = deeptrace("stats", tmp_path / "absent")
+    assert run.returncode == 1
+    assert run.stderr.startswith("error: ")
+    assert str(tmp_path) not in run.stderr
+
+
+def test_filter_and_match_lengths(example: Path, tmp_path: Path) -> None:
+    run = deeptrace("filter", example, tmp_path / "kept.jsonl", "--log", tmp_path / "log.jsonl", "--max-seconds", "2.5")
+    assert run.returncode == 0, run.stderr
+    assert "videos kept" in run.stdout
+    decisions = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert all(decision["reason"] for decision in decisions if not decision["kept"])
+    run = deeptrace("match-lengths", example, tmp_path / "cut")
+    assert run.returncode == 0, run.stderr
+    assert "Kolmogorov-Smirnov" in run.stdout
+
+
+def test_annotators(tmp_path: Path) -> None:
+    def says(name: str, box: tuple[float, float, float, float]) -> Annotation:
+        return Annotation((Trace(box, 1.0, 2.0, ("Object Merging",), "they fuse"),), "fake", name)
+
+    record = Record(
+        "v",
+        "videos/v.mp4",
+        "fake",
+        annotations=(says("ann", (0.1, 0.1, 0.3, 0.3)), says("bob", (0.1, 0.1, 0.3, 0.32))),
+    )
+    write_records(tmp_path / "records.jsonl", [record])
+    found = json.loads(deeptrace("agreement", tmp_path / "records.jsonl", "--json").stdout)
+    assert found["matched"] == 1
+    assert "box IoU" in deeptrace("agreement", tmp_path / "records.jsonl").stdout
+    run = deeptrace("merge", tmp_path / "records.jsonl", tmp_path / "merged.jsonl")
+    assert run.returncode == 0, run.stderr
+    [merged] = load_records(tmp_path / "merged.jsonl")
+    assert len(merged.traces) == 1
+
+
+def test_language_model_commands(tmp_path: Path) -> None:
+    write_records(
+        tmp_path / "records.jsonl",
+        [Record("v", "videos/v.mp4", "fake", annotations=(Annotation((Trace(explanation="arm bends like rubber"),)),))],
+    )
+    with FaultServer() as server:
+        server.default = editor
+        run = deeptrace(
+            "standardise", tmp_path / "records.jsonl", tmp_path / "even", "--base-url", server.url, "--model", "m",
+            DEEPTRACE_API_KEY="sk-canary-123",
+        )  # fmt: skip
+        assert run.returncode == 0, run.stderr
+        [record] = load_records(tmp_path / "even" / "records.jsonl")
+        assert record.traces[0].explanation == "Arm bends like rubber."
+        assert "sk-canary-123" not in run.stdout + run.stderr
+
+        server.default = ok(json.dumps(["A brown dog chases a red ball across wet sand at noon."] * 3))
+        run = deeptrace(
+            "prompts", tmp_path / "prompts", "--count", "2", "--base-url", server.url, "--model", "m",
+            "--max-requests", "2", DEEPTRACE_API_KEY="sk-canary-123",
+        )  # fmt: skip
+    assert run.returncode == 1
+    assert "Traceback" not in run.stderr
