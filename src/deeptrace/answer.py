@@ -26,8 +26,8 @@ QUESTIONS: Final[dict[Format, str]] = {
     "trained": (
         "<video> Decide whether the video is AI-generated or real by detecting unnatural parts. If you don't detect "
         "any unnatural parts and think the video is real, reply with REAL. Otherwise, if you detect any, reply with "
-        "FAKE, and provide the coordinates of the unnatural parts in [x0, y0, x1, y1] format, the starting time of them, and "
-        "an explanation."
+        "FAKE, and provide the coordinates of the unnatural parts in [x0, y0, x1, y1] format, the starting time of "
+        "them, and an explanation."
     ),
     "zero-shot": (
         "Decide whether the video is AI-generated or real. If you think it is real, reply 'REAL'. Otherwise, reply "

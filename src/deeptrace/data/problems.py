@@ -14,7 +14,7 @@ Action = Literal["emptied", "repaired", "kept", "set_aside"]
 
 @dataclass(frozen=True)
 class Problem:
-    """One bad value. ``row`` counts from 0 in a list and from 1 in a file of lines; ``field`` is the file's own name."""
+    """One bad value. ``row`` counts from 0 in a list, from 1 in a file of lines; ``field`` is the file's own name."""
 
     file: str
     row: int | None
