@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deeptrace import video
-from deeptrace.data import load_records
+from deeptrace.data import Records, load_records
+from deeptrace.data.audit import audit
 from deeptrace.data.features import container_table, geometry_table, read_facts
 from deeptrace.data.normalise import Normalised, normalise
 from deeptrace.data.normalise_geometry import View, carry_trace, center_crop, crop_box
@@ -297,3 +298,51 @@ def test_what_is_carried_is_what_the_source_shows(  # noqa: PLR0917
         got = seen.box_at(time)
         assert (got is None) == (expected is None)
         assert expected is None or got == pytest.approx(expected, abs=1e-6)
+
+
+def with_sound(path: Path, seed: int) -> None:
+    """An MPEG-4 part 2 file with a title, an artist and a tone, as another tool would leave it."""
+    import av
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w") as container:
+        container.metadata.update(title="Clip", artist="Somebody")
+        picture = container.add_stream("mpeg4", rate=25)
+        picture.width, picture.height, picture.pix_fmt = 192, 144, "yuv420p"
+        sound = container.add_stream("aac", rate=44100)
+        rng = np.random.default_rng(seed)
+        for _ in range(60):
+            image = av.VideoFrame.from_ndarray(rng.integers(0, 255, (144, 192, 3), dtype=np.uint8), format="rgb24")
+            container.mux(picture.encode(image))
+        container.mux(picture.encode(None))
+        for k in range(100):
+            tone = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+            tone.sample_rate, tone.pts = 44100, 1024 * k
+            container.mux(sound.encode(tone))
+        container.mux(sound.encode(None))
+
+
+def test_shortcuts_before_are_at_chance_after(tmp_path: Path) -> None:
+    """Reals have sound, another codec, size and rate: told without fail before, not at all after."""
+    root = tmp_path / "src"
+    records = [fake(f"f{i}", TRACE) for i in range(6)] + [real(f"r{i}") for i in range(6)]
+    for i, record in enumerate(records):
+        if record.label == "real":
+            with_sound(root / str(record.path), i)
+        else:
+            clip(root / str(record.path), seconds=2.5)
+    before = audit(Records(records, root=root), probe=True).shortcuts
+    run(records, root, tmp_path / "dst", match_duration=True)
+    after = audit(load_records(tmp_path / "dst"), probe=True).shortcuts
+    assert before is not None
+    assert after is not None
+    for probe in ("container_without_rate", "geometry"):
+        was, now = before.get(probe).auroc, after.get(probe).auroc
+        assert was is not None
+        assert now is not None
+        assert was.value == 1.0
+        assert (now.value, now.low, now.high) == (0.5, 0.5, 0.5)
+        assert now.verdict == "at chance"
+    data = (tmp_path / "dst/real_videos/r0.mp4").read_bytes()
+    assert b"Somebody" in (root / "real_videos/r0.mp4").read_bytes()
+    assert b"Somebody" not in data
