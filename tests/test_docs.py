@@ -63,8 +63,9 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_python_in_the_docs_runs(page: Path, workplace: Path) -> None:
+    names = {"__name__": "docs"}  # a block goes on where the one before it ended
     for code in re.findall(r"^```python\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE):
-        exec(compile(code, page.name, "exec"), {"__name__": "docs"})
+        exec(compile(code, page.name, "exec"), names)
 
 
 def test_every_key_of_a_row_and_every_code_is_described() -> None:
