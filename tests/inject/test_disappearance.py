@@ -47,7 +47,7 @@ def test_the_trace_box_holds_the_missing_object_and_little_else(scene_and_pair):
 def test_pixels_differ_only_in_the_track_box_and_in_the_shadow_below_it(scene_and_pair):
     scene, pair = scene_and_pair
     target = scene.thing(scene.target)
-    height, width = scene.size_hw
+    height = scene.size_hw[0]
     for index, time in enumerate(pair.fake.pts_seconds):
         changed = np.abs(pair.fake.images[index].astype(int) - pair.clean.images[index]).max(axis=2) > 0
         box = pair.trace.box_at(float(time))

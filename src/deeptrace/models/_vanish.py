@@ -16,9 +16,21 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from deeptrace.models._flow import Image, Shot, beyond, median_of
+from deeptrace.models._flow import Shot, beyond
+from deeptrace.models._moment import (
+    LEVELS,
+    RESEMBLES,
+    Mask,
+    Match,
+    Moment,
+    Thing,
+    around,
+    match,
+    same_light,
+    things_in,
+    touches_edge,
+)
 
-Mask = npt.NDArray[np.uint8]
 Kind = Literal["vanish", "appear", "jump", "blur"]
 
 # Two frames before (to have been tracked) and four after (to see that it stays away).
@@ -26,20 +38,18 @@ _BEFORE, _AFTER = 2, 4
 # Of the three to four source frames in (last sample before, first sample after], any may be the first that misses the
 # thing, the last one included: at 24 to 30 frames a second, 0.6 of the way is the middle of what is possible.
 ONSET_SHARE = 0.6
-_FUTURE = 8  # samples over which the background after the moment is taken: one second
-_LEVELS = 14  # grey levels beyond the background that make a pixel foreground; grain and coding noise stay below
 _CROWDED = 0.35  # share of foreground above which the camera was not undone, or the light changed
 _BIG = 0.25  # share of the frame above which a change is not of one thing
 
 # The thresholds, chosen on rendered scenes and on camera clips (docs/motion.md), all in the strength's denominator.
 _CONTRAST = 25.0  # mean grey levels between thing and background
 _AREA = 0.0015  # share of the frame: 12 x 12 pixels of 427 x 240
-_COMPACT = 0.75  # share of its convex hull that a thing fills: limbs and ragged flicker fill less
+_COMPACT = 0.85  # share of its convex hull that a thing fills: limbs and ragged flicker fill less
 _FOUND = 0.45  # matching error, relative to plain background, up to which a thing counts as found again
 _LOST = 0.65  # and from which as not found
-_RESEMBLES = 0.25  # matching error up to which plain background counts as the thing
 _MASS = 0.65  # share of its pixels that must be missing around it
 _OWN_COLOUR = 0.10  # share of its difference to the background that no change of brightness explains
+_OUTLINE = 1.3  # times the difference across its outline that the background has there
 _SHRINK = 1.6  # one sample earlier at most this much larger, else something is sliding in front of it
 _RESTORED = 0.75  # share of its place that shows the later background at once
 _EMPTY = 0.12  # share of its place that may be anything but background over the next six samples
@@ -48,7 +58,6 @@ _ALONE = 0.15  # share of foreground around it, up to which it stands apart: par
 _STEPS = 4  # samples before, over which it is followed: half a second
 _STRAY = 0.25  # of its size: how far its path may stray from constant acceleration
 _CEILING = 3.0
-_COARSE = 16  # pixels from which on a thing is searched for coarsely first
 _HOPELESS = 0.6  # a criterion below it ends the search: nothing so weak is reported or counted
 
 
@@ -83,88 +92,6 @@ class Finding:
         return float(min(_CEILING, *self.criteria.values()))
 
 
-class _Thing(NamedTuple):
-    """A connected piece of foreground."""
-
-    x: int
-    y: int
-    w: int
-    h: int
-    area: int
-    mask: Mask  # (h, w) 0 or 1
-
-
-class _Match(NamedTuple):
-    """Where a thing fits best. ``error``: squared difference there over that to plain background; 0 = the same."""
-
-    error: float
-    x: int
-    y: int
-
-
-class _Moment:
-    """The frames around one moment, all in the coordinates of the last sample before it."""
-
-    def __init__(self, shot: Shot, index: int) -> None:
-        self.shot, self.index, self.here = shot, index, index - 1
-        last = min(len(shot) - 1, index + _FUTURE)
-        spread = np.unique(np.linspace(index, last, min(5, last - index + 1)).round().astype(int))
-        seen = [shot.seen_from(self.here, int(k)) for k in spread]
-        self.background = median_of([image for image, _ in seen])
-        self.valid: npt.NDArray[np.bool_] = np.ones(self.background.shape[:2], bool)
-        for _, inside in seen:
-            if inside is not None:
-                self.valid &= inside
-        self.last_seen = shot.images[self.here]
-        self.after = seen[0][0]
-        self._frames: dict[int, Image] = {self.here: self.last_seen, index: self.after}
-        self._soft: dict[int, npt.NDArray[np.float32]] = {}
-        self._foregrounds: dict[int, Mask] = {}
-        self._soft_background: npt.NDArray[np.float32] | None = None
-
-    def frame(self, index: int) -> Image:
-        """That sample in the common coordinates."""
-        if index not in self._frames:
-            self._frames[index] = self.shot.seen_from(self.here, index)[0]
-        return self._frames[index]
-
-    def soft(self, index: int | None) -> npt.NDArray[np.float32]:
-        """That sample (None: the background), blurred a little, so that grain and half pixels do not count."""
-        if index is None:
-            if self._soft_background is None:
-                self._soft_background = _soften(self.background)
-            return self._soft_background
-        if index not in self._soft:
-            self._soft[index] = _soften(self.frame(index))
-        return self._soft[index]
-
-    def foreground(self, index: int) -> Mask:
-        """Where that sample differs from the later background, ``(h, w)`` of 0 and 1."""
-        if index not in self._foregrounds:
-            self._foregrounds[index] = self._foreground(index)
-        return self._foregrounds[index]
-
-    def _foreground(self, index: int) -> Mask:
-        image = same_light(self.frame(index), self.background)
-        mask = (beyond(image, self.background) > _LEVELS) & self.valid
-        opened = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
-        return np.asarray(cv2.morphologyEx(opened, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8)), dtype=np.uint8)
-
-
-def _soften(image: Image) -> npt.NDArray[np.float32]:
-    return np.asarray(cv2.GaussianBlur(image, (0, 0), 1.5), dtype=np.float32)
-
-
-def same_light(image: Image, reference: Image) -> Image:
-    """The image with its exposure brought to that of the reference, by the median ratio of every 16th pixel."""
-    a = image[::4, ::4].astype(np.float32) + 8.0
-    b = reference[::4, ::4].astype(np.float32) + 8.0
-    gain = float(np.median(b / a))
-    if abs(gain - 1.0) < 0.02:
-        return image
-    return np.asarray(np.clip((image.astype(np.float32) + 8.0) * gain - 8.0, 0, 255), dtype=np.uint8)
-
-
 def find_vanishing(shot: Shot) -> list[Finding]:
     """Everything in the shot that may have vanished or jumped, with its strength; weak ones too."""
     findings: list[Finding] = []
@@ -176,22 +103,22 @@ def find_vanishing(shot: Shot) -> list[Finding]:
 
 
 def _at(shot: Shot, index: int) -> list[Finding]:
-    moment = _Moment(shot, index)
+    moment = Moment(shot, index)
     before, after = moment.foreground(index - 1), moment.foreground(index)
     total = before.size
     crowded = max(before.mean(), after.mean())
     if crowded > _CROWDED:
         return []
     plausible = []
-    for thing in _things(before):
-        if thing.area < _HOPELESS * _AREA * total or thing.area > _BIG * total or _touches_edge(thing, before.shape):
+    for thing in things_in(before):
+        if thing.area < _HOPELESS * _AREA * total or thing.area > _BIG * total or touches_edge(thing, before.shape):
             continue
         looks = _looks(moment, thing, before, after)
         if min(looks.values()) >= _HOPELESS:
             plausible.append((looks, thing))
     # The searches cost most: only the six that look most like it are worth them.
     plausible.sort(key=lambda pair: -min(pair[0].values()))
-    judged = [_judge(moment, thing, looks, before, after) for looks, thing in plausible[:6]]
+    judged = [_judge(moment, thing, looks) for looks, thing in plausible[:6]]
     findings = [finding for finding in judged if finding is not None]
     # Several at once are a flicker, not several traces: each is weakened.
     strong = sum(f.strength >= 0.8 for f in findings)
@@ -200,28 +127,15 @@ def _at(shot: Shot, index: int) -> list[Finding]:
     return findings
 
 
-def _things(mask: Mask) -> list[_Thing]:
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
-    things = []
-    for k in range(1, count):
-        x, y, w, h, area = (int(v) for v in stats[k])
-        things.append(_Thing(x, y, w, h, area, (labels[y : y + h, x : x + w] == k).astype(np.uint8)))
-    return things
-
-
-def _touches_edge(thing: _Thing, shape: tuple[int, ...]) -> bool:
-    return thing.x < 2 or thing.y < 2 or thing.x + thing.w > shape[1] - 2 or thing.y + thing.h > shape[0] - 2
-
-
-def _judge(moment: _Moment, thing: _Thing, looks: Mapping[str, float], before: Mask, after: Mask) -> Finding | None:
+def _judge(moment: Moment, thing: Thing, looks: Mapping[str, float]) -> Finding | None:
     """How well "it vanished" fits this thing, the cheap criteria first; None when it plainly does not."""
     criteria = dict(looks)
-    search = round(0.20 * min(before.shape))
-    then = _match(moment, thing, moment.here - 1, (thing.x, thing.y), search)
+    search = round(0.20 * min(moment.background.shape[:2]))
+    then = match(moment, thing, moment.here - 1, (thing.x, thing.y), search)
     velocity = (float(thing.x - then.x), float(thing.y - then.y))
     criteria["tracked"] = _FOUND / max(then.error, 1e-3)
     criteria["same size"] = _SHRINK * thing.area / max(_area_at(moment, thing, then), 1.0)
-    criteria["inside"] = _inside(thing, velocity, before.shape)
+    criteria["inside"] = _inside(thing, velocity, moment.background.shape)
     if min(criteria.values()) < _HOPELESS:
         return None
     on_path, way = _past(moment, thing, then)
@@ -231,26 +145,33 @@ def _judge(moment: _Moment, thing: _Thing, looks: Mapping[str, float], before: M
         return None
     going_to = (round(thing.x + velocity[0]), round(thing.y + velocity[1]))
     # A thing come to rest is matched as well as before; brown floor is only somewhat like a red ball.
-    resembles = min(_RESEMBLES, max(0.04, 2 * then.error))
-    gone = _match(moment, thing, moment.index, going_to, search, resembles=resembles)
-    criteria["not found"] = gone.error / _LOST
+    resembles = min(RESEMBLES, max(0.04, 2 * then.error))
+    gone = match(moment, thing, moment.index, going_to, search, resembles=resembles)
+    criteria["not found"] = _share(gone.error, _LOST)
     if min(criteria.values()) < _HOPELESS:
         return None
     rect = Rect(thing.x + way[0], thing.y + way[1], thing.w, thing.h)
-    jump = _jump(moment, thing, velocity, before, after)
+    jump = _jump(moment, thing, velocity)
     if jump is not None:
         found, moved = jump
         return Finding("jump", moment.index, rect, velocity, {**criteria, "found elsewhere": found}, moved)
-    criteria["stays away"] = _stays_away(moment, thing, velocity, search) / _LOST
+    criteria["stays away"] = _share(_stays_away(moment, thing, velocity, search), _LOST)
     return Finding("vanish", moment.index, rect, velocity, criteria)
 
 
-def _looks(moment: _Moment, thing: _Thing, before: Mask, after: Mask) -> dict[str, float]:
+def _share(value: float, threshold: float) -> float:
+    """A share, which ends at 1, as a criterion: 1 at its threshold like the others, and 3 where it is whole."""
+    if value <= threshold:
+        return value / threshold
+    return 1.0 + (_CEILING - 1.0) * (min(value, 1.0) - threshold) / (1.0 - threshold)
+
+
+def _looks(moment: Moment, thing: Thing, before: Mask, after: Mask) -> dict[str, float]:
     """The criteria that need no search: does it stand out, apart from all else, and is its place empty at once?"""
     here = (slice(thing.y, thing.y + thing.h), slice(thing.x, thing.x + thing.w))
     inside = thing.mask > 0
     difference = np.abs(moment.last_seen[here].astype(np.int16) - moment.background[here]).max(axis=2)
-    near = _around(thing, round(0.08 * min(before.shape) + 0.5 * max(thing.w, thing.h)), before.shape)
+    near = around(thing, round(0.08 * min(before.shape) + 0.5 * max(thing.w, thing.h)), before.shape)
     changed, taken = _ring(moment, thing, before)
     outlines, _ = cv2.findContours(thing.mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     hull = np.zeros_like(thing.mask)
@@ -258,16 +179,41 @@ def _looks(moment: _Moment, thing: _Thing, before: Mask, after: Mask) -> dict[st
     return {
         "contrast": float(difference[inside].mean()) / _CONTRAST,
         "area": thing.area / (_AREA * before.size),
-        "compact": thing.area / float(hull.sum()) / _COMPACT,
-        "missing": (float(before[near].sum()) - float(after[near].sum())) / thing.area / _MASS,
-        "restored": (1.0 - float(after[here][inside].mean())) / _RESTORED,
+        "compact": _share(thing.area / float(hull.sum()), _COMPACT),
+        "missing": _share((float(before[near].sum()) - float(after[near].sum())) / thing.area, _MASS),
+        "restored": _share(1.0 - float(after[here][inside].mean()), _RESTORED),
         "calm": _CALM / max(changed, 1e-3),
         "alone": _ALONE / max(taken, 1e-3),
+        "outline": _outline(moment, thing) / _OUTLINE,
         "own colour": _beyond_brightness(moment, thing) / _OWN_COLOUR,
     }
 
 
-def _beyond_brightness(moment: _Moment, thing: _Thing) -> float:
+def _outline(moment: Moment, thing: Thing) -> float:
+    """How much more the two sides of its outline differ while it is there than in the background.
+
+    It tells a thing from the hole that a thing leaves: played backwards, one looks like the other.
+    """
+    outer = around(thing, 6, moment.background.shape)
+    inner = _pad(thing, outer).astype(np.float32)
+    band = cv2.morphologyEx(inner, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)) > 0
+    band &= (cv2.blur(inner, (9, 9)) > 0.05) & (cv2.blur(1 - inner, (9, 9)) > 0.05)
+    if not band.any():
+        return 1.0
+
+    def step(image: npt.NDArray[np.float32]) -> float:
+        """The mean difference between the averages of either side, within four pixels."""
+        part = np.ascontiguousarray(image[outer])
+        sides = [
+            cv2.blur(part * side[..., None], (9, 9))[band] / cv2.blur(side, (9, 9))[band][:, None]
+            for side in (inner, 1 - inner)
+        ]
+        return float(np.abs(sides[0] - sides[1]).mean())
+
+    return step(moment.soft(moment.here)) / max(step(moment.soft(None)), 1e-3)
+
+
+def _beyond_brightness(moment: Moment, thing: Thing) -> float:
     """The share of its difference to the background, squared, that no smooth change of brightness explains.
 
     A shadow is the background times a factor that varies slowly; it comes and goes as it likes.
@@ -284,14 +230,14 @@ def _beyond_brightness(moment: _Moment, thing: _Thing) -> float:
     return unexplained / max(float(((seen - plain) ** 2).sum()), 1.0)
 
 
-def _past(moment: _Moment, thing: _Thing, then: _Match) -> tuple[dict[str, float], tuple[float, float]]:
+def _past(moment: Moment, thing: Thing, then: Match) -> tuple[dict[str, float], tuple[float, float]]:
     """Its path over the samples before: the criteria of having been followed, and the way from now to the onset."""
     path = [(float(thing.x), float(thing.y)), (float(then.x), float(then.y))]
     worst, stray = 0.0, 0.0
     for k in range(2, 1 + min(_STEPS, moment.here)):
         guess = (2 * path[-1][0] - path[-2][0], 2 * path[-1][1] - path[-2][1])
         reach = 4 + round(0.5 * max(thing.w, thing.h))
-        found = _match(moment, thing, moment.here - k, (round(guess[0]), round(guess[1])), reach)
+        found = match(moment, thing, moment.here - k, (round(guess[0]), round(guess[1])), reach)
         path.append((float(found.x), float(found.y)))
         # It turns and bends with time: half again the error at the farthest sample.
         worst = max(worst, found.error / (1 + 0.125 * k))
@@ -309,7 +255,7 @@ def _past(moment: _Moment, thing: _Thing, then: _Match) -> tuple[dict[str, float
     return criteria, (float(way[0]), float(way[1]))
 
 
-def _place_taken(moment: _Moment, thing: _Thing) -> float:
+def _place_taken(moment: Moment, thing: Thing) -> float:
     """The share of its place that stands out from the background, on average over the next six samples."""
     here = (slice(thing.y, thing.y + thing.h), slice(thing.x, thing.x + thing.w))
     last = min(len(moment.shot) - 1, moment.index + 6)
@@ -318,17 +264,10 @@ def _place_taken(moment: _Moment, thing: _Thing) -> float:
     return float(np.median(shares))
 
 
-def _around(thing: _Thing, reach: int, shape: tuple[int, ...]) -> tuple[slice, slice]:
-    return (
-        slice(max(0, thing.y - reach), min(shape[0], thing.y + thing.h + reach)),
-        slice(max(0, thing.x - reach), min(shape[1], thing.x + thing.w + reach)),
-    )
-
-
-def _ring(moment: _Moment, thing: _Thing, before: Mask) -> tuple[float, float]:
+def _ring(moment: Moment, thing: Thing, before: Mask) -> tuple[float, float]:
     """In a ring about as wide as half the thing: the share of pixels that change, and of those that are foreground."""
     gap, reach = 3, 3 + max(4, round(0.4 * min(thing.w, thing.h)))
-    outer = _around(thing, reach, before.shape)
+    outer = around(thing, reach, before.shape)
     ring = cv2.dilate(_pad(thing, outer), np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)) > 0
     ring &= cv2.dilate(_pad(thing, outer), np.ones((2 * gap + 1, 2 * gap + 1), np.uint8)) == 0
     ring &= moment.valid[outer]
@@ -336,60 +275,18 @@ def _ring(moment: _Moment, thing: _Thing, before: Mask) -> tuple[float, float]:
         return 1.0, 1.0
     after = np.ascontiguousarray(moment.after[outer])
     last_seen = same_light(np.ascontiguousarray(moment.last_seen[outer]), after)
-    changed = beyond(last_seen, after) > _LEVELS
+    changed = beyond(last_seen, after) > LEVELS
     return float(changed[ring].mean()), float(before[outer][ring].mean())
 
 
-def _pad(thing: _Thing, outer: tuple[slice, slice]) -> Mask:
+def _pad(thing: Thing, outer: tuple[slice, slice]) -> Mask:
     mask = np.zeros((outer[0].stop - outer[0].start, outer[1].stop - outer[1].start), np.uint8)
     y, x = thing.y - outer[0].start, thing.x - outer[1].start
     mask[y : y + thing.h, x : x + thing.w] = thing.mask
     return mask
 
 
-def _match(
-    moment: _Moment, thing: _Thing, index: int, at: tuple[int, int], reach: int, *, resembles: float = _RESEMBLES
-) -> _Match:
-    """The best fit of the thing (as last seen) in that sample, within ``reach`` pixels of ``at``.
-
-    Background may look like the thing by chance: where nothing stands out, only an error up to ``resembles`` counts.
-    (Something must count there: a thing that has come to rest is part of the later background.)
-    """
-    height, width = moment.background.shape[:2]
-    x0, y0 = max(0, min(at[0] - reach, width - thing.w)), max(0, min(at[1] - reach, height - thing.h))
-    x1 = max(x0 + thing.w, min(width, at[0] + thing.w + reach))
-    y1 = max(y0 + thing.h, min(height, at[1] + thing.h + reach))
-    if min(thing.w, thing.h) >= _COARSE:
-        # Every second pixel of blurred images finds the place in a sixteenth of the time, every pixel then refines it.
-        rough = _search(moment, thing, index, (x0, y0, x1, y1), resembles, step=2)
-        x0, y0 = max(x0, rough.x - 2), max(y0, rough.y - 2)
-        x1, y1 = min(x1, rough.x + thing.w + 2), min(y1, rough.y + thing.h + 2)
-    return _search(moment, thing, index, (x0, y0, x1, y1), resembles, step=1)
-
-
-def _search(
-    moment: _Moment, thing: _Thing, index: int, window: tuple[int, int, int, int], resembles: float, *, step: int
-) -> _Match:
-    """The best fit inside the window (x0, y0, x1, y1), looking at every ``step``-th pixel."""
-    x0, y0, x1, y1 = window
-    here = (slice(thing.y, thing.y + thing.h, step), slice(thing.x, thing.x + thing.w, step))
-    there = (slice(y0, y1, step), slice(x0, x1, step))
-    shape = np.ascontiguousarray(thing.mask[::step, ::step], dtype=np.float32)
-    template, plain = np.ascontiguousarray(moment.soft(moment.here)[here]), moment.soft(None)[here]
-    weight = np.repeat(shape[..., None], 3, axis=2)
-    away = float((((template - plain) ** 2) * weight).sum())
-    # Six grey levels of difference everywhere: grain must not make an error out of nothing.
-    scale = max(away, 36.0 * float(weight.sum()), 1.0)
-    image = np.ascontiguousarray(moment.soft(index)[there])
-    errors = cv2.matchTemplate(image, template, cv2.TM_SQDIFF, mask=weight) / scale
-    front = np.ascontiguousarray(moment.foreground(index)[there], dtype=np.float32)
-    share = cv2.matchTemplate(front, shape, cv2.TM_CCORR) / max(float(shape.sum()), 1.0)
-    errors = np.where((share < 0.5) & (errors > resembles), np.maximum(errors, 1.0), errors)
-    y, x = np.unravel_index(int(errors.argmin()), errors.shape)
-    return _Match(max(0.0, float(errors[y, x])), x0 + step * int(x), y0 + step * int(y))
-
-
-def _area_at(moment: _Moment, thing: _Thing, match: _Match) -> float:
+def _area_at(moment: Moment, thing: Thing, match: Match) -> float:
     """The size of the piece of foreground that the thing belonged to one sample earlier."""
     earlier = moment.foreground(moment.here - 1)
     _, labels = cv2.connectedComponents(earlier, connectivity=8)
@@ -400,7 +297,7 @@ def _area_at(moment: _Moment, thing: _Thing, match: _Match) -> float:
     return float((labels == np.bincount(under).argmax()).sum())
 
 
-def _inside(thing: _Thing, velocity: tuple[float, float], shape: tuple[int, ...]) -> float:
+def _inside(thing: Thing, velocity: tuple[float, float], shape: tuple[int, ...]) -> float:
     """At least 1 when the thing, moving on as it did for one and a half samples, is still wholly inside the frame."""
     dx, dy = 1.5 * velocity[0], 1.5 * velocity[1]
     x0, y0, x1, y1 = thing.x + dx, thing.y + dy, thing.x + thing.w + dx, thing.y + thing.h + dy
@@ -408,25 +305,22 @@ def _inside(thing: _Thing, velocity: tuple[float, float], shape: tuple[int, ...]
     return max(0.0, 0.7 - outside / min(thing.w, thing.h)) if outside else _CEILING
 
 
-def _stays_away(moment: _Moment, thing: _Thing, velocity: tuple[float, float], search: int) -> float:
+def _stays_away(moment: Moment, thing: Thing, velocity: tuple[float, float], search: int) -> float:
     """The smallest matching error over the next samples, along the way it was going: small = it comes out again."""
     errors = []
     for k in range(1, min(6, len(moment.shot) - moment.index)):
         at = (round(thing.x + (k + 1) * velocity[0]), round(thing.y + (k + 1) * velocity[1]))
-        errors.append(_match(moment, thing, moment.index + k, at, search, resembles=0.0).error)
+        errors.append(match(moment, thing, moment.index + k, at, search, resembles=0.0).error)
     return min(errors, default=0.0)
 
 
-def _jump(
-    moment: _Moment, thing: _Thing, velocity: tuple[float, float], before: Mask, after: Mask
-) -> tuple[float, float] | None:
+def _jump(moment: Moment, thing: Thing, velocity: tuple[float, float]) -> tuple[float, float] | None:
     """Found again far from where it was going, at a place that was empty: (ratio, pixels off the way), or None."""
-    height, width = before.shape
-    there = _match(moment, thing, moment.index, (0, 0), max(height, width))
-    target = (slice(there.y, there.y + thing.h), slice(there.x, there.x + thing.w))
+    height, width = moment.background.shape[:2]
+    there = match(moment, thing, moment.index, (0, 0), max(height, width), resembles=0.0)
     off = float(np.hypot(there.x - thing.x - velocity[0], there.y - thing.y - velocity[1]))
-    new = float(after[target].sum()) / thing.area
-    old = float(before[target].sum()) / thing.area
-    if off < max(thing.w, thing.h) or new < 0.5 or old > 0.3 or there.error > _FOUND:
+    # Another thing of the same kind, which stood there already, is no proof.
+    already = match(moment, thing, moment.here, (there.x, there.y), 2, resembles=np.inf)
+    if off < max(thing.w, thing.h) or there.error > _FOUND or already.error < _LOST:
         return None
     return _FOUND / max(there.error, 1e-3), off
