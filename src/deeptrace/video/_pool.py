@@ -54,6 +54,9 @@ def _environment(test_hooks: bool) -> dict[str, str]:
         "VECLIB_MAXIMUM_THREADS": "1",
         # Each malloc arena reserves 64 MiB of address space, which the worker has little of.
         "MALLOC_ARENA_MAX": "1",
+        # Pictures are allocated and freed all the time: memory that is given back is paid for again, page by page.
+        "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
+        "MALLOC_TRIM_THRESHOLD_": str(64 * 2**20),
     }
     for name in ("SYSTEMROOT", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PATH"):
         if name in os.environ:
