@@ -246,7 +246,8 @@ def _matroska_is_short(table: Table, video: Video, busy: Callable[[], None]) -> 
     end = (float(ticks[-1]) + 1.5 * max(step, 1.0)) * float(table.time_base)
     declared = _tagged_seconds(video.stream)
     sound_excuses = False
-    if declared is None:
+    # A stream that goes on after its own end: one of the two is wrong, so the tag says nothing.
+    if declared is None or float(ticks[-1]) * float(table.time_base) > declared:
         if video.container.duration is None:
             return not whole
         declared = video.container.duration / av.time_base
