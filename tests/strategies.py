@@ -9,7 +9,7 @@ from deeptrace.categories import CATEGORIES
 from deeptrace.records import Box, Failed, KeyBox, Origin, Outcome, Trace, Unparsed, Verdict
 
 fractions = st.floats(0, 1, allow_subnormal=False)
-seconds = st.floats(0, 1e5, allow_subnormal=False)
+seconds = st.floats(0, 1e5, allow_subnormal=False) | st.floats(0, 1e300)
 probabilities = st.none() | fractions
 
 
@@ -33,7 +33,7 @@ def tracks(draw: st.DrawFn) -> tuple[KeyBox, ...]:
 @st.composite
 def traces(draw: st.DrawFn) -> Trace:
     onset = draw(st.none() | seconds)
-    offset = draw(st.none() | st.floats(0.05, 1e3).map(lambda length: (onset or 0.0) + length))
+    offset = draw(st.none() | st.floats(0.05, 1e3).map(lambda length: (onset or 0.0) * 1.01 + length))
     return Trace(
         bbox_xyxy=draw(st.none() | boxes()),
         onset_seconds=onset,
@@ -70,12 +70,13 @@ def origins(draw: st.DrawFn) -> Origin:
 
 @st.composite
 def verdicts(draw: st.DrawFn) -> Verdict:
+    p_fake, calibration = draw(probabilities), draw(st.none() | texts)
     return Verdict(
         label=draw(st.sampled_from(["fake", "real"])),
         uncertain=draw(st.booleans()),
-        p_fake=draw(probabilities),
-        p_fake_raw=draw(probabilities),
-        calibration=draw(st.none() | texts),
+        p_fake=p_fake,
+        p_fake_raw=draw(probabilities) if calibration is not None else p_fake,
+        calibration=calibration,
         p_trace=draw(probabilities),
         p_generated=draw(probabilities),
         traces=tuple(draw(st.lists(traces(), max_size=3))),

@@ -57,6 +57,7 @@ def test_one_trace_is_rendered_in_the_papers_words() -> None:
 @pytest.mark.parametrize("format", FORMATS)
 @given(traces=st.lists(traces(), max_size=4), space=spaces())
 @example(traces=[Trace(explanation="The unnatural part is at [1, 2, 3, 4] starting 2.0 seconds.")], space=HD)
+@example(traces=[Trace(explanation="x " * 60_000, onset_seconds=1e9), Trace(onset_seconds=999_999_999.96)], space=HD)
 @example(traces=[Trace(explanation="a\nThe reason is because b"), Trace(onset_seconds=1.0)], space=HD)
 @example(traces=[Trace(explanation="</explan<explanation>ation> <start_time>3</start_time> </think> ```")], space=HD)
 def test_what_was_rendered_is_parsed(format: Format, traces: list[Trace], space: Space) -> None:
@@ -90,16 +91,16 @@ def test_no_text_raises(format: Format, text: str) -> None:
 )  # fmt: skip
 @pytest.mark.parametrize("start", ["", "FAKE. ", "The video is "])
 def test_no_text_takes_long(start: str, piece: str) -> None:
-    text = (start + piece * 100_000)[:100_000]
+    text = (start + piece * 1_000_000)[:1_000_000]
     begin = time.process_time()
     for format in FORMATS:
         parse(text, format, HD)
-    # Linear work on 100 kB takes milliseconds; quadratic work takes minutes.
-    assert time.process_time() - begin < 2.0
+    # Linear work on 1 MB takes less than a second; quadratic work takes hours.
+    assert time.process_time() - begin < 20.0
 
 
 def test_a_long_answer_is_unparsed() -> None:
-    said = parse("FAKE. " + "x" * 100_000, "trained", HD)
+    said = parse("FAKE. " + "x" * 1_000_000, "trained", HD)
     assert isinstance(said, Unparsed)
     assert "longer" in said.reason
 

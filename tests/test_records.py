@@ -95,6 +95,10 @@ def test_offset_must_be_after_onset() -> None:
         ("label", lambda: Annotation(label="maybe")),
         ("video_id", lambda: Record("")),
         ("p_fake", lambda: Verdict("fake", p_fake=1.01)),
+        ("traces", lambda: Verdict("fake", traces=("x",))),
+        ("flags", lambda: Verdict("fake", flags=(1,))),
+        ("text", lambda: Verdict("fake", text=5)),
+        ("calibration", lambda: Verdict("fake", p_fake=0.9, p_fake_raw=0.1)),
         ("p_fake_raw", lambda: Score(0.5, math.nan)),
     ],
 )
@@ -108,6 +112,10 @@ def test_other_types_refuse_what_is_not_valid(field: str, make) -> None:
     ("change", "field"),
     [
         ({"schema_version": 2}, "schema"),
+        ({"schema_version": True}, "schema"),
+        ({"code": "NOT_FOUND"}, "code"),
+        ({"calibration": 5}, "calibration"),
+        ({"p_fake": 0.9, "p_fake_raw": 0.1}, "calibration"),
         ({"status": "ok"}, "status"),
         ({"surprise": 1}, "row"),
         ({"traces": None}, "traces"),

@@ -421,8 +421,17 @@ class Verdict:
             value = getattr(self, name)
             if value is not None:
                 object.__setattr__(self, name, check_number(value, name, low=0.0, high=1.0))
+        for name in ("calibration", "text"):
+            if getattr(self, name) is not None:
+                _check_text(getattr(self, name), name)
+        if self.calibration is None and None not in (self.p_fake, self.p_fake_raw) and self.p_fake != self.p_fake_raw:
+            raise RecordError("calibration", "is not said, but p_fake and p_fake_raw differ")
         object.__setattr__(self, "traces", tuple(self.traces))
         object.__setattr__(self, "flags", tuple(self.flags))
+        if not all(isinstance(trace, Trace) for trace in self.traces):
+            raise RecordError("traces", "must hold Trace objects")
+        for flag in self.flags:
+            _check_text(flag, "flags")
 
 
 @dataclass(frozen=True)

@@ -275,10 +275,12 @@ def outcome_from_row(row: object) -> Outcome:
         RecordError: another schema or version, an unknown status or key, a value that no verdict may hold.
     """
     fields = _object(row, "row", ROW_FIELDS)
-    if fields.get("schema") != SCHEMA or fields.get("schema_version") != SCHEMA_VERSION:
+    version = fields.get("schema_version")
+    if fields.get("schema") != SCHEMA or isinstance(version, bool) or version != SCHEMA_VERSION:
         got = f"{fields.get('schema')} {fields.get('schema_version')}"
         raise RecordError("schema", f"the row is {got!r}, this version reads '{SCHEMA} {SCHEMA_VERSION}'")
     origin = _origin(fields)
+    _refuse_other_status(fields)
     match fields.get("status"):
         case "verdict":
             traces = _list(fields, "traces")
@@ -296,6 +298,23 @@ def outcome_from_row(row: object) -> Outcome:
             return Failed(_text(fields, "code"), _text(fields, "reason"), origin)
         case status:
             raise RecordError("status", f"{status!r} is not one of verdict, unparsed, failed")
+
+
+_STATUS_FIELDS: Final = {
+    "verdict": (*_VERDICT_FIELDS, "traces", "text"),
+    "unparsed": ("reason", "text"),
+    "failed": ("code", "reason"),
+}
+
+
+def _refuse_other_status(fields: Mapping[str, Any]) -> None:
+    """A failed row with a label would lose it on the next write: what belongs to another status must be null."""
+    status = fields.get("status")
+    if status not in _STATUS_FIELDS:
+        return
+    for name in {name for names in _STATUS_FIELDS.values() for name in names} - set(_STATUS_FIELDS[status]):
+        if fields.get(name) is not None:
+            raise RecordError(name, f"a row of status {status!r} has none, got {fields[name]!r}")
 
 
 def _origin(fields: Mapping[str, Any]) -> Origin:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from deeptrace.answer import Space
-from deeptrace.errors import FileError, JsonError, ModelError
+from deeptrace.errors import ModelError
 from deeptrace.models import HOMES, SUMMARIES, FrameModel, Model, Sampling, load
 from deeptrace.models.scripted import NO_ANSWER, ScriptedModel
 from deeptrace.records import Failed, Frames, Origin, Score, Trace, Unparsed, Verdict
@@ -84,8 +85,8 @@ def test_scripted_from_a_file(clip: Path, tmp_path: Path) -> None:
         ('{"video_id": "a"}', ModelError, "line 1: expected"),
         ("[1]", ModelError, "line 1: expected"),
         ('{"video_id": "a", "text": "REAL"}\n{"video_id": "a", "text": "FAKE"}', ModelError, "line 2: .* already"),
-        ("{", JsonError, "line 1: not JSON"),
-        (None, FileError, "cannot read 'answers.jsonl'"),
+        ("{", ModelError, "line 1: not JSON"),
+        (None, ModelError, "cannot read 'answers.jsonl'"),
     ],
 )
 def test_a_bad_script_is_named(tmp_path: Path, lines: str | None, error: type, words: str) -> None:
@@ -140,4 +141,46 @@ def test_a_model_of_your_own_needs_one_method(clip: Path) -> None:
     [outcome] = Bright().inspect([clip])
     assert isinstance(outcome, Verdict)
     assert outcome.label == "real"
-    assert outcome.origin.sampling == {"fps": 2, "max_frames": None, "short_side": 16}
+    assert outcome.origin.sampling == {"fps": 2, "max_frames": None, "short_side": 16, "sampled_fps": 2.0}
+
+
+def test_a_model_that_raises_costs_one_outcome(clip: Path, caplog: pytest.LogCaptureFixture) -> None:
+    class Fragile(FrameModel):
+        name = "fragile"
+        sampling = Sampling(fps=2)
+
+        def verdict(self, frames: Frames, origin: Origin) -> Verdict:
+            if origin.path is None:
+                raise ZeroDivisionError("no path")
+            return Verdict("real")
+
+    first, second, third = Fragile().inspect([clip, clip.read_bytes(), clip])
+    assert isinstance(first, Verdict)
+    assert isinstance(second, Failed)
+    assert (second.code, second.reason) == ("MODEL_CRASHED", "the model raised ZeroDivisionError: no path")
+    assert isinstance(third, Verdict)
+    assert "fragile" in caplog.text
+
+
+def test_outcomes_come_before_the_next_video_is_there(clip: Path) -> None:
+    """A source that waits for the outcome before it gives the next video is served, not deadlocked."""
+    seen: list[str] = []
+    released = threading.Event()
+
+    def videos():
+        yield clip
+        assert released.wait(20)
+        yield clip
+
+    for outcome in ScriptedModel([REAL, FAKE]).inspect_iter(videos()):
+        assert isinstance(outcome, Verdict)
+        seen.append(outcome.label)
+        released.set()
+    assert seen == ["real", "fake"]
+
+
+def test_a_name_that_no_file_can_have_costs_one_outcome(clip: Path) -> None:
+    absent, there = load("motion").inspect(["\ud800.mp4", clip])
+    assert isinstance(absent, Failed)
+    assert absent.code == "NOT_FOUND"
+    assert isinstance(there, Verdict)

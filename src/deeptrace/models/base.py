@@ -6,17 +6,25 @@ video that cannot be read into `Failed`, and writes down what made each outcome.
 
 from __future__ import annotations
 
+import logging
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Final, Protocol, runtime_checkable
 
-from deeptrace.errors import VideoError
+import numpy as np
+
+from deeptrace.errors import DeepTraceError, VideoError
 from deeptrace.records import Failed, Frames, Origin, Outcome, Score, Unparsed, Verdict
 from deeptrace.video import VideoSource, sample_frames
+
+_log = logging.getLogger(__name__)
+
+MODEL_CRASHED: Final = "MODEL_CRASHED"
+"""Code of the `Failed` for a video on which the model itself raised what is none of our errors."""
 
 
 @dataclass(frozen=True)
@@ -61,20 +69,21 @@ class FrameModel(ABC):
         """What the model says of these frames. ``origin`` is filled in already; it may be left out of the result."""
 
     def inspect_iter(self, videos: Iterable[VideoSource]) -> Iterator[Outcome]:
-        """The outcome of each video, in order. The next video is read while the model looks at this one."""
-        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="deeptrace-read") as reader:
-            pending: Future[tuple[Frames | Failed, Origin]] | None = None
-            iterator = iter(videos)
-            try:
-                for video in iterator:
-                    following = reader.submit(self._read, video)
-                    if pending is not None:
-                        yield self._outcome(*pending.result())
-                    pending = following
-                if pending is not None:
-                    yield self._outcome(*pending.result())
-            finally:
-                reader.shutdown(wait=False, cancel_futures=True)
+        """The outcome of each video, in order, each as soon as it is there.
+
+        The next video is taken and read by another thread while the model looks at this one. A video or a model that
+        fails costs its own outcome (`Failed`), not the others.
+        """
+        reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="deeptrace-read")
+        iterator = iter(videos)
+        try:
+            following = reader.submit(self._read_next, iterator)
+            while (ready := following.result()) is not None:
+                following = reader.submit(self._read_next, iterator)
+                yield self._outcome(*ready)
+        finally:
+            # Not waited for: when the caller leaves early, a read under way must not hold it up.
+            reader.shutdown(wait=False, cancel_futures=True)
 
     def inspect(self, videos: Iterable[VideoSource]) -> list[Outcome]:
         """The outcome of each video, in order."""
@@ -84,20 +93,23 @@ class FrameModel(ABC):
         """P(fake) of each video, in order. A verdict without a probability is `Unparsed`, never a number."""
         return [score_of(outcome) for outcome in self.inspect_iter(videos)]
 
+    def _read_next(self, videos: Iterator[VideoSource]) -> tuple[Frames | Failed, Origin] | None:
+        for video in videos:
+            return self._read(video)
+        return None
+
     def _read(self, video: VideoSource) -> tuple[Frames | Failed, Origin]:
+        sampling = self.sampling
         origin = replace(
             origin_of(video),
             model=self.name,
             revision=self.revision,
             question=self.question,
-            sampling=asdict(self.sampling),
+            sampling=asdict(sampling),
         )
         try:
             frames = sample_frames(
-                video,
-                fps=self.sampling.fps,
-                max_frames=self.sampling.max_frames,
-                short_side=self.sampling.short_side,
+                video, fps=sampling.fps, max_frames=sampling.max_frames, short_side=sampling.short_side
             )
         except VideoError as error:
             return Failed(error.code, str(error), origin), origin
@@ -106,8 +118,19 @@ class FrameModel(ABC):
     def _outcome(self, frames: Frames | Failed, origin: Origin) -> Outcome:
         if isinstance(frames, Failed):
             return frames
-        said = self.verdict(frames, origin)
+        try:
+            said = self.verdict(frames, origin)
+        except DeepTraceError as error:
+            return Failed(error.code, str(error), origin)
+        except Exception as error:  # noqa: BLE001 - a model is anyone's code; others must not lose their outcome
+            _log.exception("model %s failed on %s", self.name, origin.video_id)
+            return Failed(MODEL_CRASHED, f"the model raised {type(error).__name__}: {error}", origin)
         return replace(said, origin=origin) if said.origin == Origin() else said
+
+
+def sampled_fps(frames: Frames) -> float | None:
+    """How many frames a second were looked at, from the median step; None for a single frame."""
+    return None if len(frames) < 2 else 1.0 / float(np.median(np.diff(frames.pts_seconds)))
 
 
 def origin_of(video: VideoSource) -> Origin:
@@ -115,19 +138,25 @@ def origin_of(video: VideoSource) -> Origin:
 
     Bytes of a name that are not UTF-8 are written as ``\\xe9``, so that the row is text everywhere.
     """
-    if isinstance(video, (bytes, Frames)):
+    if isinstance(video, (bytes, bytearray, memoryview, Frames)):
         return Origin()
-    path = os.fsencode(video).decode("utf-8", "backslashreplace")
+    name = os.fspath(video)
+    try:
+        path = os.fsencode(name).decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # no file can have this name; reading it will say so
+        path = name.encode("utf-8", "backslashreplace").decode()
     return Origin(video_id=Path(path).stem or path, path=path)
 
 
 def with_reading(origin: Origin, frames: Frames) -> Origin:
     """The origin, completed by how the reading went."""
     reading = frames.reading
+    sampling = {**(origin.sampling or {}), "sampled_fps": sampled_fps(frames)}
     if reading is None:
-        return replace(origin, frames_decoded=len(frames))
+        return replace(origin, sampling=sampling, frames_decoded=len(frames))
     return replace(
         origin,
+        sampling=sampling,
         video_id=origin.video_id or reading.sha256[:16],
         sha256=reading.sha256,
         frames_declared=reading.frames_declared,

@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from deeptrace.answer import QUESTIONS, Format, Space, parse
-from deeptrace.errors import ModelError
+from deeptrace.answer import FORMAT_VERSIONS, QUESTIONS, Format, Space, parse
+from deeptrace.errors import FileError, JsonError, ModelError
 from deeptrace.files import read_jsonl
 from deeptrace.models.base import FrameModel, Sampling
 from deeptrace.records import Failed, Frames, Origin, Outcome, Unparsed, Verdict
@@ -45,12 +45,15 @@ class ScriptedModel(FrameModel):
         """The model of a JSONL file whose lines hold ``video_id`` and ``text``.
 
         Raises:
-            ModelError: a line is not that, or an id stands twice.
-            FileError, JsonError: the file cannot be read.
+            ModelError: the file cannot be read, a line is not that, or an id stands twice.
         """
         name = Path(path).name
+        try:
+            rows = list(read_jsonl(path))
+        except (FileError, JsonError) as error:
+            raise ModelError(str(error)) from None
         answers: dict[str, str] = {}
-        for number, row in read_jsonl(path):
+        for number, row in rows:
             video_id, text = (row.get("video_id"), row.get("text")) if isinstance(row, dict) else (None, None)
             if not isinstance(video_id, str) or not isinstance(text, str):
                 raise ModelError(f'{name} line {number}: expected {{"video_id": "...", "text": "..."}}')
@@ -68,5 +71,10 @@ class ScriptedModel(FrameModel):
         height, width = frames.source_hw
         space = self._space or Space("source", width, height)
         said: Verdict | Unparsed = parse(text, self._format, space)
-        sampling = {**(origin.sampling or {}), "format": self._format, "space": space.to_json()}
+        sampling = {
+            **(origin.sampling or {}),
+            "format": self._format,
+            "format_version": FORMAT_VERSIONS[self._format],
+            "space": space.to_json(),
+        }
         return replace(said, origin=replace(origin, sampling=sampling))
