@@ -29,8 +29,13 @@ def workers() -> list[psutil.Process]:
 
 
 def cpu_seconds(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return float(times.user + times.system)
+    """Processor time of a process so far: to the nanosecond where Linux tells, else to its 10 ms ticks."""
+    try:
+        tasks = Path(f"/proc/{process.pid}/task").iterdir()
+        return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
+    except OSError:
+        times = process.cpu_times()
+        return float(times.user + times.system)
 
 
 def peak_mb(process: psutil.Process) -> float:
