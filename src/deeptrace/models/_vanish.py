@@ -8,6 +8,7 @@ A finding is as strong as the weakest of its criteria. Each criterion is a measu
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -50,13 +51,14 @@ _LOST = 0.65  # and from which as not found
 _MASS = 0.65  # share of its pixels that must be missing around it
 _OWN_COLOUR = 0.10  # share of its difference to the background that no change of brightness explains
 _OUTLINE = 1.3  # times the difference across its outline that the background has there
+_SOLID = 0.4  # share of its difference to the background that outlasts smoothing
 _SHRINK = 1.6  # one sample earlier at most this much larger, else something is sliding in front of it
 _RESTORED = 0.75  # share of its place that shows the later background at once
 _EMPTY = 0.12  # share of its place that may be anything but background over the next six samples
 _CALM = 0.12  # share of changed pixels around it, up to which its surroundings stay
 _ALONE = 0.15  # share of foreground around it, up to which it stands apart: parts of a body do not
 _STEPS = 4  # samples before, over which it is followed: half a second
-_STRAY = 0.25  # of its size: how far its path may stray from constant acceleration
+_STRAY = 0.6  # of its size: how far its path may stray from constant acceleration; a turning ball matches unevenly
 _CEILING = 3.0
 _HOPELESS = 0.6  # a criterion below it ends the search: nothing so weak is reported or counted
 
@@ -147,6 +149,12 @@ def _judge(moment: Moment, thing: Thing, looks: Mapping[str, float]) -> Finding 
     # A thing come to rest is matched as well as before; brown floor is only somewhat like a red ball.
     resembles = min(RESEMBLES, max(0.04, 2 * then.error))
     gone = match(moment, thing, moment.index, going_to, search, resembles=resembles)
+    off = math.hypot(gone.x - thing.x, gone.y - thing.y)
+    if gone.error < _LOST and off > 0.5 * max(thing.w, thing.h):
+        # What looks like it and was there before, a picture on the wall, is not the thing come to rest.
+        already = match(moment, thing, moment.here, (gone.x, gone.y), 1, resembles=np.inf)
+        if already.error < 1.5 * gone.error + 0.02:
+            gone = match(moment, thing, moment.index, going_to, search, resembles=0.0)
     criteria["not found"] = _share(gone.error, _LOST)
     if min(criteria.values()) < _HOPELESS:
         return None
@@ -185,8 +193,21 @@ def _looks(moment: Moment, thing: Thing, before: Mask, after: Mask) -> dict[str,
         "calm": _CALM / max(changed, 1e-3),
         "alone": _ALONE / max(taken, 1e-3),
         "outline": _outline(moment, thing) / _OUTLINE,
+        "solid": _solid(moment, thing) / _SOLID,
         "own colour": _beyond_brightness(moment, thing) / _OWN_COLOUR,
     }
+
+
+def _solid(moment: Moment, thing: Thing) -> float:
+    """The share of its difference to the background that is left when both are smoothed over half its size.
+
+    Of a place that only lost its fine detail, little is left.
+    """
+    here = (slice(thing.y, thing.y + thing.h), slice(thing.x, thing.x + thing.w))
+    difference = (moment.soft(moment.here)[here] - moment.soft(None)[here]) * thing.mask[..., None]
+    size = max(3, min(thing.w, thing.h) // 2)
+    left = cv2.blur(difference, (size, size), borderType=cv2.BORDER_CONSTANT)
+    return float(np.abs(left).sum()) / max(float(np.abs(difference).sum()), 1e-3)
 
 
 def _outline(moment: Moment, thing: Thing) -> float:
@@ -236,7 +257,9 @@ def _past(moment: Moment, thing: Thing, then: Match) -> tuple[dict[str, float], 
     worst, stray = 0.0, 0.0
     for k in range(2, 1 + min(_STEPS, moment.here)):
         guess = (2 * path[-1][0] - path[-2][0], 2 * path[-1][1] - path[-2][1])
-        reach = 4 + round(0.5 * max(thing.w, thing.h))
+        # Having bounced, it came from the other side.
+        speed = math.hypot(path[-1][0] - path[-2][0], path[-1][1] - path[-2][1])
+        reach = 4 + round(max(0.5 * max(thing.w, thing.h), 2.2 * speed))
         found = match(moment, thing, moment.here - k, (round(guess[0]), round(guess[1])), reach)
         path.append((float(found.x), float(found.y)))
         # It turns and bends with time: half again the error at the farthest sample.
@@ -250,7 +273,7 @@ def _past(moment: Moment, thing: Thing, then: Match) -> tuple[dict[str, float], 
         if np.abs(bend).max() <= 0.5 * max(thing.w, thing.h):
             way = way + (ONSET_SHARE + ONSET_SHARE**2) / 2 * bend
     if len(points) >= 4:
-        stray = float(np.abs(np.diff(points, 3, axis=0)).max(axis=0).min()) / max(thing.w, thing.h)
+        stray = float(np.abs(np.diff(points, 3, axis=0)).mean(axis=0).min()) / max(thing.w, thing.h)
     criteria = {"followed": _FOUND / max(worst, 1e-3), "smooth path": _STRAY / max(stray, 1e-3)}
     return criteria, (float(way[0]), float(way[1]))
 
