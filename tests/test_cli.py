@@ -50,7 +50,8 @@ def test_a_good_clip(clips: Path) -> None:
     run = deeptrace("inspect", clips / "a.mp4")
     assert run.returncode == 0, run.stderr
     assert "REAL" in run.stdout
-    assert "1 videos: 0 fake, 1 real" in run.stdout
+    assert "1 video: 0 fake, 1 real" in run.stdout
+    assert "a baseline" in run.stdout
     assert run.stderr == ""
 
 
@@ -107,10 +108,11 @@ def test_a_video_that_is_not_there(tmp_path: Path) -> None:
     assert "NOT_FOUND" in run.stdout
 
 
-def test_a_reader_that_goes_away(clips: Path) -> None:
-    many = [str(clips / "a.mp4"), str(clips / "deep" / "b.MOV")]
+@pytest.mark.parametrize("arguments", [["inspect", "CLIP", "--json"], ["inspect", "CLIP"], ["models"], ["doctor"]])
+def test_a_reader_that_goes_away(clips: Path, arguments: list[str]) -> None:
+    words = [str(clips / "a.mp4") if word == "CLIP" else word for word in arguments]
     with subprocess.Popen(
-        [sys.executable, "-m", "deeptrace", "inspect", *many, "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [sys.executable, "-m", "deeptrace", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
         assert process.stdout is not None
         assert process.stderr is not None
@@ -150,6 +152,35 @@ def test_plain_surroundings(clips: Path) -> None:
         timeout=60,
     )
     assert run.returncode == 0, run.stderr
+
+
+def test_a_report_is_not_inspected_again(clips: Path, tmp_path: Path) -> None:
+    (tmp_path / "v").mkdir()
+    (tmp_path / "v" / "a.mp4").write_bytes((clips / "a.mp4").read_bytes())
+    for _ in range(2):
+        run = deeptrace("inspect", tmp_path / "v", "--out", tmp_path / "v" / "report")
+        assert "1 video: " in run.stdout
+    assert list((tmp_path / "v" / "report" / "media").glob("*.mp4"))
+
+
+def test_an_out_that_cannot_be_is_said_before_any_work(clips: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    run = deeptrace("inspect", clips / "a.mp4", "--out", tmp_path / "file" / "report", "--json")
+    assert run.returncode == 1
+    assert run.stdout == ""
+    assert run.stderr.startswith("error: cannot make the folder 'report'")
+
+
+def test_a_terminal_that_cannot_show_a_name(clips: Path, tmp_path: Path) -> None:
+    (tmp_path / "日本.mp4").write_bytes((clips / "a.mp4").read_bytes())
+    run = deeptrace("inspect", tmp_path / "日本.mp4", PYTHONIOENCODING="cp1252", PYTHONUTF8="0")
+    assert run.returncode == 0, run.stderr
+    assert "\\u65e5" in run.stdout
+
+
+def test_the_page_shows_the_command_as_it_was_typed(clips: Path, tmp_path: Path) -> None:
+    deeptrace("inspect", clips / "a.mp4", "--out", tmp_path / "r")
+    assert f"deeptrace inspect {clips / 'a.mp4'} --out {tmp_path / 'r'}" in (tmp_path / "r" / "index.html").read_text()
 
 
 def test_models_and_doctor() -> None:

@@ -31,7 +31,7 @@ def _commands(command: click.Command, path: str) -> list[tuple[str, click.Comman
 def _help() -> str:
     parts = ["# Command line\n", "What `--help` says, command by command.\n"]
     for path, command in _commands(cli, "deeptrace"):
-        context = click.Context(command, info_name=path, max_content_width=110, terminal_width=110)
+        context = click.Context(command, info_name=path, terminal_width=110, help_option_names=["-h", "--help"])
         parts.append(f"## {path}\n\n```text\n{command.get_help(context)}\n```\n")
     return "\n".join(parts)
 

@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 something failed, 2 wrong usage, 130 interrupted, 141 the 
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from typing import NoReturn
@@ -41,6 +42,9 @@ cli.add_command(doctor)
 
 def main() -> NoReturn:
     """Run the command line and exit with its code; an error of ours becomes one line on stderr, never a traceback."""
+    for stream in (sys.stdout, sys.stderr):  # redirected on Windows, they cannot write every name
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     sys.exit(_run(sys.argv[1:]))
 
 
@@ -63,7 +67,7 @@ def _run(arguments: list[str]) -> int:
         _say(error)
         return 1
     except (click.Abort, KeyboardInterrupt):
-        if "deeptrace.video" in sys.modules:  # a read under way would hold up the exit
+        if "deeptrace.video" in sys.modules:  # a read under way would hold up the end of the process
             sys.modules["deeptrace.video"].close()
         click.echo("interrupted", err=True)
         return INTERRUPTED

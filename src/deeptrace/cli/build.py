@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -12,6 +13,7 @@ import click
 from deeptrace.cli.data import FOLDER, load_source
 from deeptrace.cli.show import bar, print_problems, print_table
 from deeptrace.files import dumps
+from deeptrace.html import visible
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -106,22 +108,29 @@ def filter_(
     motion: bool,
     quality: bool,
 ) -> None:
-    """Keep the videos of SRC that are long enough, move, and are sharp; every decision is logged with its numbers."""
+    """Keep the videos of SRC that are long enough, move, and are sharp; every decision is logged with its numbers.
+
+    What was measured is kept beside the log: run again, with the same or other limits, it reads only new videos.
+    """
     from deeptrace.data import write_records
     from deeptrace.data.filters import filter_length, filter_motion, filter_quality, write_filter_log
+    from deeptrace.data.filters_measure import Meter
+    from deeptrace.data.journal import Journal
 
     records = load_source(source)
     print_problems(records.counts)
     steps = [filter_length(records, min_seconds=min_seconds, max_seconds=max_seconds)]
-    for wanted, name, run in ((motion, "motion", filter_motion), (quality, "quality", filter_quality)):
-        if wanted:
-            with bar(name, len(steps[-1].kept)) as report:
-                steps.append(run(steps[-1].kept, records.root, progress=report))
+    with Journal(f"{log}.measures", Meter.settings) as journal:
+        meter = Meter(records.root, journal)
+        for wanted, name, run in ((motion, "motion", filter_motion), (quality, "quality", filter_quality)):
+            if wanted:
+                with bar(name, len(steps[-1].kept)) as report:
+                    steps.append(run(steps[-1].kept, records.root, meter=meter, progress=report))
     write_filter_log(log, *steps)
     write_records(target, steps[-1].kept)
     for step in steps:
-        for decision in step.dropped:
-            click.echo(f"dropped: {decision.video_id}: {decision.filter}: {decision.reason}", err=True)
+        for reason, count in Counter(f"{dropped.filter}: {dropped.reason}" for dropped in step.dropped).items():
+            click.echo(f"dropped: {count} x {visible(reason)}", err=True)
     click.echo(f"{len(steps[-1].kept)} of {len(records)} videos kept; decisions in {log}")
 
 
@@ -129,21 +138,36 @@ def filter_(
 @click.argument("source", metavar="SRC")
 @click.argument("target", metavar="DIR", type=FOLDER)
 @click.option("--seed", default=0, show_default=True, help="Which real video serves which fake, and which part of it.")
-def match_lengths(source: str, target: Path, seed: int) -> None:
-    """Cut the real videos of SRC so that their lengths are distributed as those of the fakes; clips go to DIR."""
-    from deeptrace.data import write_records
-    from deeptrace.data.filters import cut_clips
-    from deeptrace.data.filters import match_lengths as run_match
+def match_lengths(source: str, target: Path, seed: int) -> int:
+    """Cut the real videos of SRC so that their lengths are distributed as those of the fakes; clips go to DIR.
+
+    DIR is new, or of an earlier run with the same options, which then goes on. It gets the clips, copies of the unsure
+    videos, records.jsonl, and match.json with the choices and distances. Exit code 1: not one clip could be cut.
+    """
+    from deeptrace.data.filters_cut import cut_clips
+    from deeptrace.data.filters_lengths import match_lengths as run_match
 
     records = load_source(source)
     print_problems(records.counts)
     matched = run_match(records, seed=seed)
-    target.mkdir(parents=True, exist_ok=True)
-    with bar("cutting", len(matched.clips)) as report:
-        clips = cut_clips(matched.clips, records.root, target, progress=report)
-    write_records(target / "records.jsonl", clips)
-    click.echo(f"{len(clips)} clips in {target}, {len(matched.unmatched)} fakes without one")
-    click.echo(f"Kolmogorov-Smirnov distance of lengths {matched.ks_before:.3f} before, {matched.ks:.3f} after")
+    with bar("cutting", len(matched.clips) + len(matched.unsure)) as report:
+        cut = cut_clips(matched, records.root, target, progress=report)
+    for reason, count in cut.excluded.items():
+        click.echo(f"left out: {count} x {visible(reason)}", err=True)
+    without = len(matched.unmatched) + len(cut.unserved)
+    click.echo(f"{len(cut.clips)} clips in {target}, {without} fakes without one, {len(cut.unsure)} unsure passed on")
+    if cut.after is None:
+        return 1
+    for what, before, after in (
+        ("Kolmogorov-Smirnov distance of lengths", f"{cut.before.ks:.3f}", f"{cut.after.ks:.3f}"),
+        (
+            "mean difference of lengths",
+            f"{cut.before.wasserstein_seconds:.3f} s",
+            f"{cut.after.wasserstein_seconds:.3f} s",
+        ),
+    ):
+        click.echo(f"{what} {before} before, {after} after")
+    return 0
 
 
 @click.command()

@@ -4,49 +4,103 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterable
-from dataclasses import replace
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from deeptrace.cli.show import bar, print_problems, print_table
-from deeptrace.data.problems import count_problems
-from deeptrace.files import dumps, write_text
+from deeptrace.data.problems import Problem, count_problems
+from deeptrace.errors import JsonError, RecordError
+from deeptrace.files import dumps, loads, read_bytes, write_text
 from deeptrace.html import visible
 from deeptrace.records import Record
 
-FOLDER = click.Path(file_okay=False, path_type=Path)
-SHOWN_PROBLEMS = 20
+if TYPE_CHECKING:
+    from deeptrace.data.extract import Extraction
+    from deeptrace.data.infos import InfoMissing
+    from deeptrace.data.load import Records
+
+FOLDER: Final = click.Path(file_okay=False, path_type=Path)
+SHOWN_PROBLEMS: Final = 20
 
 
-@click.group()
+def _remember(context: click.Context, option: click.Parameter, value: object) -> None:
+    context.meta[f"{__name__}.{option.name}"] = value
+
+
+def _source_options() -> list[click.Option]:
+    return [
+        click.Option(
+            ["--root"],
+            type=click.Path(exists=True, file_okay=False, path_type=Path),
+            callback=_remember,
+            expose_value=False,
+            help="The folder that the videos' paths are relative to, where it is not SRC's own.",
+        ),
+        click.Option(
+            ["--strict"], is_flag=True, callback=_remember, expose_value=False, help="Any problem in SRC is an error."
+        ),
+    ]
+
+
+class _SourceGroup(click.Group):
+    """A group whose commands with an argument SRC all take ``--root`` and ``--strict``; `load_source` obeys them."""
+
+    def add_command(self, cmd: click.Command, name: str | None = None) -> None:
+        if any(param.name == "source" for param in cmd.params):
+            cmd.params += _source_options()
+        super().add_command(cmd, name)
+
+
+@click.group(cls=_SourceGroup)
 def data() -> None:
     """Load, check, count, split and convert datasets of traces.
 
     SRC is a folder of the RewardData release, a records.jsonl (or its folder), or an export of Labelbox, Label Studio
-    or CVAT; which one shows in its content.
+    or CVAT; which one shows in its content. Exports of frame numbers need the videos' frame rate: where they do not say
+    it, --root says where the videos are.
     """
 
 
-def load_source(source: str, *, strict: bool = False) -> Any:
-    """The `Records` that a command was given."""
+def load_source(source: str) -> Records:
+    """The `Records` that a command was given, by its ``--root`` and ``--strict``."""
     from deeptrace.data import load_records
+    from deeptrace.data.infos import InfoMissing
 
-    return load_records(source, strict=strict)
+    context = click.get_current_context()
+    root, strict = (context.meta.get(f"{__name__}.{name}") for name in ("root", "strict"))
+    try:
+        return load_records(source, root=root, probe=root is not None, strict=bool(strict))
+    except InfoMissing as error:
+        raise _without_info(error, root) from None
+
+
+def _without_info(error: InfoMissing, root: Path | None) -> RecordError:
+    advice = "Say where the videos are: --root DIR" if root is None else "The videos cannot be read under --root"
+    return RecordError("videos", f"{error.what}. {advice}")
+
+
+def note_root(target: str | Path, records: Records) -> None:
+    """Say which ``--root`` a written file needs, where it does not lie in the folder that paths are relative to."""
+    if Path(target).resolve().parent != records.root.resolve():
+        click.echo(
+            f"note: paths are relative to {records.root}; pass --root {shlex.quote(str(records.root))}", err=True
+        )
 
 
 @data.command()
 @click.argument("source", metavar="SRC")
-@click.option("--strict", is_flag=True, help="Any problem is an error.")
 @click.option("--json", "as_json", is_flag=True, help="The problems as JSON lines.")
-def check(source: str, strict: bool, as_json: bool) -> int:
+def check(source: str, as_json: bool) -> int:
     """List every bad value of SRC: the file, the row, the video, the field, and what was done about it.
 
     Exit code 1: with --strict, there are problems.
     """
-    records = load_source(source, strict=strict)
+    records = load_source(source)
     if as_json:
         for problem in records.problems:
             click.echo(dumps(vars(problem)))
@@ -56,13 +110,13 @@ def check(source: str, strict: bool, as_json: bool) -> int:
     if len(records.problems) > SHOWN_PROBLEMS:
         click.echo(f"... and {len(records.problems) - SHOWN_PROBLEMS} more; --json lists all")
     labels = ", ".join(f"{n} {label}" for label, n in _count(record.label or "unlabelled" for record in records))
+    for what, count in records.earlier.items():
+        click.echo(f"before this file was written: {count} x {visible(what)}")
     click.echo(f"{len(records)} videos ({labels}), {len(records.problems)} problems")
     return 0
 
 
 def _count(values: Iterable[str]) -> list[tuple[str, int]]:
-    from collections import Counter
-
     return Counter(values).most_common()
 
 
@@ -121,7 +175,8 @@ def stats(source: str, as_json: bool, out: Path | None) -> None:
 @click.option(
     "--clusters", type=click.Path(dir_okay=False), help="JSON of `audit --json`: keeps near-duplicates together."
 )
-def split(source: str, target: str, seed: int, clusters: str | None) -> None:
+@click.option("--json", "as_json", is_flag=True, help="The assignment as JSON on stdout.")
+def split(source: str, target: str, seed: int, clusters: str | None, as_json: bool) -> None:
     """Split SRC 8:1:1 by unique video and write the records with their split to DST.jsonl.
 
     A video that has a split keeps it. With --clusters a newcomer joins the split of its near-duplicates, and a group
@@ -133,10 +188,18 @@ def split(source: str, target: str, seed: int, clusters: str | None) -> None:
     records = load_source(source)
     print_problems(records.counts)
     assignment = split_records(records, seed=seed, clusters=_read_clusters(clusters))
-    write_records(target, [_with_split(record, assignment.splits.get(record.video_id)) for record in records])
+    write_records(
+        target,
+        [_with_split(record, assignment.splits.get(record.video_id)) for record in records],
+        counts=records.counts,
+    )
+    note_root(target, records)
     for bridge in assignment.bridges:
         ids = "; ".join(f"{name}: {', '.join(names)}" for name, names in bridge.video_ids.items())
         click.echo(f"note: near-duplicates lie in two splits: {visible(ids)}", err=True)
+    if as_json:
+        click.echo(dumps(assignment.to_json(), indent=1))
+        return
     print_table(
         ["label", "source", "train", "val", "test"],
         [
@@ -152,45 +215,88 @@ def _with_split(record: Record, name: str | None) -> Record:
 
 
 def _read_clusters(path: str | None) -> dict[str, int] | None:
-    from deeptrace.errors import RecordError
-    from deeptrace.files import loads, read_bytes
-
     if path is None:
         return None
-    found = loads(read_bytes(path))
+    name = Path(path).name
+    try:
+        found = loads(read_bytes(path), surrogates=True)
+    except JsonError as error:
+        raise JsonError(f"{name}: {error}") from None
     groups = found.get("clusters") if isinstance(found, dict) else None
-    if not isinstance(groups, list) or not all(isinstance(group, list) for group in groups):
+    if not isinstance(groups, list) or not all(_is_cluster(group) for group in groups):
         raise RecordError(
-            "near_duplicates", f"{Path(path).name!r} holds none. Make it with: deeptrace data audit --deep --json"
+            "clusters",
+            f"{name!r} holds no lists of video ids under this name. Make it with: deeptrace data audit --deep --json",
         )
     return {video_id: number for number, group in enumerate(groups) for video_id in group}
+
+
+def _is_cluster(group: object) -> bool:
+    return isinstance(group, list) and all(isinstance(video_id, str) for video_id in group)
+
+
+@data.command()
+@click.argument("source", metavar="SRC")
+@click.option("--seed", default=0, show_default=True, help="How real videos are dealt out over the folds.")
+@click.option(
+    "--clusters", type=click.Path(dir_okay=False), help="JSON of `audit --json`: near-duplicates of tests are left out."
+)
+def folds(source: str, seed: int, clusters: str | None) -> None:
+    """Print folds of SRC as JSON, one for each generator: trained without it, tested on it."""
+    from deeptrace.data import leave_one_source_out
+
+    records = load_source(source)
+    print_problems(records.counts)
+    found = leave_one_source_out(records, seed=seed, clusters=_read_clusters(clusters))
+    click.echo(dumps({"schema": "deeptrace.folds", "schema_version": 1, "seed": seed, "folds": [*map(asdict, found)]}))
 
 
 @data.command()
 @click.argument("source", metavar="SRC")
 @click.argument("target", metavar="DST")
 @click.option("--to", "format_name", required=True, help="records, labelbox, label-studio, cvat, hf, coco or fiftyone.")
-def convert(source: str, target: str, format_name: str) -> None:
+@click.option("--option", "options", metavar="KEY=VALUE", multiple=True, help="An option of the format; repeatable.")
+@click.option("--json", "as_json", is_flag=True, help="What was written and what was lost as JSON on stdout.")
+def convert(source: str, target: str, format_name: str, options: tuple[str, ...], as_json: bool) -> None:
     """Write SRC in another format; what the format cannot carry is listed.
 
-    DST is a file or a folder, as the format wants it. `records` is our own records.jsonl.
+    DST is a file or a folder, as the format wants it. `records` is our own records.jsonl. Options of the formats:
+    labelbox shape=export|import, interpolated_frames=true|false; label-studio text=textarea|meta, url_prefix=TEXT;
+    cvat density=dense|sparse, zipped=true|false; hf layout=jsonl|parquet, videos=FOLDER, title=TEXT, license=TEXT;
+    coco every=N, file_name=TEXT.
     """
     from deeptrace.data import write_records
-    from deeptrace.data.convert import FORMATS, write
+    from deeptrace.data.convert import FORMATS, read_options, write
+    from deeptrace.data.infos import InfoMissing, fill_infos
 
     known = ("records", *FORMATS)
     if format_name not in known:
         raise click.UsageError(f"{format_name!r} is not a format. Known: {', '.join(known)}")
+    if format_name == "records" and options:
+        raise click.UsageError("'records' has no options")
+    texts = [text.partition("=")[::2] for text in options]
+    read = {} if format_name == "records" else read_options(format_name, texts)
     records = load_source(source)
     print_problems(records.counts)
+    problems: list[Problem] = []
     if format_name == "records":
         write_records(target, records)
-        lost = {}
+        note_root(target, records)
     else:
-        lost = count_problems(write(target, list(records), format_name))  # type: ignore[arg-type]  # checked above
+        root = click.get_current_context().meta[f"{__name__}.root"]
+        listed = list(records) if root is None else fill_infos(records, root)
+        try:
+            problems = write(target, listed, format_name, **read)  # type: ignore[arg-type]  # checked above
+        except InfoMissing as error:
+            raise _without_info(error, root) from None
+    lost = count_problems(problems)
     for what, count in lost.items():
         click.echo(f"not carried: {count} x {visible(what)}", err=True)
-    click.echo(f"{len(records)} videos written to {target}")
+    written = len(records) - len({problem.video_id for problem in problems if problem.action == "set_aside"})
+    if as_json:
+        click.echo(dumps({"format": format_name, "videos": written, "set_aside": len(records) - written, "lost": lost}))
+    else:
+        click.echo(f"{written} of {len(records)} videos written to {target}")
 
 
 @data.command()
@@ -261,6 +367,7 @@ def audit(
 @click.option("--crf", default=23, show_default=True, help="Quality of the encoder, fixed for all.")
 @click.option("--gop", default=16, show_default=True, help="Frames from key frame to key frame.")
 @click.option("--seed", default=0, show_default=True, help="Where the window lies in each video.")
+@click.option("--json", "as_json", is_flag=True, help="The counts as JSON on stdout.")
 def normalise(
     source: str,
     target: Path,
@@ -272,10 +379,11 @@ def normalise(
     crf: int,
     gop: int,
     seed: int,
-) -> None:
+    as_json: bool,
+) -> int:
     """Bring the videos of SRC into one form in DST: one aspect, size, rate, length and quality; no sound, no tags.
 
-    Boxes and times are carried along. Can be ended at any moment and run again.
+    Boxes and times are carried along. Can be ended at any moment and run again. Exit code 1: no video is left.
     """
     from deeptrace.data.normalise import normalise as run_normalise
 
@@ -299,10 +407,22 @@ def normalise(
             seed=seed,
             progress=report,
         )
-    for what, counts in (("left out", done.excluded), ("trace dropped", done.traces_dropped)):
+    lost = (
+        ("left out", done.excluded),
+        ("left out, by label", done.excluded_by_label),
+        ("trace dropped", done.traces_dropped),
+        ("fake without any trace left", {"flagged": done.fakes_without_trace} if done.fakes_without_trace else {}),
+    )
+    for what, counts in lost:
         for reason, count in counts.items():
             click.echo(f"{what}: {count} x {visible(reason)}", err=True)
-    click.echo(f"{len(done.records)} videos in {target}, {done.traces_kept} traces kept")
+    for video_id, problem in done.problems:
+        click.echo(visible(f"problem: {video_id}: {problem}"), err=True)
+    if as_json:
+        click.echo(dumps(done.to_json(), indent=1))
+    else:
+        click.echo(f"{len(done.records)} videos in {target}, {done.traces_kept} traces kept")
+    return 0 if done.records else 1
 
 
 @data.command()
@@ -310,8 +430,11 @@ def normalise(
 @click.option("--revision", help="Branch, tag or commit; default: what DIR holds already, else main.")
 @click.option("--endpoint", help="Another hub.")
 @click.option("--no-extract", is_flag=True, help="Leave the archives packed.")
-def download(target: Path, revision: str | None, endpoint: str | None, no_extract: bool) -> None:
-    """Fetch the RewardData release (21 GB) from the Hugging Face hub and unpack it. Interrupted, run it again."""
+def download(target: Path, revision: str | None, endpoint: str | None, no_extract: bool) -> int:
+    """Fetch the RewardData release (21 GB) from the Hugging Face hub and unpack it. Interrupted, run it again.
+
+    Exit code 1: entries of the archives are damaged.
+    """
     from deeptrace.data.download import download as run_download
     from deeptrace.data.extract import extract_release
 
@@ -321,9 +444,28 @@ def download(target: Path, revision: str | None, endpoint: str | None, no_extrac
         )
     click.echo(f"{len(got.files)} files of {got.repo_id} at {got.commit[:12]} in {target}")
     if no_extract:
-        return
+        return 0
     with bar("unpacking") as report:
-        for name, done in extract_release(target, progress=lambda so_far, total, _name: report(so_far, total)).items():
-            click.echo(f"{name}: {len(done.written)} written, {len(done.skipped)} there, {len(done.damaged)} damaged")
-            for damage in done.damaged:
-                click.echo(f"damaged: {visible(str(damage))}", err=True)
+        return _say_extracted(extract_release(target, progress=lambda so_far, total, _name: report(so_far, total)))
+
+
+@data.command()
+@click.argument("parts", metavar="FOLDER", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--to", "target", type=FOLDER, help="Unpack into this folder; default: FOLDER itself.")
+def extract(parts: Path, target: Path | None) -> int:
+    """Unpack the release's archives in FOLDER, straight from their parts. Interrupted, run it again.
+
+    Exit code 1: entries of the archives are damaged.
+    """
+    from deeptrace.data.extract import extract_release
+
+    with bar("unpacking") as report:
+        return _say_extracted(extract_release(parts, target, progress=lambda done, total, _name: report(done, total)))
+
+
+def _say_extracted(found: Mapping[str, Extraction]) -> int:
+    for name, done in found.items():
+        click.echo(f"{name}: {len(done.written)} written, {len(done.skipped)} there, {len(done.damaged)} damaged")
+        for damage in done.damaged:
+            click.echo(f"damaged: {visible(str(damage))}", err=True)
+    return 1 if any(done.damaged for done in found.values()) else 0

@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Any, Final
 
 import click
-from rich.console import Console
+import numpy as np
 from rich.table import Table
 from rich.text import Text
 
 from deeptrace import __version__
+from deeptrace.cli.show import Terminal
 from deeptrace.errors import DeepTraceError
 from deeptrace.files import dumps
+from deeptrace.records import Frames
 
 BASE: Final = ("av", "click", "jinja2", "numpy", "opencv-python-headless", "rich")
 
@@ -37,17 +39,25 @@ def doctor(as_json: bool) -> int:
 
 
 def _findings() -> dict[str, Any]:
-    from deeptrace.video import limits
-
     return {
         "deeptrace": __version__,
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "packages": {name: _version(name) for name in BASE},
         "extras": _extras(),
-        "limits": limits(),
+        "limits": _limits(),
         "trial": _trial(),
     }
+
+
+def _limits() -> dict[str, str]:
+    """The reader's protections; where its process cannot even start, why."""
+    try:
+        from deeptrace.video import limits
+
+        return limits()
+    except (DeepTraceError, ImportError) as error:
+        return {"unknown": str(error)}
 
 
 def _version(name: str) -> str | None:
@@ -74,20 +84,19 @@ def _extras() -> dict[str, str]:
 
 def _trial() -> str:
     """Write a short clip and read it back: "ok", or what went wrong."""
-    import numpy as np
-
-    from deeptrace.records import Frames
-    from deeptrace.video import sample_frames, write_video
-
     images = np.zeros((8, 48, 64, 3), np.uint8)
     images[4:, 12:36, 16:48] = 255
     try:
+        from deeptrace.video import sample_frames, write_video
+
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "trial.mp4"
             write_video(path, Frames.from_array(images, 8))
             back = sample_frames(path, fps=8)
     except DeepTraceError as error:
         return f"{error.code}: {error}"
+    except ImportError as error:
+        return f"a package is missing or broken: {error}"
     bright = back.images[:, 24, 32].mean(axis=1) > 128
     return "ok" if bright.tolist() == [False] * 4 + [True] * 4 else "the clip came back changed"
 
@@ -103,4 +112,4 @@ def _print(findings: dict[str, Any]) -> None:
             table.add_row(f"{section}: {name}", Text("missing", "yellow") if value is None else Text(str(value)))
     good = findings["trial"] == "ok"
     table.add_row("write and read a clip", Text(findings["trial"], "green" if good else "bold red"))
-    Console().print(table)
+    Terminal().print(table)

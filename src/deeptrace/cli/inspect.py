@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 import click
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from deeptrace.cli.show import bar
-from deeptrace.files import dumps, write_jsonl, write_text
+from deeptrace.cli.show import Terminal, bar, make_folder, typed_command
+from deeptrace.errors import FileError
+from deeptrace.files import dumps, write_text
 from deeptrace.html import visible
-from deeptrace.models import Model, load
+from deeptrace.models import SUMMARIES, Model, load
 from deeptrace.records import Failed, Outcome, Trace, Unparsed, Verdict
 from deeptrace.rows import outcome_to_row, trace_to_json
 
@@ -26,6 +26,10 @@ VIDEO_SUFFIXES: Final = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".webm", ".av
 """What counts as a video in a folder. A file named on the command line is tried whatever its suffix."""
 
 DEFAULT_MODEL: Final = "motion"
+
+PAGE_NAME: Final = "index.html"
+ROWS_NAME: Final = "verdicts.jsonl"
+MEDIA_NAME: Final = "media"
 
 
 @click.command()
@@ -45,20 +49,20 @@ def inspect(videos: tuple[str, ...], model_name: str, out: str | None, as_json: 
     paths = list(_find(videos))
     if not paths:
         raise click.UsageError(f"no videos in {', '.join(visible(v) for v in videos)}")
-    command = shlex.join(["deeptrace", "inspect", *videos, "--model", model_name])
-    outcomes = _run(load(model_name), paths, as_json=as_json)
+    folder = None if out is None else make_folder(out)
+    model = load(model_name)
+    outcomes = _run(model, paths, as_json=as_json, folder=folder)
     if not as_json:
-        _print_table(paths, outcomes)
-    if out is not None:
-        page = _write_out(Path(out), paths, outcomes, command=command)
-        click.echo(f"report: {page}", err=as_json)
+        _print_table(paths, outcomes, model_name)
+    if folder is not None:
+        _write_report(folder, paths, outcomes, err=as_json)
     return 0 if all(isinstance(outcome, Verdict) for outcome in outcomes) else 1
 
 
 @click.command()
 @click.option("--out", type=click.Path(file_okay=False), default="deeptrace-demo", show_default=True, help="Folder.")
 @click.option("--model", "model_name", default=DEFAULT_MODEL, show_default=True, help="Which model looks at the clips.")
-@click.option("--seed", default=0, show_default=True, help="Another seed, another scene.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Another seed, another scene.")
 def demo(out: str, model_name: str, seed: int) -> int:
     """Make a clip with a fake trace and its clean twin, inspect both, and write the report.
 
@@ -67,19 +71,17 @@ def demo(out: str, model_name: str, seed: int) -> int:
     from deeptrace.inject import make_demo_pair
     from deeptrace.video import write_video
 
+    folder = make_folder(out)
     model = load(model_name)
-    folder = Path(out)
-    folder.mkdir(parents=True, exist_ok=True)
     pair = make_demo_pair(seed)
     paths = [str(folder / "fake.mp4"), str(folder / "clean.mp4")]
     for path, frames in zip(paths, (pair.fake, pair.clean), strict=True):
         write_video(path, frames)
     write_text(folder / "truth.json", dumps({"fake.mp4": [trace_to_json(pair.trace)], "clean.mp4": []}, indent=1))
-    outcomes = _run(model, paths, as_json=False)
-    _print_table(paths, outcomes)
+    outcomes = _run(model, paths, as_json=False, folder=folder)
+    _print_table(paths, outcomes, model_name)
     _print_truth(pair.trace, outcomes[0])
-    page = _write_out(folder, paths, outcomes, command=shlex.join(["deeptrace", "demo", "--seed", str(seed)]))
-    click.echo(f"report: {page}")
+    _write_report(folder, paths, outcomes, err=False)
     return 0 if all(isinstance(outcome, Verdict) for outcome in outcomes) else 1
 
 
@@ -90,47 +92,65 @@ def _find(arguments: Sequence[str]) -> Iterator[str]:
     """The files named, and the videos in the folders named, sorted by name; each path once."""
     seen: set[str] = set()
     for argument in arguments:
-        if os.path.isdir(argument):
-            found = sorted(
-                os.path.join(folder, name)
-                for folder, _, names in os.walk(argument)
-                for name in names
-                if os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES
-            )
-        else:
-            found = [argument]
-        for path in found:
+        for path in sorted(_videos_in(argument)) if os.path.isdir(argument) else [argument]:
             if path not in seen:
                 seen.add(path)
                 yield path
 
 
-def _run(model: Model, paths: Sequence[str], *, as_json: bool) -> list[Outcome]:
+def _videos_in(top: str) -> Iterator[str]:
+    for folder, inner, names in os.walk(top, onerror=_say_walk_error):
+        if {PAGE_NAME, ROWS_NAME} <= set(names) and MEDIA_NAME in inner:
+            inner.remove(MEDIA_NAME)  # the copies that a report of ours plays
+        for name in names:
+            if os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES:
+                yield os.path.join(folder, name)
+
+
+def _say_walk_error(error: OSError) -> None:
+    click.echo(f"note: cannot look into {visible(str(error.filename))}: {error.strerror}", err=True)
+
+
+def _run(model: Model, paths: Sequence[str], *, as_json: bool, folder: Path | None) -> list[Outcome]:
+    """The outcomes, in order. With a folder each row is in its verdicts.jsonl as soon as it is there."""
     outcomes: list[Outcome] = []
-    with bar("inspecting", len(paths)) as report:
+    with bar("inspecting", len(paths)) as report, _row_file(folder) as write_row:
         for outcome in model.inspect_iter(paths):
             outcomes.append(outcome)
+            line = dumps(outcome_to_row(outcome)) + "\n"
+            write_row(line)
             if as_json:
-                sys.stdout.write(dumps(outcome_to_row(outcome)) + "\n")
+                sys.stdout.write(line)
                 sys.stdout.flush()
             report(len(outcomes), len(paths))
     return outcomes
 
 
-def _write_out(folder: Path, paths: Sequence[str], outcomes: Sequence[Outcome], *, command: str) -> Path:
+@contextmanager
+def _row_file(folder: Path | None) -> Iterator[Callable[[str], object]]:
+    if folder is None:
+        yield lambda line: None
+        return
+    try:
+        with open(folder / ROWS_NAME, "w", encoding="utf-8", buffering=1) as file:
+            yield file.write
+    except OSError as error:
+        raise FileError(f"cannot write {ROWS_NAME!r}: {error.strerror}") from None
+
+
+def _write_report(folder: Path, paths: Sequence[str], outcomes: Sequence[Outcome], *, err: bool) -> None:
     from deeptrace.report import ReportItem, write_report
 
     items = [ReportItem(path, outcome) for path, outcome in zip(paths, outcomes, strict=True)]
     with bar("writing the report", len(items)) as report:
-        page = write_report(items, folder, command=command, progress=report)
-    write_jsonl(folder / "verdicts.jsonl", (outcome_to_row(outcome) for outcome in outcomes))
-    return page
+        page = write_report(items, folder, command=typed_command(), progress=report)
+    click.echo(f"report: {page}", err=err)
 
 
 # ── for people ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _print_table(paths: Sequence[str], outcomes: Sequence[Outcome]) -> None:
+def _print_table(paths: Sequence[str], outcomes: Sequence[Outcome], model_name: str) -> None:
     """A row a video: verdict, P(fake), and of each trace when and why. Text from files and models stays text."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("video", overflow="fold", max_width=36)
@@ -138,7 +158,7 @@ def _print_table(paths: Sequence[str], outcomes: Sequence[Outcome]) -> None:
     table.add_column("P(fake)", justify="right", no_wrap=True)
     table.add_column("what was seen", overflow="fold")
     for path, outcome in zip(paths, outcomes, strict=True):
-        name = Text(visible(os.fsencode(os.path.basename(path)).decode("utf-8", "backslashreplace")))
+        name = Text(visible(os.path.basename(os.path.normpath(path))))
         match outcome:
             case Verdict():
                 table.add_row(name, _label(outcome), _number(outcome.p_fake), _findings(outcome))
@@ -146,9 +166,11 @@ def _print_table(paths: Sequence[str], outcomes: Sequence[Outcome]) -> None:
                 table.add_row(name, Text("unparsed", "yellow"), "-", Text(visible(reason)))
             case Failed(code=code, reason=reason):
                 table.add_row(name, Text("failed", "yellow"), "-", Text(f"{code}: {visible(reason)}"))
-    console = Console()
+    console = Terminal()
     console.print(table)
     console.print(Text(_summary(outcomes), "bold"))
+    home = model_name.partition(":")[0]
+    console.print(Text(f"{home}: {SUMMARIES[home]}", "dim"))
 
 
 def _label(verdict: Verdict) -> Text:
@@ -198,7 +220,7 @@ def _summary(outcomes: Sequence[Outcome]) -> str:
                 counts["failed"] += 1
     parts = [f"{counts[key]} {key}" for key in ("fake", "real")]
     parts += [f"{counts[key]} {key}" for key in ("uncertain", "partial", "unparsed", "failed") if counts[key]]
-    return f"{len(outcomes)} videos: {', '.join(parts)}"
+    return f"{len(outcomes)} {'video' if len(outcomes) == 1 else 'videos'}: {', '.join(parts)}"
 
 
 def _print_truth(truth: Trace, outcome: Outcome) -> None:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import click
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
+from deeptrace.cli.show import print_table
 from deeptrace.files import dumps
 from deeptrace.models import HOMES, SUMMARIES
 
@@ -18,9 +16,4 @@ def models(as_json: bool) -> None:
     if as_json:
         click.echo(dumps([{"model": home, "summary": SUMMARIES[home]} for home in HOMES], indent=1))
         return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("model", no_wrap=True)
-    table.add_column("what it is")
-    for home in HOMES:
-        table.add_row(Text(home), Text(SUMMARIES[home]))
-    Console().print(table)
+    print_table(["model", "what it is"], [(home, SUMMARIES[home]) for home in HOMES])

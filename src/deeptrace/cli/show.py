@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Final
 
 import click
@@ -13,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from deeptrace.errors import FileError
 from deeptrace.html import visible
 
 Report = Callable[[int, int], None]
@@ -20,10 +25,37 @@ Report = Callable[[int, int], None]
 _NUMBERS: Final = re.compile(r"-|[-+\d.,%/ xof\[\]]*\d[-+\d.,%/ xof\[\]]*")  # "12", "3 of 25", "83.1 [70.6, 93.7]"
 
 
+class Terminal(Console):
+    """A console that tells us when its reader went away, instead of ending the process as if a video had failed."""
+
+    def on_broken_pipe(self) -> None:
+        """Called by rich inside its handler of BrokenPipeError; raised again for `deeptrace.cli.main`."""
+        raise BrokenPipeError
+
+
+def make_folder(path: str | os.PathLike[str]) -> Path:
+    """The folder, made where it is missing.
+
+    Raises:
+        FileError: the system refused.
+    """
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileError(f"cannot make the folder {folder.name!r}: {error.strerror}") from None
+    return folder
+
+
+def typed_command() -> str:
+    """The command line as it was typed."""
+    return shlex.join(["deeptrace", *sys.argv[1:]])
+
+
 @contextmanager
 def bar(what: str, total: int | None = None) -> Iterator[Report]:
     """A bar on stderr, gone when done; nothing where stderr is no terminal. Call it with (done, total)."""
-    console = Console(stderr=True)
+    console = Terminal(stderr=True)
     with Progress(
         TextColumn(what),
         BarColumn(),
@@ -46,7 +78,7 @@ def print_table(heads: Sequence[str], rows: Iterable[Sequence[object]], *, title
         table.add_column(head, justify="right" if numbers else "left", overflow="fold")
     for row in cells:
         table.add_row(*map(Text, row))
-    Console().print(table)
+    Terminal().print(table)
 
 
 def print_problems(counts: dict[str, int]) -> None:
