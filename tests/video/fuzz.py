@@ -98,6 +98,7 @@ def write_tone(output: av.container.OutputContainer, stream: av.AudioStream, *, 
 
 
 FASTSTART = {"movflags": "+faststart"}
+FRAGMENTS = {"movflags": "frag_keyframe+empty_moov+default_base_moof+dash+global_sidx"}
 SEED_CLIPS: dict[str, Callable[[], bytes]] = {
     "h264.mp4": clip,
     "h264_aac.mp4": lambda: clip(audio=True),
@@ -114,8 +115,10 @@ MORE_FASTSTART: dict[str, Callable[[], bytes]] = {
     "mpeg4_faststart.mp4": lambda: clip("mpeg4", container_options=FASTSTART),
     "hevc_faststart.mp4": lambda: clip("libx265", container_options=FASTSTART),
     "av1_faststart.mp4": lambda: clip("libsvtav1", container_options=FASTSTART),
+    "h264_fragments.mp4": lambda: clip(container_options=FRAGMENTS),
+    "h264_aac_fragments.mp4": lambda: clip(audio=True, container_options=FRAGMENTS),
 }
-"""With these a truncation is tried on 13 files: a cut-off index at the end is easily seen, one at the start is not."""
+"""With these a truncation is tried on 15 files: a cut-off index at the end is easily seen, one at the start is not."""
 
 
 def make_seeds(builders: dict[str, Callable[[], bytes]] = SEED_CLIPS) -> dict[str, bytes]:
@@ -250,12 +253,29 @@ def mutation(seeds: dict[str, bytes], seed: int, number: int) -> Case:
 
 
 def truncation(seeds: dict[str, bytes], seed: int, number: int) -> Case:
-    """Cut ``number``: the files take turns, the cut points spread over the whole length with a little jitter."""
+    """Cut ``number``: the files take turns, the cut points spread over the whole length with a little jitter.
+
+    Every other cut of a fragmented file is between two fragments, where what is left is a well-formed file.
+    """
     names = sorted(seeds)
     name, step = names[number % len(names)], number // len(names)
     share = (step % 100 + random.Random(f"{seed}:{number}").random()) / 100
     data = seeds[name]
-    return Case(f"{number:06d}-cut-{name}", data[: min(len(data) - 1, int(len(data) * share))], NUM_FRAMES)
+    at = min(len(data) - 1, int(len(data) * share))
+    fragments = _fragments(data) if step % 2 else []
+    if fragments:
+        at = fragments[step // 2 % len(fragments)]
+    return Case(f"{number:06d}-cut-{name}", data[:at], NUM_FRAMES)
+
+
+def _fragments(data: bytes) -> list[int]:
+    """Where the fragments of an mp4 begin; none in other files."""
+    found, at = [], 0
+    while at + 8 <= len(data) and data[4:8] == b"ftyp":
+        if data[at + 4 : at + 8] == b"moof":
+            found.append(at)
+        at += max(8, int.from_bytes(data[at : at + 4], "big"))
+    return found
 
 
 # ── the oracle ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -294,7 +314,9 @@ def count_everything(data: bytes) -> Count | None:
             stream.codec_context.thread_count = 1
             stream.codec_context.options = {"max_pixels": "16777216"}
             times, hidden, read = [], 0, 0
-            start = (file.start_time or 0) / av.time_base
+            start, duration = (file.start_time or 0) / av.time_base, (file.duration or 0) / av.time_base
+            if "mp4" in file.format.name and not stream.frames:  # fragments: the stream's own end, counted from zero
+                start, duration = 0.0, float((stream.duration or 0) * stream.time_base)
             packets = file.demux(stream)
             while len(times) < 4 * NUM_FRAMES + 1000:
                 try:
@@ -315,7 +337,7 @@ def count_everything(data: bytes) -> Count | None:
                 declared=stream.frames,
                 last_seconds=times[-1] - start if times else 0.0,
                 step_seconds=max(steps[len(steps) // 2] if steps else 0.0, float(1 / (stream.average_rate or FPS))),
-                duration_seconds=(file.duration or 0) / av.time_base,
+                duration_seconds=duration,
             )
     except Exception:  # noqa: BLE001 - whatever a plain decoder raises, the oracle has nothing to say
         return None

@@ -68,7 +68,7 @@ def test_the_oracle_sees_what_is_missing(oracle: Oracle) -> None:
 
 def test_no_truncation_is_read_short_in_silence(oracle: Oracle) -> None:
     seeds, start, outcomes = make_seeds(SEED_CLIPS | MORE_FASTSTART), time.monotonic(), []
-    for number in range(0, 13 * 100, 7):  # coprime to the number of files: every file, cuts all over its length
+    for number in range(0, 15 * 100, 7):  # coprime to the number of files: every file, cuts all over its length
         if time.monotonic() - start > SLICE_SECONDS:
             break
         outcomes.append(read(truncation(seeds, 1, number), oracle, fps=2.0 if number % 2 else None))

@@ -18,6 +18,7 @@ from deeptrace import video
 from deeptrace.errors import VideoError
 from deeptrace.records import Frames
 from tests.clips import decode_everything, make_clip, number_of, on_screen
+from tests.video import fuzz as seeds
 
 OPEN_GOP = {"x264-params": "open-gop=1:keyint=12:min-keyint=12:scenecut=0:bframes=3"}
 ALT_REF = {"deadline": "good", "auto-alt-ref": "1", "lag-in-frames": "16", "cpu-used": "5", "b": "300k"}
@@ -36,6 +37,15 @@ CLIPS: dict[str, dict[str, Any]] = {
     "h264, two frames": {"num_frames": 2},
     "h264, mkv": {"container": "matroska"},
     "h264, fragmented": {"num_frames": 60, "container_options": {"movflags": "frag_keyframe+empty_moov"}},
+    "h264, fragmented, first fragment in the header": {
+        "num_frames": 60,
+        "container_options": {"movflags": "frag_keyframe"},
+    },
+    "h264, fragmented, sound": {
+        "num_frames": 60,
+        "audio_seconds": 2.5,
+        "container_options": {"movflags": "frag_keyframe+empty_moov+default_base_moof"},
+    },
     "h264, starts at 2 s": {"ticks": [50 + i for i in range(24)], "container": "matroska"},
     "h264, starts at 2 s, mp4": {"ticks": [50 + i for i in range(24)]},
     "h264, uneven": {"num_frames": 12, "ticks": UNEVEN, "time_base": Fraction(1, 60)},
@@ -159,6 +169,93 @@ def test_large_files_are_read_twice_with_the_same_result(monkeypatch: pytest.Mon
     assert [round(time * 25) for time, _ in shown] == list(range(0, 60, 5))
     for time, frame in shown:
         np.testing.assert_array_equal(frame.to_ndarray(format="rgb24"), images[int(np.argmin(abs(times - time)))])
+
+
+# ── fragments ──
+
+FRAGMENTS = {"movflags": "frag_keyframe+empty_moov+default_base_moof"}
+WITH_INDEX = {"movflags": "frag_keyframe+empty_moov+default_base_moof+dash+global_sidx"}
+
+
+def boxes(data: bytes, kind: bytes) -> list[int]:
+    """Where the outermost boxes of this kind begin."""
+    found, at = [], 0
+    while at + 8 <= len(data):
+        if data[at + 4 : at + 8] == kind:
+            found.append(at)
+        at += int.from_bytes(data[at : at + 4], "big")
+    return found
+
+
+def with_declared_length(data: bytes, milliseconds: int) -> bytes:
+    """A fragmented mp4 with a "mehd" box, as some packagers write it: the length of all fragments together."""
+    mehd = (16).to_bytes(4, "big") + b"mehd" + bytes(4) + milliseconds.to_bytes(4, "big")
+    out = bytearray(data)
+    for kind in (b"moov", b"mvex"):
+        at = out.index(kind) - 4
+        out[at : at + 4] = (int.from_bytes(out[at : at + 4], "big") + len(mehd)).to_bytes(4, "big")
+    at = out.index(b"mvex") + 4
+    out[at:at] = mehd
+    return bytes(out)
+
+
+def read_whole(data: bytes) -> tuple[int, bool]:
+    reading = video.sample_frames(data, fps=2).reading
+    assert reading is not None
+    return reading.frames_decoded, reading.partial
+
+
+def test_a_cut_between_indexed_fragments_is_seen() -> None:
+    data = seeds.clip(num_frames=60, container_options=WITH_INDEX)
+    assert read_whole(data) == (60, False)
+    cuts = boxes(data, b"moof")
+    assert len(cuts) > 3
+    for at in cuts[1:]:
+        decoded, partial = read_whole(data[:at])
+        assert decoded < 60
+        assert partial, at
+
+
+def test_a_cut_between_fragments_of_declared_length_is_seen() -> None:
+    plain = make_clip(num_frames=60, container_options=FRAGMENTS)
+    data = with_declared_length(plain, 2400)
+    assert read_whole(data) == (60, False)
+    for at in boxes(data, b"moof")[1:]:
+        assert read_whole(data[:at])[1], at
+    # Sound that goes on after the pictures is what makes the whole so long.
+    sounding = make_clip(num_frames=25, audio_seconds=2.4, container_options=FRAGMENTS)
+    assert read_whole(with_declared_length(sounding, 2400)) == (25, False)
+
+
+def test_a_cut_in_the_head_of_a_fragment_is_seen() -> None:
+    data = make_clip(num_frames=60, container_options={"movflags": "frag_keyframe+empty_moov"})
+    start = boxes(data, b"moof")[2]
+    for at in (1, 7, 8, 20):
+        assert read_whole(data[: start + at])[1], at
+
+
+def test_the_header_of_a_fragmented_file_does_not_count_its_pictures() -> None:
+    data = make_clip(num_frames=60, container_options={"movflags": "frag_keyframe"})
+    assert video.probe(data).num_frames is None
+    reading = video.sample_frames(data, fps=2).reading
+    assert reading is not None
+    assert (reading.frames_declared, reading.frames_decoded, reading.partial) == (None, 60, False)
+
+
+def test_an_edit_list_cannot_multiply_the_first_fragment() -> None:
+    data = bytearray(make_clip(num_frames=40, gop=40, container_options={"movflags": "frag_keyframe"}))
+    entry = (1600).to_bytes(4, "big") + bytes(4) + (1 << 16).to_bytes(4, "big")  # the whole first fragment
+    elst = bytes(4) + (41).to_bytes(4, "big") + entry * 41
+    elst = (len(elst) + 8).to_bytes(4, "big") + b"elst" + elst
+    edts = (len(elst) + 8).to_bytes(4, "big") + b"edts" + elst
+    for kind in (b"moov", b"trak"):
+        at = data.index(kind) - 4
+        data[at : at + 4] = (int.from_bytes(data[at : at + 4], "big") + len(edts)).to_bytes(4, "big")
+    at = data.index(b"mdia") - 4
+    data[at:at] = edts
+    with pytest.raises(VideoError) as caught:
+        video.sample_frames(bytes(data), fps=25)
+    assert caught.value.code == "TOO_MANY_FRAMES"
 
 
 # ── windows ──

@@ -18,6 +18,7 @@ ReadAt = Callable[[int, int], bytes]
 
 _MAX_BOXES = 100_000
 _MAX_DEPTH = 8
+_MAX_INDEX_BYTES = 1 << 20
 _NESTED = frozenset({b"moov", b"trak", b"mdia", b"minf", b"stbl", b"edts", b"moof", b"traf", b"mvex"})
 _TOP_LEVEL = frozenset(
     {b"ftyp", b"moov", b"mdat", b"moof", b"mfra", b"free", b"skip", b"wide", b"sidx", b"styp", b"emsg", b"uuid",
@@ -41,8 +42,9 @@ class Layout:
     """The outer structure of a file.
 
     ``cut``: the structure ends after the end of the file. ``header_cut``: so does the list of streams and pictures of
-    an mp4. ``has_header``: the tables that describe the streams are
-    there. ``fragmented``: an mp4 whose pictures are listed in pieces along the file.
+    an mp4. ``has_header``: the tables that describe the streams are there. ``fragmented``: an mp4 whose pictures are
+    listed in pieces along the file. ``listed``: samples of all tracks in all these lists; None when the walk gave up
+    before the end. ``fragments_seconds``: how long the longest track is with all its fragments, where an mp4 says so.
     """
 
     kind: str
@@ -52,6 +54,8 @@ class Layout:
     fragmented: bool = False
     may_be_turned: bool = False
     largest_run: int = 0
+    listed: int | None = 0
+    fragments_seconds: float | None = None
     tracks: list[Track] = field(default_factory=list)
 
 
@@ -72,10 +76,16 @@ class _MovScan:
         self.size = size
         self.layout = Layout("mov")
         self.boxes = 0
+        self.listed = 0
+        self.ticks_per_second = 0
+        self.index_end = 0  # where the last byte of the fragments lies that segment indexes list
 
     def run(self) -> Layout:
         self._walk(0, self.size, 0)
-        return self.layout
+        layout = self.layout
+        layout.listed = self.listed + sum(t.samples for t in layout.tracks) if self.boxes < _MAX_BOXES else None
+        layout.cut |= self.index_end > self.size
+        return layout
 
     def _walk(self, position: int, end: int, depth: int) -> None:
         while position + 8 <= end and self.boxes < _MAX_BOXES:
@@ -100,6 +110,8 @@ class _MovScan:
                     self.layout.header_cut |= kind == b"moov"
             self._visit(kind, start, min(stop, end), depth)
             position = stop
+        if depth == 0 and self.layout.fragmented and 0 < end - position < 8:
+            self.layout.cut = True  # within the head of the next box
 
     def _visit(self, kind: bytes, start: int, stop: int, depth: int) -> None:
         layout = self.layout
@@ -112,12 +124,25 @@ class _MovScan:
         if kind in _NESTED:
             if depth < _MAX_DEPTH:
                 self._walk(start, stop, depth + 1)
-        elif kind in (b"tkhd", b"hdlr", b"elst", b"stsz", b"stz2", b"trun"):
+        elif kind == b"sidx":
+            end = _end_of_index(self.read_at(start, min(stop - start, _MAX_INDEX_BYTES)), stop)
+            self.index_end = max(self.index_end, end)
+        elif kind in (b"tkhd", b"hdlr", b"elst", b"stsz", b"stz2", b"trun", b"mvhd", b"mehd"):
             self._read(kind, self.read_at(start, min(stop - start, 96)))
 
     def _read(self, kind: bytes, data: bytes) -> None:
         if kind == b"trun" and len(data) >= 8:
-            self.layout.largest_run = max(self.layout.largest_run, int.from_bytes(data[4:8], "big"))
+            count = int.from_bytes(data[4:8], "big")
+            self.layout.largest_run = max(self.layout.largest_run, count)
+            self.listed += count
+            return
+        if kind == b"mvhd" and len(data) >= 24:
+            self.ticks_per_second = int.from_bytes(data[20:24] if data[0] == 1 else data[12:16], "big")
+            return
+        if kind == b"mehd" and len(data) >= 8:
+            if self.ticks_per_second:
+                ticks = int.from_bytes(data[4:12] if data[0] == 1 else data[4:8], "big")
+                self.layout.fragments_seconds = ticks / self.ticks_per_second
             return
         if not self.layout.tracks:
             return
@@ -141,6 +166,19 @@ class _MovScan:
         a, b, _, c, d = struct.unpack(">5i", data[matrix_at : matrix_at + 20])
         track.matrix = (a / 65536, b / 65536, c / 65536, d / 65536)
         self.layout.may_be_turned = True
+
+
+def _end_of_index(data: bytes, anchor: int) -> int:
+    """Where the last fragment ends that a segment index ("sidx") lists; ``anchor`` is the end of the index itself."""
+    wide = data[:1] == b"\1"  # 64-bit times and offsets
+    at = 28 if wide else 20  # of the reserved bytes before the count of entries
+    if len(data) < at + 4:
+        return 0
+    first = int.from_bytes(data[20 if wide else 16 : at], "big")
+    count = int.from_bytes(data[at + 2 : at + 4], "big")
+    entries = data[at + 4 : at + 4 + 12 * count]
+    sizes = (int.from_bytes(entries[i : i + 4], "big") & 0x7FFFFFFF for i in range(0, len(entries) - 11, 12))
+    return anchor + first + sum(sizes)
 
 
 def _scan_matroska(read_at: ReadAt, size: int) -> Layout:

@@ -87,6 +87,11 @@ class Video:
         return self.stream.time_base or Fraction(1, 1_000_000)
 
     @property
+    def declared_pictures(self) -> int | None:
+        """How many pictures the header declares; None where it does not say, or speaks of the first fragment only."""
+        return None if self.layout.fragmented else self.stream.frames or None
+
+    @property
     def indexed_packets(self) -> int | None:
         """How many packets the file's index promises, hidden ones included; None where there is no full index."""
         if self.layout.kind != "mov" or self.layout.fragmented:
@@ -211,7 +216,7 @@ def describe(video: Video, reopen: Callable[[], Video]) -> dict[str, Any]:
         width=width,
         height=height,
         fps=_rate(stream),
-        num_frames=shown or stream.frames or None,
+        num_frames=shown or video.declared_pictures,
         duration_seconds=_declared_seconds(video),
         codec=context.name,
         has_audio=any(s.type == "audio" for s in video.container.streams),

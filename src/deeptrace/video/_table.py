@@ -26,6 +26,7 @@ KEY, START, SHOWN, CORRUPT = 1, 2, 4, 8
 NO_TIME = -(2**63)
 _KEEP_BYTES = 16 * 2**20  # packets of a file up to this size stay in memory; larger files are read a second time
 _MAX_SPAN_SECONDS = 30 * 24 * 3600.0
+_SOUND_SECONDS = 0.05  # by which the ends of sound are uncertain: encoders add and hide samples
 
 
 @dataclass
@@ -162,7 +163,8 @@ def _add(table: Table, packet: Packet[VideoStream], bitstream: BitstreamReader) 
 
 
 def _check_repeats(table: Table, video: Video) -> None:
-    declared = video.stream.frames
+    # In fragments the header counts the first one's pictures only, so the lists of all of them are added up.
+    declared = video.layout.listed if video.layout.fragmented else video.declared_pictures
     if video.layout.kind == "mov" and declared and len(table) > 2 * declared + 16:
         raise Refusal("TOO_MANY_FRAMES", f"it declares {declared} pictures and shows {len(table)}.")
 
@@ -175,9 +177,10 @@ def _note_other(packet: Packet[VideoStream], table: Table) -> None:
 
 def _packets_of_all_streams(video: Video, table: Table) -> Iterator[Packet[VideoStream]]:
     """Packets until the file ends or cannot be read any further; the library's closing marks are left out."""
-    # Matroska declares one length for all streams, so the others are needed to tell whether pictures are missing.
-    container = video.container
-    demuxed = container.demux() if video.layout.kind == "matroska" else container.demux(video.stream)
+    # Where one length is declared for all streams, the others are needed to tell whether pictures are missing.
+    container, layout = video.container, video.layout
+    all_streams = layout.kind == "matroska" or layout.fragmented
+    demuxed = container.demux() if all_streams else container.demux(video.stream)
     try:
         for packet in demuxed:
             if packet.size == 0 and packet.pts is None and packet.dts is None:
@@ -213,9 +216,9 @@ def is_short(table: Table, video: Video, reopen: Callable[..., Video], busy: Cal
         return _matroska_is_short(table, video, busy)
     if video.indexed_packets is not None:
         return len(table) < video.indexed_packets or _index_is_short(video, reopen)
-    if video.stream.frames and len(table) < video.stream.frames:
+    if video.declared_pictures is not None and len(table) < video.declared_pictures:
         return True
-    return video.layout.cut  # fragmented mp4 and AVI without a count
+    return video.layout.cut or (video.layout.fragmented and _fragments_are_missing(table, video))
 
 
 def _index_is_short(video: Video, reopen: Callable[..., Video]) -> bool:
@@ -229,6 +232,26 @@ def _index_is_short(video: Video, reopen: Callable[..., Video]) -> bool:
         return (whole.indexed_packets or 0) < declared
     finally:
         whole.close()
+
+
+def _fragments_are_missing(table: Table, video: Video) -> bool:
+    """Whether a fragmented mp4 declares a length that its fragments do not reach.
+
+    A file cut between two fragments is well formed; if no length is declared anywhere, nothing can tell.
+    """
+    dts, pts = np.frombuffer(table.dts, np.int64), table.pts_array()
+    known = (dts != NO_TIME) & (pts != NO_TIME)
+    if not known.any():
+        return True
+    ends = np.maximum(dts, pts)[known] + np.frombuffer(table.durations, np.int64)[known]
+    # Decoding times may begin below zero, where pictures are reordered or an edit list hides the first ones.
+    end = float((int(ends.max()) - min(0, int(dts[known].min()))) * table.time_base)
+    step = float(table.usual_step() * table.time_base)
+    own = video.stream.duration
+    if own is not None and end + step / 2 < own * table.time_base:
+        return True
+    declared = max(video.layout.fragments_seconds or 0.0, (video.container.duration or 0) / av.time_base)
+    return max(end, table.other_end_seconds) + max(step, _SOUND_SECONDS) < declared
 
 
 def _matroska_is_short(table: Table, video: Video, busy: Callable[[], None]) -> bool:
