@@ -250,8 +250,9 @@ def _fragments_are_missing(table: Table, video: Video) -> bool:
     own = video.stream.duration
     if own is not None and end + step / 2 < own * table.time_base:
         return True
-    declared = max(video.layout.fragments_seconds or 0.0, (video.container.duration or 0) / av.time_base)
-    return max(end, table.other_end_seconds) + max(step, _SOUND_SECONDS) < declared
+    # The library's length of the whole file is no promise: it counts a late start of a stream twice.
+    declared = video.layout.fragments_seconds
+    return declared is not None and max(end, table.other_end_seconds) + max(step, _SOUND_SECONDS) < declared
 
 
 def _matroska_is_short(table: Table, video: Video, busy: Callable[[], None]) -> bool:
