@@ -29,7 +29,6 @@ __all__ = [
     "chip_text",
     "draw",
     "draw_frames",
-    "place_words",
     "time_words",
     "trace_colors",
     "trace_name",
@@ -98,16 +97,6 @@ def time_words(trace: Trace) -> str:
     if onset is None:
         return "" if offset is None else f"until {_seconds(offset)}"
     return f"from {_seconds(onset)} " + ("on" if offset is None else f"to {_seconds(offset)}")
-
-
-def place_words(box: Box) -> str:
-    """Where a box lies in the frame, in words: thirds of the frame, or "most of the frame"."""
-    x0, y0, x1, y1 = box
-    if (x1 - x0) * (y1 - y0) > 0.6:
-        return "most of the frame"
-    row = ("top", "centre", "bottom")[min(int((y0 + y1) / 2 * 3), 2)]
-    column = ("left", "centre", "right")[min(int((x0 + x1) / 2 * 3), 2)]
-    return row if row == column else f"{row} {column}"
 
 
 def ascii_text(text: str) -> str:

@@ -25,8 +25,9 @@ import numpy.typing as npt
 from deeptrace import __version__, files, html, overlay
 from deeptrace.categories import MEANINGS
 from deeptrace.errors import FileError, VideoCode, VideoError
-from deeptrace.overlay import chip_text, place_words, time_words
+from deeptrace.overlay import chip_text, time_words
 from deeptrace.records import Failed, Frames, Outcome, Trace, Unparsed, Verdict
+from deeptrace.words import place_words
 
 __all__ = ["ReportItem", "sentence", "write_report"]
 
@@ -159,7 +160,12 @@ def sentence(outcome: Outcome) -> str:
             box = lead.bbox_xyxy or (lead.track[0].bbox_xyxy if lead.track else None)
             why = lead.explanation if lead.explanation and lead.explanation.strip() else None
             meaning = MEANINGS[lead.categories[0]] if lead.categories else ""
-            parts = (time_words(lead), place_words(box) if box else "", _clause(why) if why else meaning)
+            # An explanation names the place itself, as far as its writer thought it worth saying.
+            parts = (
+                (time_words(lead), _clause(why))
+                if why
+                else (time_words(lead), place_words(box) if box else "", meaning)
+            )
             said = ", ".join(part for part in parts if part)
             more = f" And {_count(len(traces) - 1, 'more trace')}." if len(traces) > 1 else ""
             return (f"{start}: {said}." if said else f"{start}.") + more
@@ -171,6 +177,11 @@ def _count(n: int, noun: str) -> str:
 
 def _sampling_words(sampling: Mapping[str, Any]) -> str:
     known = {"fps": "{:g} frames per second", "max_frames": "at most {} frames", "short_side": "short side {} px"}
+    sampling = {key: value for key, value in sampling.items() if key != "sampled_fps"}  # differs from clip to clip
+    space = sampling.get("space")
+    if isinstance(space, Mapping):
+        size = "" if space.get("width") is None else f" of {space['width']} x {space['height']}"
+        sampling["space"] = f"{space.get('kind')}{size}"
     said = ((key, value) for key, value in sampling.items() if value is not None)
     return ", ".join(
         known[key].format(value) if key in known and isinstance(value, (int, float)) else f"{key} {value}"

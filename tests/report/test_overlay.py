@@ -19,7 +19,6 @@ from deeptrace.overlay import (
     chip_text,
     draw,
     draw_frames,
-    place_words,
     time_words,
     trace_colors,
     write_overlay,
@@ -140,14 +139,6 @@ def test_words() -> None:
     assert time_words(Trace(onset_seconds=1.25)) == "from 1.25 s on"
     assert time_words(Trace(offset_seconds=3)) == "until 3.0 s"
     assert time_words(Trace()) == ""
-    places = {
-        (i, j): place_words((i / 3 + 0.1, j / 3 + 0.1, i / 3 + 0.2, j / 3 + 0.2)) for i in (0, 1, 2) for j in (0, 1, 2)
-    }
-    assert places[0, 1] == "centre left"
-    assert places[2, 0] == "top right"
-    assert places[1, 1] == "centre"
-    assert len(set(places.values())) == 9
-    assert place_words((0.05, 0.05, 0.95, 0.95)) == "most of the frame"
 
 
 def decode(path: Path) -> tuple[list[float], list[np.ndarray]]:

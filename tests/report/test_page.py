@@ -93,7 +93,7 @@ def test_what_it_says(run: Path) -> None:
     text = text_of(parse((run / "index.html").read_text(encoding="utf-8")))
     for said in (
         "Clips 5 Fake 1 Real 2 Unparsed 1 Failed 1 of these uncertain 1 partial readings 1",
-        "Looks fake: from 1.0 s to 2.0 s, centre, a square vanishes. And 1 more trace.",
+        "Looks fake: from 1.0 s to 2.0 s, a square vanishes. And 1 more trace.",
         "something visible vanishes",
         "Leans real, but the evidence supports neither answer.",
         "Uncertain.",
@@ -256,7 +256,7 @@ def test_long_texts_are_cut() -> None:
     [
         (
             Verdict("fake", traces=(Trace((0, 0.4, 0.2, 0.6), 2, 4, None, "A red ball vanishes."),)),
-            "Looks fake: from 2.0 s to 4.0 s, centre left, a red ball vanishes.",
+            "Looks fake: from 2.0 s to 4.0 s, a red ball vanishes.",
         ),
         (
             Verdict("fake", traces=(Trace(categories=("Sudden Blurring",)),)),

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from deeptrace.errors import RecordError
-from deeptrace.inject.pair import InjectedPair, direction_words, place_words
+from deeptrace.inject.pair import InjectedPair, direction_words
 from deeptrace.inject.scene import Scene
 from deeptrace.records import KeyBox, Trace, check_number
+from deeptrace.words import place_words
 
 # A person sees a fade of half a second as slow; at strength 0 the object would take that long.
 _LONGEST_FADE_SECONDS = 0.5

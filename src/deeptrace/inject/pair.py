@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from deeptrace.categories import Category
-from deeptrace.records import Box, Frames, Trace
+from deeptrace.records import Frames, Trace
 
 
 @dataclass(frozen=True)
@@ -23,18 +23,6 @@ class InjectedPair:
     clean: Frames
     trace: Trace
     params: Mapping[str, Any] = field(default_factory=dict)
-
-
-def place_words(box: Box) -> str:
-    """Where a box lies, by its centre on a 3 x 3 grid: "at the upper left", "at the top", "at the centre"."""
-    x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
-    column = "left" if x < 1 / 3 else "right" if x > 2 / 3 else ""
-    row = "upper" if y < 1 / 3 else "lower" if y > 2 / 3 else ""
-    if not column and not row:
-        return "at the centre"
-    if not column:
-        return "at the top" if row == "upper" else "at the bottom"
-    return f"at the {row} {column}" if row else f"at the {column}"
 
 
 def direction_words(velocity: tuple[float, float]) -> str:

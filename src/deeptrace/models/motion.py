@@ -23,6 +23,7 @@ from deeptrace.models._flow import Image, Shot, prepare, split_shots
 from deeptrace.models._vanish import ONSET_SHARE, Finding, Kind, find_vanishing
 from deeptrace.models.base import FrameModel, Sampling
 from deeptrace.records import Box, Frames, Origin, Trace, Verdict
+from deeptrace.words import place_words
 
 _CATEGORIES: Final[dict[Kind, Category]] = {
     "vanish": "Object Disappearance",
@@ -201,15 +202,3 @@ def explain(event: _Event) -> str:
     if event.kind == "jump":
         return f"{what} jumps by {100 * event.moved:.0f} % of the frame's height {within} {when}."
     return f"A {size}region {place_words(event.box)} loses its fine detail {within} {when}, while the rest stays sharp."
-
-
-def place_words(box: Box) -> str:
-    """Where a box lies, by its centre on a 3 x 3 grid: "in the lower left", "at the top", "at the centre"."""
-    x, y = _centre(box)
-    column = "left" if x < 1 / 3 else "right" if x > 2 / 3 else ""
-    row = "upper" if y < 1 / 3 else "lower" if y > 2 / 3 else ""
-    if row and column:
-        return f"in the {row} {column}"
-    if row:
-        return "at the top" if row == "upper" else "at the bottom"
-    return f"at the {column or 'centre'}"
