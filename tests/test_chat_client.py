@@ -1,4 +1,4 @@
-"""Rows E4-E7: budgets, order, cache and secrets; against a real server."""
+"""Budgets, order, cache and secrets; against a real server."""
 
 from __future__ import annotations
 

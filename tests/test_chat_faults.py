@@ -1,4 +1,4 @@
-"""Rows E1-E3: what each kind of answer, and each kind of silence, turns into; against a real server."""
+"""What each kind of answer, and each kind of silence, turns into; against a real server."""
 
 from __future__ import annotations
 

@@ -125,7 +125,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
             file.flush()
             os.fsync(file.fileno())
         os.replace(name, target)
-        _sync_folder(target.parent)
+        sync_folder(target.parent)
     except OSError as error:
         raise FileError(f"cannot write {target.name!r}: {error.strerror or error}") from None
     finally:
@@ -133,7 +133,8 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
             os.unlink(name)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: str | os.PathLike[str]) -> None:
+    """Make names that were just given in ``folder`` durable. Raises `OSError` where the system refuses."""
     if os.name == "nt":  # a folder cannot be opened there; the rename is journaled by the file system
         return
     descriptor = os.open(folder, os.O_RDONLY)

@@ -1,4 +1,4 @@
-"""Downloading from a hub that misbehaves (rows B4-B7), over real HTTP. The real hub is never asked."""
+"""Downloading from a hub that misbehaves, over real HTTP. The real hub is never asked."""
 
 from __future__ import annotations
 
@@ -189,7 +189,7 @@ def test_bytes_that_the_hubs_tools_brought_are_used(
     assert result.bytes_fetched == sum(map(len, hub.files.values())) - len(hub.files["videos.zip.001"])
 
 
-# ── faults of a file (B4) ───────────────────────────────────────────────────────────────────────────────────────────
+# ── faults of a file ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 BIG = release()["videos.zip.001"]
 OTHER = bytes(reversed(BIG))
@@ -362,7 +362,7 @@ def test_a_damaged_manifest_costs_a_check_and_nothing_else(hub: HubServer, tmp_p
     assert json.loads((tmp_path / MANIFEST).read_bytes())["complete"] is True
 
 
-# ── kill -9, two at once, disk full (B5-B7) ─────────────────────────────────────────────────────────────────────────
+# ── kill -9, two at once, disk full ───────────────────────────────────────────────────────────────────────────────────
 
 RUN = "import sys; from deeptrace.data.download import download; download(sys.argv[1], endpoint=sys.argv[2])"
 

@@ -1,4 +1,4 @@
-"""Extraction from byte-split parts: rows B1-B3, B6 and F5, kill -9, and space. Archives are made here, byte by byte."""
+"""Extraction from byte-split parts: hostile and broken archives, kill -9, space. Archives are made here."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ from typing import Any
 import pytest
 
 from deeptrace.data.archive import Limits
-from deeptrace.data.extract import extract, extract_release, folder_lock
+from deeptrace.data.extract import extract, extract_release
+from deeptrace.data.lock import folder_lock
 from deeptrace.data.parts import ExtractError, PartReader, find_parts
 
 
@@ -205,7 +206,7 @@ def test_a_wrong_file_in_the_way_is_replaced_and_others_are_left(tmp_path: Path)
     assert found(out) == {**files, "mine.txt": b"mine"}
 
 
-# ── hostile archives (B1, B2) ───────────────────────────────────────────────────────────────────────────────────────
+# ── hostile archives ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 GOOD = Item("videos/good.mp4")
 DEEP = "a/" * 600 + "b.mp4"
@@ -368,7 +369,7 @@ def test_a_link_in_the_destination_that_leads_out_is_not_followed(tmp_path: Path
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
-# ── broken parts (B3) ───────────────────────────────────────────────────────────────────────────────────────────────
+# ── broken parts ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.fixture
@@ -518,7 +519,7 @@ def test_bytes_are_read_across_parts(tmp_path: Path) -> None:
     reader.close()
 
 
-# ── interruption, disk full, failing calls (B6, F5) ─────────────────────────────────────────────────────────────────
+# ── interruption, disk full, failing calls ────────────────────────────────────────────────────────────────────────────
 
 RUN = "import sys; from deeptrace.data.extract import extract; extract(sys.argv[1], sys.argv[2])"
 

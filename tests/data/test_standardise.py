@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from deeptrace.chat import ChatClient, ChatStopped, Timeouts
+from deeptrace.chat import ChatClient, Timeouts
 from deeptrace.data.standardise import ORIGINALS, meaning_problem, standardise, word_changes
 from deeptrace.files import read_jsonl
 from deeptrace.records import Annotation, Record, Trace
@@ -124,9 +124,14 @@ def test_quota_in_the_middle_loses_nothing(server: FaultServer, tmp_path: Path) 
         *(f"hand {word} strangely" for word in ("bends", "melts", "flickers", "merges", "splits", "jumps"))
     )
     server.play(editor, editor, status(429, error_code="insufficient_quota"))
-    with pytest.raises(ChatStopped):
-        run(server, tmp_path, listed, concurrency=1)
+    part = run(server, tmp_path, listed, concurrency=1)
+    assert part.stopped is not None
+    assert part.stopped.code == "QUOTA"
+    assert part.counts == {"changed": 2, "kept: NOT_ASKED": 4}
+    assert list(part.records[2:]) == listed[2:]  # untouched
+    assert len(list(read_jsonl(tmp_path / "rewordings.jsonl"))) == 6
     result = run(server, tmp_path, listed, concurrency=1)
+    assert result.stopped is None
     assert result.counts == {"changed": 6}
     assert len(server.requests) == 3 + 4
     whole = run(server, tmp_path / "whole", listed)

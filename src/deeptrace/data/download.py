@@ -18,11 +18,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from deeptrace.data.archive import name_collision, name_problem
-from deeptrace.data.extract import folder_lock
-from deeptrace.data.fetch import DownloadCode, DownloadError, Rules, Wanted, fetch
-from deeptrace.data.parts import ExtractError
+from deeptrace.data.fetch import DownloadError, Rules, Wanted, fetch
+from deeptrace.data.lock import LockError, folder_lock
 from deeptrace.errors import FileError, JsonError, MissingExtra
-from deeptrace.files import dumps, loads, write_text
+from deeptrace.files import dumps, loads, sync_folder, write_text
 
 logger = logging.getLogger(__name__)
 
@@ -90,9 +89,8 @@ def download(
         with folder_lock(root, wait_seconds=wait_seconds):
             job = _Job(root, repo_id, repo_type, endpoint, token, patterns, progress, rules or Rules(), sleep)
             return job.run(revision)
-    except ExtractError as error:
-        code: DownloadCode = "BUSY" if error.code == "BUSY" else "WRITE_FAILED"
-        raise DownloadError(code, str(error)) from None
+    except LockError as error:
+        raise DownloadError(error.code, str(error)) from None
 
 
 @dataclass
@@ -309,7 +307,7 @@ class _Job:
                 headers = build_hf_headers(token=self.token, library_name="deeptrace")
                 fetch(url, headers, file, part, rules=self.rules, on_bytes=on_bytes, sleep=self.sleep)
             os.replace(part, target)
-            _sync(target.parent)
+            sync_folder(target.parent)
         except OSError as error:
             raise DownloadError("WRITE_FAILED", f"cannot write {file.name}: {error.strerror or error}") from None
 
@@ -327,13 +325,3 @@ class _Job:
         """Remove the folder of partial files once nothing in it is of use: the list has no file left to bring."""
         if self.only is None:
             shutil.rmtree(self.root / _PARTIAL, ignore_errors=True)
-
-
-def _sync(folder: Path) -> None:
-    if os.name == "nt":  # a folder cannot be opened there; the rename is journaled by the file system
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -11,9 +11,8 @@ import contextlib
 import errno
 import os
 import shutil
-import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
@@ -25,7 +24,9 @@ from deeptrace.data.archive import (
     Limits,
     read_contents,
 )
+from deeptrace.data.lock import LockError, folder_lock
 from deeptrace.data.parts import ExtractError, PartReader, find_parts
+from deeptrace.files import sync_folder
 
 
 @dataclass(frozen=True)
@@ -46,45 +47,7 @@ ARCHIVES: Final = ("videos.zip", "real_videos.zip")
 
 _CHUNK: Final = 1024 * 1024
 _TEMP: Final = ".deeptrace-extract.tmp"
-_LOCK: Final = ".deeptrace.lock"
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-
-
-@contextlib.contextmanager
-def folder_lock(folder: Path, *, wait_seconds: float | None = None) -> Iterator[None]:
-    """Hold the folder's lock; other processes wait, for ever or for so long. The system frees it when we die.
-
-    Raises:
-        ExtractError: ``BUSY``: another process did not finish in time; ``WRITE_FAILED``: no lock can be made there.
-    """
-    until = None if wait_seconds is None else time.monotonic() + wait_seconds
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = open(folder / _LOCK, "a+b")  # noqa: SIM115  closed below
-    except OSError as error:
-        raise ExtractError("WRITE_FAILED", f"cannot write in {folder.name!r}: {error.strerror}") from None
-    with file:
-        while not _try_lock(file):
-            if until is not None and time.monotonic() >= until:
-                raise ExtractError("BUSY", f"another process is at work in {folder.name!r}")
-            time.sleep(0.05)
-        yield
-
-
-def _try_lock(file: IO[bytes]) -> bool:
-    try:
-        if os.name == "nt":
-            import msvcrt
-
-            file.seek(0)
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
-        else:
-            import fcntl
-
-            fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
 
 
 def extract(
@@ -107,8 +70,11 @@ def extract(
     parts, root = find_parts(archive), Path(dest)
     with contextlib.closing(PartReader(parts)) as reader:
         contents = read_contents(reader, limits or Limits())
-        with folder_lock(root, wait_seconds=wait_seconds):
-            return _extract(reader, contents, root, progress)
+        try:
+            with folder_lock(root, wait_seconds=wait_seconds):
+                return _extract(reader, contents, root, progress)
+        except LockError as error:
+            raise ExtractError(error.code, str(error)) from None
 
 
 def extract_release(
@@ -213,7 +179,7 @@ def _write(reader: PartReader, data_at: int, entry: Entry, root: Path, missing: 
                 os.fsync(file.fileno())
             if reason is None:
                 os.replace(temp, target)
-                _sync(target.parent)
+                sync_folder(target.parent)
             return reason
         finally:
             with contextlib.suppress(OSError):
@@ -222,16 +188,6 @@ def _write(reader: PartReader, data_at: int, entry: Entry, root: Path, missing: 
         if error.errno in _FULL:
             raise ExtractError("DISK_FULL", f"writing {entry.name!r}: {_room(root, missing)}") from None
         raise ExtractError("WRITE_FAILED", f"cannot write {entry.name!r}: {error.strerror or error}") from None
-
-
-def _sync(folder: Path) -> None:
-    if os.name == "nt":  # a folder cannot be opened there; the rename is journaled by the file system
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _unpack(reader: PartReader, data_at: int, entry: Entry, file: IO[bytes]) -> str | None:

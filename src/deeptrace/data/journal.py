@@ -1,68 +1,132 @@
-"""A file of JSON lines that only grows: one row a finished piece of work, flushed at once. Resume = skip what is there.
+"""A file of JSON lines that only grows: one row a finished piece of work, on the disk at once. Resume: skip those.
 
-Used where a language model is asked many times. A line that a kill or a full disk left unfinished is dropped.
+Used where a piece of work takes long or costs money: asking a language model, encoding a video. A last line that a
+kill or a full disk left unfinished is dropped, and said; any other line that is not right is an error.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from deeptrace.data.lock import folder_lock
 from deeptrace.errors import FileError, JsonError
-from deeptrace.files import dumps, loads
+from deeptrace.files import dumps, loads, sync_folder
 
 logger = logging.getLogger(__name__)
 
 
 class Journal:
-    """Rows by their ``key``; the last row of a key counts. ``dropped`` counts lines that could not be read.
+    """Rows by their ``key``; the last row of a key counts. ``dropped`` is 1 where an unfinished last line was dropped.
+
+    ``settings`` stand in the first line; None: the file has no such line. With ``lock`` no other process can open a
+    journal in the same folder before this one is closed. Use it with ``with``, or close it.
 
     Raises:
         FileError: the file cannot be read or written, or was begun with other ``settings``: two runs do not mix.
+        LockError: another process is at work in the folder (``BUSY``).
+        JsonError: a line, other than an unfinished last one, is no row; names the file and the line.
     """
 
-    def __init__(self, path: str | os.PathLike[str], settings: Mapping[str, Any]) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], settings: Mapping[str, Any] | None = None, *, lock: bool = False
+    ) -> None:
         self._path = Path(path)
         self.rows: dict[str, dict[str, Any]] = {}
         self.dropped = 0
-        head = {"key": "", "settings": loads(dumps(dict(settings)))}
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            data = self._path.read_bytes() if self._path.exists() else b""
-            for line in data.split(b"\n"):
-                self._take(line)
-            if "" in self.rows and self.rows[""] != head:
-                raise FileError(f"{self._path.name} was begun with other settings. Choose another folder, or delete it")
-            if data and not data.endswith(b"\n"):
-                with open(self._path, "ab") as file:  # close the broken line, so that the next row stands alone
-                    file.write(b"\n")
-        except OSError as error:
-            raise FileError(f"cannot use {self._path.name!r}: {error.strerror}") from None
-        if "" not in self.rows:
-            self.add("", {"settings": head["settings"]})
+        self._head: dict[str, Any] | None = None
+        head = None if settings is None else loads(dumps(dict(settings)))
+        with contextlib.ExitStack() as opened:
+            if lock:
+                opened.enter_context(folder_lock(self._path.parent, wait_seconds=0))
+            with self._failing("use"):
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                self._size = self._read() if self._path.exists() else 0
+                if (self.rows or self._head is not None) and self._head != head:
+                    raise FileError(self._mixed(head))
+                self._file = opened.enter_context(open(self._path, "ab", buffering=0))
+                self._file.truncate(self._size)
+                sync_folder(self._path.parent)
+            if head is not None and self._head is None:
+                self._write({"settings": head})
+            self._opened = opened.pop_all()
 
-    def _take(self, line: bytes) -> None:
-        if not line.strip():
-            return
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file and free the folder."""
+        self._opened.close()
+
+    def add(self, key: str, row: Mapping[str, Any]) -> None:
+        """Note a finished piece of work. It is on the disk when this returns."""
+        full = {"key": key, **row} | {"key": key}
+        self._write(full)
+        self.rows[key] = full
+
+    # ── reading ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _read(self) -> int:
+        """Take every row; the length of the file without an unfinished last line."""
+        size = 0
+        with open(self._path, "rb") as file:
+            for number, line in enumerate(file, 1):
+                if not line.endswith(b"\n"):
+                    self.dropped = 1
+                    logger.warning("%s line %d is unfinished and dropped", self._path.name, number)
+                elif line.strip():
+                    self._take(number, line)
+                    size += len(line)
+                else:
+                    size += len(line)
+        return size
+
+    def _take(self, number: int, line: bytes) -> None:
         try:
             row = loads(line)
         except JsonError as error:
-            row = str(error)
+            raise JsonError(f"{self._path.name} line {number}: {error}. Repair the line, or take it out") from None
         if isinstance(row, dict) and isinstance(row.get("key"), str):
             self.rows[row["key"]] = row
+        elif isinstance(row, dict) and isinstance(row.get("settings"), dict) and not self.rows and self._head is None:
+            self._head = row["settings"]
         else:
-            self.dropped += 1
-            logger.warning("%s: a line that cannot be read is dropped", self._path.name)
+            raise JsonError(f"{self._path.name} line {number}: is no row with a key. Repair the line, or take it out")
 
-    def add(self, key: str, row: Mapping[str, Any]) -> None:
-        """Note a finished piece of work."""
-        full = {"key": key, **row}
+    def _mixed(self, head: Mapping[str, Any] | None) -> str:
+        there, here = self._head or {}, head or {}
+        names = sorted(name for name in {*there, *here} if there.get(name) != here.get(name))
+        return (
+            f"{self._path.name} was begun with other settings ({', '.join(names)}). Use the same, or another folder,"
+            " or delete it"
+        )
+
+    # ── writing ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _write(self, row: Mapping[str, Any]) -> None:
+        data = dumps(row).encode() + b"\n"
+        with self._failing("write"):
+            try:
+                rest = memoryview(data)
+                while rest:
+                    rest = rest[self._file.write(rest) or 0 :]
+                os.fsync(self._file.fileno())
+            except OSError:
+                with contextlib.suppress(OSError):  # half a row must not stand in front of the next one
+                    self._file.truncate(self._size)
+                raise
+            self._size += len(data)
+
+    @contextlib.contextmanager
+    def _failing(self, what: str) -> Iterator[None]:
         try:
-            with open(self._path, "ab", buffering=0) as file:
-                file.write(dumps(full).encode() + b"\n")
+            yield
         except OSError as error:
-            raise FileError(f"cannot write {self._path.name!r}: {error.strerror}") from None
-        self.rows[key] = full
+            raise FileError(f"cannot {what} {self._path.name!r}: {error.strerror or error}") from None

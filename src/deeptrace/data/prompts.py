@@ -19,7 +19,6 @@ from typing import Any, Final, Literal
 
 from deeptrace.chat import Call, ChatClient, ChatFailed, ChatStopped, Outcome
 from deeptrace.data.journal import Journal
-from deeptrace.data.problems import Problem
 from deeptrace.errors import JsonError
 from deeptrace.files import loads, read_jsonl, write_jsonl
 
@@ -85,12 +84,16 @@ class Dropped:
 
 @dataclass(frozen=True)
 class PromptSet:
-    """What came out. ``failed`` counts requests without usable reply by code; ``short_by`` prompts are missing."""
+    """What came out. ``failed`` counts requests without usable reply by code; ``short_by`` prompts are missing.
+
+    ``stopped`` is what ended the run early: quota, key or budget.
+    """
 
     kept: tuple[Prompt, ...]
     dropped: tuple[Dropped, ...]
     failed: Mapping[str, int]
     short_by: int
+    stopped: ChatStopped | None = None
 
 
 # ── filtering ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -251,48 +254,52 @@ def write_prompts(
     """Ask until ``count`` prompts are kept, at most ``max_requests`` times (default: three times what is needed).
 
     Every reply is noted in ``journal.jsonl`` at once, so the run can be stopped and started again: a reply that is
-    there is not asked for again, a failed request is. ``params`` go into each request (default temperature 1).
+    there is not asked for again, a failed request is. ``params`` go into each request (default temperature 1). When
+    quota, key or budget end the run, what came is filtered and written all the same, and ``stopped`` says why.
 
     Raises:
-        ChatStopped: quota, key or budget; what came is noted.
-        FileError: the folder belongs to a run with other settings.
+        FileError: the folder belongs to a run with other settings, or another process is at work in it.
     """
     root, given = Path(folder), tuple(existing)
     params = {"temperature": 1.0, "max_tokens": 120 * per_request, **params}
     settings = {"seed": seed, "per_request": per_request, "model": client.model, "version": QUESTION_VERSION, **params}
-    journal = Journal(root / "journal.jsonl", settings)
     most = max_requests if max_requests is not None else 3 * -(-count // per_request)
+    stopped: ChatStopped | None = None
     tried: set[int] = set()
-    while True:
-        kept, dropped = _read(journal, per_request, existing=given, blocked=blocked, decisions=decisions)
-        if progress is not None:
-            progress(min(len(kept), count), count)
-        ready = {int(key) for key, row in journal.rows.items() if key and row["status"] == "ok"}
-        rest = [n for n in range(most) if n not in ready and n not in tried]
-        need = -(-(count - len(kept)) // per_request)
-        if need <= 0 or not rest:
-            break
-        questions = {n: question(n, seed=seed, per_request=per_request) for n in rest[:need]}
-        _ask(client, journal, questions, params)
-        tried.update(rest[:need])
-    kept = kept[:count]
-    failed = Counter(row["code"] for key, row in journal.rows.items() if key and row["status"] != "ok")
-    write_jsonl(root / "prompts.jsonl", (asdict(prompt) for prompt in kept))
-    write_jsonl(root / "dropped.jsonl", (asdict(prompt) for prompt in dropped))
-    return PromptSet(tuple(kept), tuple(dropped), dict(failed), max(count - len(kept), 0))
+    with Journal(root / "journal.jsonl", settings, lock=True) as journal:
+        while True:
+            kept, dropped = _read(journal, per_request, existing=given, blocked=blocked, decisions=decisions)
+            if progress is not None:
+                progress(min(len(kept), count), count)
+            ready = {int(key) for key, row in journal.rows.items() if row["status"] == "ok"}
+            rest = [n for n in range(most) if n not in ready and n not in tried]
+            need = -(-(count - len(kept)) // per_request)
+            if need <= 0 or not rest or stopped is not None:
+                break
+            questions = {n: question(n, seed=seed, per_request=per_request) for n in rest[:need]}
+            stopped = _ask(client, journal, questions, params)
+            tried.update(rest[:need])
+        kept = kept[:count]
+        failed = Counter(row["code"] for row in journal.rows.values() if row["status"] != "ok")
+        write_jsonl(root / "prompts.jsonl", (asdict(prompt) for prompt in kept))
+        write_jsonl(root / "dropped.jsonl", (asdict(prompt) for prompt in dropped))
+    return PromptSet(tuple(kept), tuple(dropped), dict(failed), max(count - len(kept), 0), stopped)
 
 
 def _read(journal: Journal, per_request: int, **rules: Any) -> tuple[list[Prompt], list[Dropped]]:
     candidates = (
         (int(key), place, text)
         for key, row in journal.rows.items()
-        if key and row["status"] == "ok"
+        if row["status"] == "ok"
         for place, text in enumerate(row["texts"][:per_request])
     )
     return filter_prompts(candidates, **rules)
 
 
-def _ask(client: ChatClient, journal: Journal, questions: Mapping[int, str], params: Mapping[str, Any]) -> None:
+def _ask(
+    client: ChatClient, journal: Journal, questions: Mapping[int, str], params: Mapping[str, Any]
+) -> ChatStopped | None:
+    """Ask and note; what stopped the run, if anything did."""
     numbers = list(questions)
     calls = [
         Call(
@@ -312,7 +319,8 @@ def _ask(client: ChatClient, journal: Journal, questions: Mapping[int, str], par
     except ChatStopped as error:
         for index, outcome in error.finished.items():
             _note(journal, numbers[index], outcome)
-        raise
+        return error
+    return None
 
 
 def _note(journal: Journal, number: int, outcome: Outcome) -> None:
@@ -333,13 +341,3 @@ def _note(journal: Journal, number: int, outcome: Outcome) -> None:
 def count_reasons(dropped: Iterable[Dropped]) -> dict[str, int]:
     """How many prompts were dropped for which reason, most frequent first."""
     return dict(Counter(prompt.reason for prompt in dropped).most_common())
-
-
-def problems_of(dropped: Iterable[Dropped]) -> list[Problem]:
-    """The filter's log in the form of every other importer."""
-    return [
-        Problem(
-            "journal.jsonl", drop.request, None, f"prompt {drop.place}", f"{drop.reason}: {drop.detail}", "set_aside"
-        )
-        for drop in dropped
-    ]

@@ -11,7 +11,7 @@ import hashlib
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -58,11 +58,15 @@ class Rewording:
 
 @dataclass(frozen=True)
 class Standardised:
-    """Records with even wording, the list of rewordings, and how many of each kind (``kept`` by code)."""
+    """Records with even wording, the list of rewordings, and how many of each kind (``kept`` by code).
+
+    ``stopped`` is what ended the run early: quota, key or budget.
+    """
 
     records: tuple[Record, ...]
     rewordings: tuple[Rewording, ...]
     counts: Mapping[str, int]
+    stopped: ChatStopped | None = None
 
 
 def meaning_problem(original: str, text: str) -> str | None:
@@ -84,20 +88,26 @@ def meaning_problem(original: str, text: str) -> str | None:
 
 
 def standardise(
-    records: Iterable[Record], client: ChatClient, folder: str | os.PathLike[str], **params: Any
+    records: Iterable[Record],
+    client: ChatClient,
+    folder: str | os.PathLike[str],
+    *,
+    progress: Callable[[int, int], None] | None = None,
+    **params: Any,
 ) -> Standardised:
     """Reword the explanations of ``records``. Each answer is noted in ``journal.jsonl`` of ``folder`` at once.
 
     Run again, it asks only for what failed or is new. ``folder`` also gets ``rewordings.jsonl``, ``rewordings.diff``
-    and ``rewordings.diff.json`` for review. ``params`` go into each request (default temperature 0).
+    and ``rewordings.diff.json`` for review. ``params`` go into each request (default temperature 0). ``progress`` is
+    called with the notes answered and those to ask about. When quota, key or budget end the run, the notes that were
+    not asked about keep the annotator's words, counted as ``NOT_ASKED``, and ``stopped`` says why.
 
     Raises:
-        ChatStopped: quota, key or budget; what came is noted, nothing else is written.
-        FileError: the folder belongs to a run with other settings.
+        FileError: the folder belongs to a run with other settings, or another process is at work in it.
     """
     listed, root = list(records), Path(folder)
     params = {"temperature": 0.0, "max_tokens": 400, **params}
-    journal = Journal(root / "journal.jsonl", {"model": client.model, "version": QUESTION_VERSION, **params})
+    settings = {"model": client.model, "version": QUESTION_VERSION, **params}
     places = [
         (record, a, t, original)
         for record in listed
@@ -106,23 +116,27 @@ def standardise(
         if original is not None and original.strip()
     ]
     texts = {_key(original): original for _, _, _, original in places}
-    _ask(
-        client,
-        journal,
-        [(k, v) for k, v in texts.items() if journal.rows.get(k, {}).get("status", "kept") == "kept"],
-        params,
-    )
-    rewordings = []
-    for record, a, t, original in places:
-        row = journal.rows[_key(original)]
-        rewordings.append(
-            Rewording(
-                record.video_id, a, t, original, row["text"], row["status"], row["code"], row["reason"], row["model"]
-            )
-        )
-    write_review(root, rewordings)
+    with Journal(root / "journal.jsonl", settings, lock=True) as journal:
+        open_ones = [(k, v) for k, v in texts.items() if journal.rows.get(k, {}).get("status", "kept") == "kept"]
+        stopped = _ask(client, journal, open_ones, params, progress)
+        rewordings = []
+        for record, a, t, original in places:
+            row = journal.rows.get(_key(original)) or _not_asked(original, stopped)
+            rewordings.append(
+                Rewording(
+                    record.video_id, a, t, original,
+                    row["text"], row["status"], row["code"], row["reason"], row["model"],
+                )
+            )  # fmt: skip
+        write_review(root, rewordings)
     counts = Counter(r.status if r.code is None else f"kept: {r.code}" for r in rewordings)
-    return Standardised(tuple(_apply(listed, rewordings)), tuple(rewordings), dict(sorted(counts.items())))
+    return Standardised(tuple(_apply(listed, rewordings)), tuple(rewordings), dict(sorted(counts.items())), stopped)
+
+
+def _not_asked(original: str, stopped: ChatStopped | None) -> dict[str, Any]:
+    assert stopped is not None
+    reason = f"the run was stopped: {stopped.code}"
+    return {"status": "kept", "text": original, "code": "NOT_ASKED", "reason": reason, "model": None}
 
 
 def _originals(annotation: Annotation) -> list[str | None]:
@@ -139,7 +153,14 @@ def _key(original: str) -> str:
     return hashlib.sha256(original.encode("utf-8", "surrogatepass")).hexdigest()[:24]
 
 
-def _ask(client: ChatClient, journal: Journal, items: Sequence[tuple[str, str]], params: Mapping[str, Any]) -> None:
+def _ask(
+    client: ChatClient,
+    journal: Journal,
+    items: Sequence[tuple[str, str]],
+    params: Mapping[str, Any],
+    progress: Callable[[int, int], None] | None,
+) -> ChatStopped | None:
+    """Ask and note; what stopped the run, if anything did."""
     calls = (
         Call(
             [
@@ -155,10 +176,13 @@ def _ask(client: ChatClient, journal: Journal, items: Sequence[tuple[str, str]],
         for outcome in client.map(calls, **params):
             _note(journal, *items[at], outcome)
             at += 1
+            if progress is not None:
+                progress(at, len(items))
     except ChatStopped as error:
         for index, outcome in error.finished.items():
             _note(journal, *items[index], outcome)
-        raise
+        return error
+    return None
 
 
 def _note(journal: Journal, key: str, original: str, outcome: Outcome) -> None:
@@ -193,7 +217,7 @@ def _parse(text: str) -> str | None:
 
 
 def _apply(records: Sequence[Record], rewordings: Sequence[Rewording]) -> Iterable[Record]:
-    by_place = {(r.video_id, r.annotation, r.trace): r for r in rewordings}
+    by_place = {(r.video_id, r.annotation, r.trace): r for r in rewordings if r.code != "NOT_ASKED"}
     for record in records:
         annotations = []
         for a, annotation in enumerate(record.annotations):

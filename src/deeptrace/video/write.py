@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deeptrace.errors import RecordError, VideoError
+from deeptrace.files import sync_folder
 from deeptrace.records import Frames, check_number
 from deeptrace.video._open import printable
 
@@ -161,7 +162,8 @@ class VideoWriter:
             self._file.close()
             self._file = None
             os.replace(self._temporary, self._path)
-            _sync_folder(os.path.dirname(self._path))
+            with contextlib.suppress(OSError):  # the video is there; a folder that cannot be synced is no failure
+                sync_folder(os.path.dirname(self._path))
 
     def abort(self) -> None:
         """Leave nothing behind."""
@@ -300,15 +302,3 @@ class _Part:
 
     def tell(self) -> int:
         return self._position
-
-
-def _sync_folder(folder: str) -> None:
-    """Make the new name durable, where folders can be synced."""
-    if not hasattr(os, "O_DIRECTORY"):
-        return
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
