@@ -18,7 +18,7 @@ from av.video.stream import VideoStream
 
 from deeptrace.video._bitstream import PLANNED_CODECS
 from deeptrace.video._container import Video
-from deeptrace.video._plan import Run, Sampling, choose, plan_runs, rounding_seconds
+from deeptrace.video._plan import Run, Window, choose, plan_runs, rounding_seconds
 from deeptrace.video._refusal import Refusal
 from deeptrace.video._table import NO_TIME, SHOWN, START, Table, second_pass
 
@@ -51,11 +51,11 @@ class Selection:
     times: npt.NDArray[np.float64]  # (K,) seconds from the first one
     chosen: npt.NDArray[np.intp]  # (M,) indices into the two above
     end_seconds: float
-    sampling: Sampling
+    window: Window
     rounding: float
 
 
-def select(table: Table, sampling: Sampling) -> Selection:
+def select(table: Table, window: Window) -> Selection:
     """Which of the table's pictures are asked for."""
     ticks = table.shown_ticks()
     base = table.time_base
@@ -63,7 +63,7 @@ def select(table: Table, sampling: Sampling) -> Selection:
     last = float(table.last_step(ticks) * base) if len(ticks) else 0.0
     end = float(times[-1]) + last if len(ticks) else 0.0
     rounding = rounding_seconds(base)
-    return Selection(ticks, times, choose(times, end, sampling, rounding), end, sampling, rounding)
+    return Selection(ticks, times, choose(times, end, window, rounding), end, window, rounding)
 
 
 class Decoder:
@@ -203,13 +203,13 @@ class Decoder:
 
     def _if_chosen(self, picture: Picture, next_time: float, selection: Selection) -> Iterator[Picture]:
         span = np.array([picture[0], next_time])
-        sampling = selection.sampling
-        if sampling.fps is not None and sampling.max_frames is not None:
+        window = selection.window
+        if window.fps is not None and window.max_frames is not None:
             # The moments were spread over the whole window: they are those of the pictures chosen by the table.
             chosen = selection.times[selection.chosen]
             wanted = bool(((chosen >= picture[0] - selection.rounding) & (chosen < next_time - 1e-9)).any())
         else:
-            wanted = 0 in choose(span, max(selection.end_seconds, next_time), sampling, selection.rounding)
+            wanted = 0 in choose(span, max(selection.end_seconds, next_time), window, selection.rounding)
         if wanted:
             yield picture
 

@@ -18,7 +18,7 @@ _MAX_ROUNDING_SECONDS = 0.0005
 
 
 @dataclass(frozen=True)
-class Sampling:
+class Window:
     """Which moments of a video are asked for, in seconds from its first picture.
 
     ``fps`` None asks for every picture on screen in the window. ``end_seconds`` None is the end of the video.
@@ -39,33 +39,33 @@ def rounding_seconds(time_base: Fraction) -> float:
 
 
 def choose(
-    times: npt.NDArray[np.float64], end_of_video: float, sampling: Sampling, rounding: float
+    times: npt.NDArray[np.float64], end_of_video: float, window: Window, rounding: float
 ) -> npt.NDArray[np.intp]:
     """Indices into ``times`` of the pictures that are on screen at the moments asked for, each once, increasing.
 
     ``times`` (K,) are seconds from the first picture, strictly increasing. A picture is on screen from its time to the
     next one's. The cost grows with the number of pictures, not of moments.
     """
-    start = sampling.start_seconds
-    end = end_of_video if sampling.end_seconds is None else min(sampling.end_seconds, end_of_video)
+    start = window.start_seconds
+    end = end_of_video if window.end_seconds is None else min(window.end_seconds, end_of_video)
     if start >= end or not len(times):
         return np.empty(0, np.intp)
     appears = times - rounding
-    if sampling.fps is None:
+    if window.fps is None:
         first = max(0, int(np.searchsorted(appears, start, side="right")) - 1)
         # A picture that appears with the end of the window is outside it, with the same tolerance.
         last = max(first, int(np.searchsorted(times, end - rounding, side="left")) - 1)
         chosen = np.arange(first, last + 1, dtype=np.intp)
-        return chosen if sampling.max_frames is None else chosen[: sampling.max_frames]
-    moments = math.ceil((end - start) * sampling.fps - 1e-9)
-    if sampling.max_frames is not None and moments > sampling.max_frames:
-        asked = start + np.arange(sampling.max_frames) * ((end - start) / sampling.max_frames)
+        return chosen if window.max_frames is None else chosen[: window.max_frames]
+    moments = math.ceil((end - start) * window.fps - 1e-9)
+    if window.max_frames is not None and moments > window.max_frames:
+        asked = start + np.arange(window.max_frames) * ((end - start) / window.max_frames)
         chosen = np.searchsorted(appears, asked, side="right") - 1
         return np.unique(chosen[chosen >= 0])
     # Picture i is wanted when a moment start + k / fps falls into the time it is on screen.
     disappears = np.minimum(np.append(appears[1:], math.inf), end)
-    k = np.maximum(np.ceil((appears - start) * sampling.fps - 1e-9), 0.0)
-    return np.flatnonzero(start + k / sampling.fps < disappears - 1e-12)
+    k = np.maximum(np.ceil((appears - start) * window.fps - 1e-9), 0.0)
+    return np.flatnonzero(start + k / window.fps < disappears - 1e-12)
 
 
 def shrink(height: int, width: int, short_side: int | None) -> tuple[int, int]:

@@ -22,7 +22,7 @@ from deeptrace.video._container import Video, describe, open_video
 from deeptrace.video._decode import Decoder, nothing_decoded, select
 from deeptrace.video._limits import ReadLimits
 from deeptrace.video._picture import Converter, is_color_tagged
-from deeptrace.video._plan import Sampling
+from deeptrace.video._plan import Window
 from deeptrace.video._pool import TEST_HOOKS
 from deeptrace.video._protocol import Channel, Closed, Header, PipeChannel, ProtocolError, SocketChannel
 from deeptrace.video._refusal import Refusal
@@ -207,7 +207,7 @@ class _FramesJob:
             short = is_short(table, video, self._open, self.desk.busy)
             if not any(table.flag(SHOWN)):
                 raise nothing_decoded(table, Decoder(video, table, self._open, self.desk.busy).tally, short)
-            selection = select(table, Sampling(**self.request["sampling"]))
+            selection = select(table, Window(**self.request["window"]))
             if not len(selection.chosen):
                 raise Refusal(
                     "NO_FRAMES",

@@ -19,7 +19,7 @@ from deeptrace.records import Frames, Reading, VideoInfo, check_number
 from deeptrace.video._job import Job
 from deeptrace.video._limits import DEFAULT_LIMITS, ReadLimits
 from deeptrace.video._open import open_source
-from deeptrace.video._plan import Sampling, choose, shrink
+from deeptrace.video._plan import Window, choose, shrink
 from deeptrace.video._pool import Pool, default_pool
 from deeptrace.video._protocol import Header
 
@@ -68,10 +68,10 @@ def sample_frames(
     Raises:
         VideoError: the file cannot be read, nothing of the window can be decoded, or the options make no sense.
     """
-    sampling = _check_sampling(fps, start_seconds, end_seconds, max_frames, short_side)
+    window = _check_window(fps, start_seconds, end_seconds, max_frames, short_side)
     if isinstance(source, Frames):
-        return _sample_of_frames(source, sampling, short_side)
-    request = _request(sampling, short_side, chunk=None)
+        return _sample_of_frames(source, window, short_side)
+    request = _request(window, short_side, chunk=None)
     with open_source(source, limits) as opened, Job(default_pool(), opened, request, limits) as job:
         head = _Head(job, job.receive("head"), limits, chunk=None)
         images = np.empty((head.count, *head.image_hw, 3), np.uint8)
@@ -108,10 +108,10 @@ def iter_frames(
     Raises:
         VideoError: as `sample_frames`, here or while iterating.
     """
-    sampling = _check_sampling(None, start_seconds, end_seconds, None, short_side)
+    window = _check_window(None, start_seconds, end_seconds, None, short_side)
     if isinstance(chunk, bool) or not isinstance(chunk, int) or chunk < 1:
         raise VideoError("BAD_WINDOW", f"chunk {chunk!r} is not a count of frames.")
-    return FrameStream(source, sampling, short_side, chunk, limits)
+    return FrameStream(source, window, short_side, chunk, limits)
 
 
 class FrameStream:
@@ -124,12 +124,12 @@ class FrameStream:
     """
 
     def __init__(
-        self, source: VideoSource, sampling: Sampling, short_side: int | None, chunk: int, limits: ReadLimits
+        self, source: VideoSource, window: Window, short_side: int | None, chunk: int, limits: ReadLimits
     ) -> None:
         self.reading: Reading | None = None
         self._limits = limits
         self._chunk = chunk
-        self._sampling = sampling
+        self._window = window
         self._short_side = short_side
         self._chunks = self._of_frames(source) if isinstance(source, Frames) else self._of_file(source)
         self._first: Frames | None = next(self._chunks)  # errors of opening come out here, not later
@@ -156,7 +156,7 @@ class FrameStream:
 
     def _of_frames(self, source: Frames) -> Generator[Frames, None, None]:
         duration = _end_of_frames(source)
-        chosen = choose(source.pts_seconds, duration, self._sampling, 0.0)
+        chosen = choose(source.pts_seconds, duration, self._window, 0.0)
         if not len(chosen):
             raise _no_frames(duration)
         for at in range(0, len(chosen), self._chunk):
@@ -167,7 +167,7 @@ class FrameStream:
 
     def _of_file(self, source: str | os.PathLike[str] | bytes) -> Generator[Frames, None, None]:
         limits, size = self._limits, self._chunk
-        request = _request(self._sampling, self._short_side, chunk=size)
+        request = _request(self._window, self._short_side, chunk=size)
         with open_source(source, limits) as opened, Job(default_pool(), opened, request, limits) as job:
             head = _Head(job, job.receive("head"), limits, chunk=size)
             left, after = head.count, -1.0
@@ -254,14 +254,14 @@ def _receive_frames(
     return times, None
 
 
-def _request(sampling: Sampling, short_side: int | None, *, chunk: int | None) -> dict[str, Any]:
+def _request(window: Window, short_side: int | None, *, chunk: int | None) -> dict[str, Any]:
     return {
         "op": "frames",
-        "sampling": {
-            "fps": sampling.fps,
-            "start_seconds": sampling.start_seconds,
-            "end_seconds": sampling.end_seconds,
-            "max_frames": sampling.max_frames,
+        "window": {
+            "fps": window.fps,
+            "start_seconds": window.start_seconds,
+            "end_seconds": window.end_seconds,
+            "max_frames": window.max_frames,
         },
         "short_side": short_side,
         "chunk": chunk,
@@ -271,9 +271,9 @@ def _request(sampling: Sampling, short_side: int | None, *, chunk: int | None) -
 # ── options ──
 
 
-def _check_sampling(
+def _check_window(
     fps: float | None, start: float, end: float | None, max_frames: int | None, short_side: int | None
-) -> Sampling:
+) -> Window:
     try:
         rate = None if fps is None else check_number(fps, "fps", above=0.0)
         start = check_number(start, "start_seconds", low=0.0)
@@ -283,7 +283,7 @@ def _check_sampling(
     for name, value in (("max_frames", max_frames), ("short_side", short_side)):
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
             raise VideoError("BAD_WINDOW", f"{name}: {value!r} is not a whole number of at least 1.")
-    return Sampling(rate, start, end, max_frames)
+    return Window(rate, start, end, max_frames)
 
 
 # ── frames that are already there ──
@@ -300,9 +300,9 @@ def _no_frames(end_seconds: float) -> VideoError:
     return VideoError("NO_FRAMES", f"the window asked for holds no picture; the video ends at {end_seconds:.3f} s.")
 
 
-def _sample_of_frames(source: Frames, sampling: Sampling, short_side: int | None) -> Frames:
+def _sample_of_frames(source: Frames, window: Window, short_side: int | None) -> Frames:
     end = _end_of_frames(source)
-    chosen = choose(source.pts_seconds, end, sampling, 1e-6)
+    chosen = choose(source.pts_seconds, end, window, 1e-6)
     if not len(chosen):
         raise _no_frames(end)
     return _pick(source, chosen, short_side)
