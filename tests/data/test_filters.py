@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -11,18 +10,11 @@ import numpy as np
 import pytest
 
 from deeptrace import video
-from deeptrace.data.filters import (
-    cut_clips,
-    distance,
-    filter_length,
-    filter_motion,
-    filter_quality,
-    match_lengths,
-    write_filter_log,
-)
-from deeptrace.data.filters_measure import measure
+from deeptrace.data.filters import filter_length, filter_motion, filter_quality, write_filter_log
+from deeptrace.data.filters_measure import Measures, Meter, measure
+from deeptrace.data.journal import Journal
 from deeptrace.errors import RecordError
-from deeptrace.records import Annotation, Frames, Record, RecordLabel, Trace, VideoInfo
+from deeptrace.records import Frames, Record, RecordLabel, VideoInfo
 
 HW = (120, 160)
 
@@ -140,73 +132,35 @@ def test_the_log_has_a_line_for_every_decision(tmp_path: Path) -> None:
     assert rows[1]["stratum"] == "unsure"
 
 
-# ── lengths ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+def test_frames_by_rate_are_a_length_too() -> None:
+    """A row without a length, but with 24 frames at 8 a second: 3 s, as in the statistics."""
+    counted = Record("c", "c.mp4", "real", VideoInfo(64, 48, 8.0, 24, None))
+    (decision,) = filter_length([counted], min_seconds=2.0, max_seconds=4.0).decisions
+    assert decision.kept
+    assert decision.measured == {"seconds": 3.0}
 
 
-def pool(seed: int = 0) -> list[Record]:
-    rng = np.random.default_rng(seed)
-    fakes = [of_length(f"f{i}", float(rng.normal(5.0, 0.5)), "fake") for i in range(200)]
-    reals = [of_length(f"r{i}", float(rng.uniform(3.0, 30.0)), "real") for i in range(300)]
-    return [*fakes, *reals, of_length("u", 4.0, "unsure"), of_length("x", 4.0, None)]
+def test_a_meter_reads_each_video_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from deeptrace.data import filters_measure
 
+    records = [save(tmp_path, "pan", moving(2.0)), save(tmp_path, "still", moving(0.0))]
+    records.append(Record("gone", "gone.mp4", "fake"))
+    read: list[str] = []
 
-def test_lengths_match_those_of_the_fakes() -> None:
-    records = pool()
-    found = match_lengths(records)
-    assert found.unmatched == ()
-    assert len(found.clips) == 200
-    assert found.ks == 0.0
-    assert found.wasserstein_seconds == pytest.approx(0.0, abs=1e-12)
-    assert found.ks_before > 0.7
-    assert found.wasserstein_seconds_before > 8
-    assert len({clip.record.video_id for clip in found.clips}) == 200
-    for clip in found.clips:
-        assert clip.record.label == "real"
-        assert clip.record.info is not None
-        assert clip.record.info.duration_seconds is not None
-        assert 0 <= clip.start_seconds <= clip.record.info.duration_seconds - clip.length_seconds + 1e-9
-    assert [r.video_id for r in found.unsure] == ["u"]
-    assert match_lengths(records).to_json() == found.to_json()
-    assert match_lengths(records, seed=1).to_json() != found.to_json()
+    def counting(path: Path) -> Measures:
+        read.append(path.name)
+        return measure(path)
 
-
-def test_fakes_longer_than_all_footage_are_named() -> None:
-    records = [of_length("long", 60.0, "fake"), of_length("f", 4.0, "fake"), of_length("r", 5.0, "real")]
-    found = match_lengths(records)
-    assert found.unmatched == ("long",)
-    assert [(clip.record.video_id, clip.length_seconds, clip.like) for clip in found.clips] == [("r", 4.0, "f")]
-    assert found.ks == 0.5
-    with pytest.raises(RecordError):
-        match_lengths(records[:2])
-
-
-def test_a_match_is_found_where_there_is_one() -> None:
-    """Each real video is just long enough for one fake."""
-    records = [of_length(f"f{i}", float(i), "fake") for i in range(1, 30)]
-    records += [of_length(f"r{i}", float(i), "real") for i in range(1, 30)]
-    assert match_lengths(records).unmatched == ()
-
-
-def test_distance_by_hand() -> None:
-    assert distance([1.0, 2.0], [2.0, 3.0]) == pytest.approx((0.5, 1.0))
-
-
-def test_clips_are_cut_where_they_should_be(tmp_path: Path) -> None:
-    """Frame k is of grey 40 + 8 k: from 0.5 s to 1.5 s at 8 fps these are frames 4 to 11."""
-    images = np.stack([np.full((48, 64, 3), 40 + 8 * k, np.uint8) for k in range(20)])
-    real = save(tmp_path, "r", images)
-    trace = Trace((0.1, 0.1, 0.5, 0.5), 0.75, 2.4)
-    real = replace(real, annotations=(Annotation((trace, Trace(onset_seconds=1.8))),))
-    found = match_lengths([of_length("f", 1.0, "fake"), real])
-    clip = replace(found.clips[0], start_seconds=0.5)
-    steps: list[tuple[int, int]] = []
-    (record,) = cut_clips([clip], tmp_path, tmp_path / "cut", progress=lambda *step: steps.append(step))
-    assert steps == [(0, 1), (1, 1)]
-    assert record.path == "r.mp4"
-    assert record.info is not None
-    assert record.info.num_frames == 8
-    assert record.info.duration_seconds == pytest.approx(1.0)
-    frames = video.sample_frames(tmp_path / "cut/r.mp4", fps=8.0)
-    assert [round(image.mean()) for image in frames.images] == pytest.approx([40 + 8 * k for k in range(4, 12)], abs=2)
-    (kept,) = record.traces
-    assert (kept.onset_seconds, kept.offset_seconds) == (0.25, 1.0)
+    monkeypatch.setattr(filters_measure, "measure", counting)
+    for _ in range(2):  # the second run finds all in the journal, but for what could not be read
+        with Journal(tmp_path / "log.measures", Meter.settings) as journal:
+            meter = Meter(tmp_path, journal)
+            moved = filter_motion(records, tmp_path, meter=meter)
+            sharp = filter_quality(records, tmp_path, meter=meter)
+        assert [d.reason for d in moved.decisions] == ["kept", "no_motion", "unreadable: NOT_FOUND"]
+        assert [d.reason for d in sharp.decisions] == ["kept", "kept", "unreadable: NOT_FOUND"]
+    assert read == ["pan.mp4", "still.mp4", "gone.mp4", "gone.mp4"]
+    save(tmp_path, "still", moving(2.0, count=9))  # another file under the same name is measured anew
+    with Journal(tmp_path / "log.measures", Meter.settings) as journal:
+        found = filter_motion(records, tmp_path, meter=Meter(tmp_path, journal))
+    assert [r.video_id for r in found.kept] == ["pan", "still"]

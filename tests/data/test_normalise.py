@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from deeptrace.data.features import container_table, geometry_table, read_facts
 from deeptrace.data.normalise import Normalised, normalise
 from deeptrace.data.normalise_geometry import View, carry_trace, center_crop, crop_box
 from deeptrace.data.normalise_video import FrameMissing, thin
-from deeptrace.errors import FileError, RecordError
+from deeptrace.errors import FileError, JsonError, RecordError
 from deeptrace.records import Annotation, Frames, KeyBox, Record, Trace
 
 ASPECT, SHORT, FPS = (16, 9), 36, 8.0  # 64 x 36
@@ -194,6 +195,71 @@ def test_a_folder_in_another_form_is_refused(tmp_path: Path) -> None:
         run([fake("a", TRACE)], tmp_path / "src", tmp_path / "src")
 
 
+def test_a_path_once_given_stays_with_its_video(tmp_path: Path) -> None:
+    """First A alone takes a.mp4; then a newcomer B of that name must not, in any order of runs, be shown as A."""
+    root, dst = tmp_path / "src", tmp_path / "dst"
+    clip(root / "videos/b.mp4", onset=9.0)
+    (root / "videos/b.mp4").rename(root / "videos/b.mov")
+    clip(root / "videos/b.mp4", onset=0.0)
+    a = replace(fake("A", TRACE), path="videos/b.mov")
+    b = Record("B", "videos/b.mp4", "real")
+    for records in ([a], [b, a], [a], [b, a], [b]):
+        found = run(records, root, dst)
+        for record in found.records:
+            red = red_box(video.sample_frames(dst / str(record.path), fps=FPS).images[0])
+            assert (red is None) == (record.video_id == "A")
+    assert sorted(p.name for p in (dst / "videos").iterdir()) == ["b-2.mp4", "b.mp4"]
+
+
+@pytest.mark.linux
+def test_names_that_are_not_utf_8_can_be_resumed(tmp_path: Path) -> None:
+    root, name = tmp_path / "src", os.fsdecode(b"videos/caf\xe9.mp4")
+    clip(root / "videos/a.mp4")
+    (root / "videos/a.mp4").rename(root / name)
+    record = Record("a", name, "real")
+    first = run([record], root, tmp_path / "dst")
+    assert run([record], root, tmp_path / "dst") == first
+    loaded = load_records(tmp_path / "dst")
+    assert loaded.problems == ()
+    assert loaded[0].path == name
+    assert loaded[0].extra["normalised_from"]["path"] == "videos/caf\\xe9.mp4"
+
+
+def test_a_journal_that_was_touched_is_named_by_line(tmp_path: Path) -> None:
+    clip(tmp_path / "src/videos/a.mp4")
+    run([fake("a", TRACE)], tmp_path / "src", tmp_path / "dst")
+    journal = tmp_path / "dst/journal.jsonl"
+    whole = journal.read_text()
+    for line in ("[1, 2]\n", "not json\n"):
+        journal.write_text(whole + line)
+        with pytest.raises(JsonError, match=r"journal\.jsonl line 3"):
+            run([fake("a", TRACE)], tmp_path / "src", tmp_path / "dst")
+    journal.write_text(whole + '{"key": "a", "stamp": "x"}\n')
+    with pytest.raises(FileError, match=r"journal\.jsonl"):
+        run([fake("a", TRACE)], tmp_path / "src", tmp_path / "dst")
+
+
+def test_no_video_left_is_no_success(tmp_path: Path) -> None:
+    clip(tmp_path / "src/videos/a.mp4")
+    (tmp_path / "src/videos/b.mp4").write_bytes(b"no video" * 50)
+    with pytest.raises(RecordError, match="1 too_short, 1 unreadable"):
+        run([fake("a", TRACE), real("b")], tmp_path / "src", tmp_path / "dst", duration_seconds=9.0)
+
+
+def test_run_json_says_what_was_left_out(tmp_path: Path) -> None:
+    clip(tmp_path / "src/videos/a.mp4")
+    clip(tmp_path / "src/real_videos/r.mp4", seconds=1.0)
+    whole = (tmp_path / "src/videos/a.mp4").read_bytes()
+    (tmp_path / "src/videos/b.mp4").write_bytes(whole[: len(whole) // 3])
+    late = replace(TRACE, onset_seconds=1.9)
+    found = run([fake("a", late), fake("b", TRACE), real("r")], tmp_path / "src", tmp_path / "dst",
+                duration_seconds=1.5, window="start")  # fmt: skip
+    result = json.loads((tmp_path / "dst/run.json").read_text())["result"]
+    assert result["excluded_by_label"] == {"fake": 1, "real": 1}
+    assert result["fakes_without_trace"] == 1
+    assert len(result["problems"]) == len(found.problems)
+
+
 def test_the_result_can_be_loaded_and_run_json_tells_how(tmp_path: Path) -> None:
     clip(tmp_path / "src/videos/a.avi.mp4")
     record = replace(fake("a", TRACE), path="videos/a.avi.mp4", label="unsure", extra={"note": 1})
@@ -346,3 +412,28 @@ def test_shortcuts_before_are_at_chance_after(tmp_path: Path) -> None:
     data = (tmp_path / "dst/real_videos/r0.mp4").read_bytes()
     assert b"Somebody" in (root / "real_videos/r0.mp4").read_bytes()
     assert b"Somebody" not in data
+
+
+def test_generators_before_are_at_the_majority_after(tmp_path: Path) -> None:
+    """Three generators of 5, 6 and 9 clips, each with its own size and rate: told before, 9 / 20 after."""
+    root = tmp_path / "src"
+    forms = {"a": ((128, 72), 16.0, 5), "b": ((144, 96), 24.0, 9), "c": ((100, 180), 30.0, 6)}
+    records = []
+    for source, (size, fps, count) in forms.items():
+        for i in range(count):
+            clip(root / f"videos/{source}{i}.mp4", size=size, fps=fps, seconds=1.0)
+            records.append(replace(fake(f"{source}{i}", TRACE), source=source))
+    before = audit(Records(records, root=root), probe=True).shortcuts
+    run(records, root, tmp_path / "dst", match_duration=True)
+    after = audit(load_records(tmp_path / "dst"), probe=True).shortcuts
+    assert before is not None
+    assert after is not None
+    was = before.get("geometry", "generator").accuracy
+    assert was is not None
+    assert was.value == 1.0
+    assert was.low > was.chance
+    for probe in ("geometry", "container_without_rate"):
+        now = after.get(probe, "generator").accuracy
+        assert now is not None
+        assert now.at_chance
+        assert now.value == now.chance == pytest.approx(9 / 20)

@@ -1,9 +1,9 @@
-"""What the filters measure of one video, and how a part of one is cut out. Called by `deeptrace.data.filters`."""
+"""What the filters measure of one video. Called by `deeptrace.data.filters`."""
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,11 +12,14 @@ import numpy as np
 import numpy.typing as npt
 
 from deeptrace.data.features_pixels import lowlevel_features
-from deeptrace.data.normalise_files import failing
-from deeptrace.data.normalise_geometry import View, carry_trace
+from deeptrace.data.journal import Journal
+from deeptrace.data.normalise_files import file_stamp, journal_key
 from deeptrace.data.paths import resolve
-from deeptrace.errors import MissingExtra
+from deeptrace.errors import MissingExtra, RecordError, VideoError
 from deeptrace.records import Record
+
+VERSION: Final = 1
+"""Goes up when a measure changes: noted ones are then not used."""
 
 PAIRS: Final = 6
 _LOOKS: Final = 4
@@ -35,6 +38,44 @@ class Measures:
     exposure: float
     clipped: float
     blockiness: float
+
+
+class Meter:
+    """The `Measures` of records, each file read once; with a journal that is begun with `settings`, once for all runs.
+
+    A file that cannot be read gives the reason instead, and is tried again in the next run.
+    """
+
+    settings: Final = {"run": "measure", "version": VERSION}
+
+    def __init__(self, root: str | os.PathLike[str], journal: Journal | None = None) -> None:
+        self._root = root
+        self._journal = journal
+        self._known: dict[str, Measures | str] = {}
+
+    def __call__(self, record: Record) -> Measures | str:
+        """What was measured, or ``unreadable: CODE``, or ``no_usable_path``."""
+        try:
+            path = resolve(self._root, record)
+        except RecordError:
+            return "no_usable_path"
+        if str(path) not in self._known:
+            self._known[str(path)] = self._look(record, path)
+        return self._known[str(path)]
+
+    def _look(self, record: Record, path: Path) -> Measures | str:
+        key, stamp = journal_key(record), file_stamp(path)
+        if self._journal is not None and stamp is not None:
+            row = self._journal.rows.get(key)
+            if row is not None and row.get("stamp") == stamp:
+                return Measures(**row["measures"])
+        try:
+            found = measure(path)
+        except VideoError as error:
+            return f"unreadable: {error.code}"
+        if self._journal is not None:
+            self._journal.add(key, {"stamp": stamp, "measures": asdict(found)})
+        return found
 
 
 def measure(path: str | os.PathLike[str]) -> Measures:
@@ -105,47 +146,3 @@ def scipy_stats(feature: str) -> Any:
     except ImportError as error:
         raise MissingExtra(feature, "data") from error
     return stats
-
-
-def cut_clip(record: Record, start: float, length: float, src: Path, dst: Path, crf: int) -> Record:  # noqa: PLR0917
-    """Write ``[start, start + length)`` of a record's video under ``dst``; the record of the new video.
-
-    Raises:
-        VideoError: the video cannot be read or written.
-        FileError: a folder cannot be made.
-    """
-    from deeptrace import video
-
-    source = resolve(src, record)
-    path = f"{os.path.splitext(str(record.path))[0]}.mp4"
-    target = dst / path
-    with failing(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-    rate = video.probe(source).fps or 25.0
-    with (
-        video.iter_frames(source, start_seconds=start, end_seconds=start + length) as stream,
-        video.VideoWriter(target, fps=rate, crf=crf) as writer,
-    ):
-        first: float | None = None
-        for frames in stream:
-            first = float(frames.pts_seconds[0]) if first is None else first
-            writer.add(frames.images, frames.pts_seconds - first)
-        writer.last_seconds = 1.0 / rate
-    view = View((0.0, 0.0, 1.0, 1.0), start, length)
-    annotations = [
-        replace(
-            annotation,
-            traces=tuple(
-                seen for t in annotation.traces if not isinstance(seen := carry_trace(t, view, min_share=0.0), str)
-            ),
-        )
-        for annotation in record.annotations
-    ]
-    origin = {"path": record.path, "start_seconds": start, "length_seconds": length}
-    return replace(
-        record,
-        path=path,
-        info=video.probe(target),
-        annotations=tuple(annotations),
-        extra={**record.extra, "cut_from": origin},
-    )

@@ -7,7 +7,6 @@ pixels or frames (too small, too slow, too short) is left out and counted, never
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
 from collections import Counter
@@ -18,12 +17,28 @@ from typing import Any, Final
 
 import numpy as np
 
+from deeptrace.data.journal import Journal
 from deeptrace.data.jsonl import write_records
-from deeptrace.data.normalise_files import Journal, failing, is_done, journal_key, read_journal, start_run, write_run
+from deeptrace.data.normalise_files import (
+    clear_leftovers,
+    held_targets,
+    is_done,
+    journal_key,
+    mp4_path,
+    pack,
+    readable_path,
+    record_stamp,
+    start_run,
+    unique_targets,
+    unpack,
+    write_run,
+)
 from deeptrace.data.normalise_geometry import View, carry_trace, center_crop
 from deeptrace.data.normalise_video import Form, FrameMissing, Window, stable_share, write_view
 from deeptrace.data.paths import resolve
+from deeptrace.data.stats import info_seconds
 from deeptrace.errors import FileError, RecordError, VideoError
+from deeptrace.html import visible
 from deeptrace.records import Record, VideoInfo, check_number
 from deeptrace.rows import record_from_json, record_to_json
 
@@ -42,6 +57,7 @@ class Normalised:
 
     ``fakes_without_trace`` had traces before and have none now; they stay fake and are flagged. ``shifted_onsets`` are
     traces that had begun before the window. ``excluded_by_label`` tells whether one class lost more than the other.
+    ``problems`` names videos that could not be read, and why.
     """
 
     records: tuple[Record, ...]
@@ -56,9 +72,10 @@ class Normalised:
     problems: tuple[tuple[str, str], ...]
 
     def to_json(self) -> dict[str, Any]:
-        """The counts and the form as JSON values, without the records."""
+        """The counts, the form and the problems as JSON values, without the records."""
         row = asdict(replace(self, records=(), root=Path())) | {"videos": len(self.records)}
-        return {key: value for key, value in row.items() if key not in ("records", "root", "problems")}
+        row["problems"] = [{"video_id": visible(who), "problem": visible(what)} for who, what in self.problems]
+        return {key: value for key, value in row.items() if key not in ("records", "root")}
 
 
 def normalise(
@@ -90,39 +107,41 @@ def normalise(
     Can be ended at any moment and called again with the same options: what is there is not made again.
 
     Raises:
-        RecordError: an option that makes no sense.
-        FileError: ``dst_root`` holds a run with other options, or cannot be written.
+        RecordError: an option that makes no sense, or not one video has the form; ``run.json`` then tells why.
+        FileError: ``dst_root`` is the source's folder, holds a run with other options, or cannot be written.
     """
     size_hw = _size(aspect, short_side)
     options = {"fps": fps, "crf": crf, "gop": gop, "min_share": min_share}
     _check_options(options, duration_seconds, match_duration, window)
     src, dst = Path(src_root), Path(dst_root)
-    if src.resolve() == dst.resolve():
-        raise FileError("the normalised videos need a folder of their own")
     form = Form(size_hw, float(fps), duration_seconds, crf, gop, window, seed, min_share)
     infos = _probe_all(records, src)
     if match_duration:
         form = replace(form, length_seconds=_matched_length(records, infos, form))
-    with failing(dst):
-        dst.mkdir(parents=True, exist_ok=True)
-    start_run(dst, form)
-    rows = read_journal(dst)
-    targets = _targets(records)
-    with Journal(dst) as journal:
+    start_run(src, dst, form)
+    rows: list[dict[str, Any]] = []
+    with Journal(dst / "journal.jsonl", {"run": "normalise", "form": asdict(form)}, lock=True) as journal:
+        clear_leftovers(dst)
+        targets = unique_targets([(r.video_id, mp4_path(r)) for r in records], held_targets(journal))
         for done, (record, info) in enumerate(zip(records, infos, strict=True)):
             if progress is not None:
                 progress(done, len(records))
-            key = journal_key(record, src)
-            row = rows.get(record.video_id)
-            if row is None or row["key"] != key or not is_done(row, dst):
-                row = {"key": key, **_one(record, info, src, dst, targets[record.video_id], form=form)}
-                journal.write(row)
-                rows[record.video_id] = row
-    if progress is not None:
-        progress(len(records), len(records))
-    found = _summary([rows[record.video_id] for record in records], records, dst, form)
-    write_records(dst / "records.jsonl", found.records)
-    write_run(dst, form, found.to_json())
+            target = targets[record.video_id]
+            key, stamp = journal_key(record), record_stamp(record, src, [target])
+            held = journal.rows.get(key)
+            row = unpack(held) if held is not None and held.get("stamp") == stamp else None
+            if row is None or not is_done(row, dst):
+                row = {"target": target, **_one(record, info, src, dst, target, form=form)}
+                journal.add(key, {"stamp": stamp, **pack(row)})
+            rows.append(row)
+        if progress is not None:
+            progress(len(records), len(records))
+        found = _summary(rows, records, dst, form)
+        write_records(dst / "records.jsonl", found.records)
+        write_run(dst, form, found.to_json())
+    if not found.records:
+        why = ", ".join(f"{n} {reason}" for reason, n in found.excluded.items()) or "there is no record"
+        raise RecordError("normalise", f"not one video can be brought into this form: {why}")
     return found
 
 
@@ -155,8 +174,8 @@ def _matched_length(records: Sequence[Record], infos: Sequence[VideoInfo | str],
     """The longest length, in whole frames, that 90 % of each label's usable videos have."""
     lengths: dict[str, list[float]] = {}
     for record, info in zip(records, infos, strict=True):
-        if isinstance(info, VideoInfo) and _unfit(info, form) is None and info.duration_seconds:
-            lengths.setdefault(str(record.label), []).append(info.duration_seconds)
+        if isinstance(info, VideoInfo) and _unfit(info, form) is None and (seconds := info_seconds(info)):
+            lengths.setdefault(str(record.label), []).append(seconds)
     if not lengths:
         raise RecordError("match_duration", "no video is usable in this form, so there is no common length")
     shares = [float(np.quantile(found, 1 - KEPT_BY_MATCHING, method="lower")) for found in lengths.values()]
@@ -199,9 +218,10 @@ def _one(record: Record, info: VideoInfo | str, src: Path, dst: Path, target: st
         return _excluded(record, f"unreadable: {info}")
     if reason := _unfit(info, form):
         return _excluded(record, reason)
-    if info.duration_seconds is None:
+    seconds = info_seconds(info)
+    if seconds is None:
         return _excluded(record, "length_unknown")
-    frames = math.floor(info.duration_seconds * form.fps + 1e-6)
+    frames = math.floor(seconds * form.fps + 1e-6)
     if form.length_seconds is not None:
         wanted = round(form.length_seconds * form.fps)
         if frames < wanted:
@@ -212,7 +232,7 @@ def _one(record: Record, info: VideoInfo | str, src: Path, dst: Path, target: st
     length = frames / form.fps
     view = View(
         center_crop(info.width, info.height, form.aspect),
-        _start(record.video_id, info.duration_seconds - length, form),
+        _start(record.video_id, seconds - length, form),
         length,
     )
     try:
@@ -258,7 +278,11 @@ def _carried(record: Record, view: View, target: str, frames: int, *, form: Form
         flags.append("normalise: no trace is left")
     if partial:
         flags.append("normalise: the source was read in part")
-    origin = {"path": record.path, "start_seconds": view.start_seconds, "crop_xyxy": list(view.crop_xyxy)}
+    origin = {
+        "path": readable_path(record.path),
+        "start_seconds": view.start_seconds,
+        "crop_xyxy": list(view.crop_xyxy),
+    }
     height, width = form.size_hw
     new = replace(
         record,
@@ -277,23 +301,6 @@ def _carried(record: Record, view: View, target: str, frames: int, *, form: Form
         "shifted_onsets": shifted,
         "lost_all": lost_all,
     }
-
-
-def _targets(records: Sequence[Record]) -> dict[str, str]:
-    """The new path of each video: the old one with ``.mp4``; a number where two would share one."""
-    found: dict[str, str] = {}
-    taken: set[str] = set()
-    for record in records:
-        path = record.path or f"videos/{hashlib.sha256(record.video_id.encode()).hexdigest()[:16]}.mp4"
-        stem, suffix = os.path.splitext(path)
-        name = f"{stem}.mp4" if suffix.lower() != ".mp4" else path
-        number = 1
-        while name in taken:
-            number += 1
-            name = f"{stem}-{number}.mp4"
-        taken.add(name)
-        found[record.video_id] = name
-    return found
 
 
 # ── the run ──────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from deeptrace.categories import CATEGORIES, read_tags
 from deeptrace.data.load import Records
-from deeptrace.records import Annotation, Record, RecordLabel, Trace
+from deeptrace.records import Annotation, Record, RecordLabel, Trace, VideoInfo
 
 MAP_CELLS: Final = 16
 """Rows and columns of the position map."""
@@ -153,7 +153,11 @@ def describe(records: Iterable[Record]) -> Stats:
 
 def video_seconds(record: Record) -> float | None:
     """The length of the video as its file declares it, else frames / rate; None where neither is known."""
-    info = record.info
+    return info_seconds(record.info)
+
+
+def info_seconds(info: VideoInfo | None) -> float | None:
+    """The length that a header or a row declares, else frames / rate; None where neither is known."""
     if info is None:
         return None
     if info.duration_seconds is not None:
