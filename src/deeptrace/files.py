@@ -60,8 +60,11 @@ def _depth(value: Any) -> int:
     return deepest
 
 
-def loads(text: str | bytes) -> Any:
+def loads(text: str | bytes, *, surrogates: bool = False) -> Any:
     """The JSON value in ``text``, strictly read. A byte-order mark is skipped.
+
+    ``surrogates`` is for files of ours that name files: U+DC80 to U+DCFF may stand alone in a text, because Python puts
+    them (and `dumps` writes them) for the bytes of a file name that is not UTF-8.
 
     Raises:
         JsonError: not JSON, not UTF-8, NaN or infinity (also as 1e999), a duplicate key, a whole number of more than
@@ -87,7 +90,7 @@ def loads(text: str | bytes) -> Any:
     # json accepts "\ud800"; written out again it is not UTF-8. Only an escape can bring one in.
     if "\\u" in decoded:
         try:
-            json.dumps(value, ensure_ascii=False).encode()
+            json.dumps(value, ensure_ascii=False).encode(errors="surrogateescape" if surrogates else "strict")
         except UnicodeEncodeError:
             raise JsonError("a lone surrogate stands in a text") from None
     return value
@@ -175,8 +178,8 @@ def write_jsonl(path: str | os.PathLike[str], rows: Iterable[Any]) -> None:
             file.write(dumps(row).encode() + b"\n")
 
 
-def read_jsonl(path: str | os.PathLike[str]) -> Iterator[tuple[int, Any]]:
-    """Each line's number (from 1) and value; empty lines are skipped. The file is streamed.
+def read_jsonl(path: str | os.PathLike[str], *, surrogates: bool = False) -> Iterator[tuple[int, Any]]:
+    """Each line's number (from 1) and value; empty lines are skipped. The file is streamed. See `loads`.
 
     Raises:
         FileError: the file cannot be opened.
@@ -189,7 +192,7 @@ def read_jsonl(path: str | os.PathLike[str]) -> Iterator[tuple[int, Any]]:
                 if not line.strip():
                     continue
                 try:
-                    value = loads(line)
+                    value = loads(line, surrogates=surrogates)
                 except JsonError as error:
                     raise JsonError(f"{name} line {number}: {error}") from None
                 yield number, value

@@ -211,3 +211,38 @@ print(count, rss() - before)
     count, growth_kib = map(int, done.stdout.split())
     assert count == 10_000
     assert growth_kib < 8 * 1024
+
+
+def test_counts_of_earlier_problems_survive(tmp_path: Path) -> None:
+    file = tmp_path / "records.jsonl"
+    write_records(file, [Record("a"), Record("b")], counts={"fps: emptied": 3})
+    head, *lines = file.read_text().splitlines()
+    assert json.loads(head) == {"schema": "deeptrace.records", "schema_version": 1, "problems": {"fps: emptied": 3}}
+    assert list(iter_records(file)) == [Record("a"), Record("b")]
+    file.write_text("\n".join([head, *lines, '{"schema": "deeptrace.record", "schema_version": 2}']))
+    found = load_records(file)
+    assert found.counts == {"fps: emptied": 3, "schema: set_aside": 1}
+    write_records(file, found)
+    assert load_records(file).earlier == found.counts
+    write_records(file, [Record("a")])
+    assert len(file.read_text().splitlines()) == 1  # nothing to say: no such line
+
+
+@pytest.mark.parametrize(
+    ("head", "kept"),
+    [
+        ({"problems": {"a: emptied": -1, "b: emptied": True, "c: emptied": 2, "d: emptied": "3"}}, {"c: emptied": 2}),
+        ({"problems": [1]}, {}),
+        ({"problems": {"c: emptied": 2}, "schema_version": 2}, {}),
+        ({}, {}),
+    ],
+)
+def test_counts_that_are_none_are_listed(tmp_path: Path, head: dict[str, Any], kept: dict[str, int]) -> None:
+    file = tmp_path / "records.jsonl"
+    write_records(file, [Record("a")], counts={"x: emptied": 1})
+    _, line = file.read_text().splitlines()
+    file.write_text(json.dumps({"schema": "deeptrace.records", "schema_version": 1, **head}) + "\n" + line)
+    found = load_records(file)
+    assert list(found) == [Record("a")]
+    assert found.earlier == kept
+    assert found.problems

@@ -1,7 +1,8 @@
 """Our own file of records, ``records.jsonl``: one `Record` a line, exact both ways, read as a stream.
 
 A line that is right is read by `deeptrace.rows.record_from_json`. A line that is not goes through the slow road below,
-which empties each bad field and says so.
+which empties each bad field and says so. A first line of the schema ``deeptrace.records`` counts what was wrong where
+the records were read before, so that every later report can say it.
 """
 
 from __future__ import annotations
@@ -28,29 +29,44 @@ from deeptrace.rows import (
 )
 
 FILE_NAME: Final = "records.jsonl"
+COUNTS_SCHEMA: Final = "deeptrace.records"
+COUNTS_SCHEMA_VERSION: Final = 1
 MAX_LINE_BYTES: Final = 64 << 20
 
 
-def write_records(path: str | os.PathLike[str], records: Iterable[Record]) -> None:
+def write_records(
+    path: str | os.PathLike[str], records: Iterable[Record], *, counts: Mapping[str, int] | None = None
+) -> None:
     """Write one record a line, atomically: until all are written the old file stays.
+
+    ``counts`` says what was wrong where the records come from, by ``field: action``; None: the ``counts`` of `Records`,
+    and nothing for other records. They stand in the first line, and `load_records` adds them to its own.
 
     Raises:
         FileError: the system refused.
         JsonError: a record's ``extra`` holds what JSON cannot.
     """
+    if counts is None:
+        counts = getattr(records, "counts", {})
     with atomic_write(path) as file:
+        if counts:
+            head = {"schema": COUNTS_SCHEMA, "schema_version": COUNTS_SCHEMA_VERSION, "problems": dict(counts)}
+            file.write(dumps(head).encode() + b"\n")
         for record in records:
             file.write(dumps(record_to_json(record)).encode() + b"\n")
 
 
 def iter_records(
-    path: str | os.PathLike[str], *, on_problem: Callable[[Problem], None] | None = None
+    path: str | os.PathLike[str],
+    *,
+    on_problem: Callable[[Problem], None] | None = None,
+    on_counts: Callable[[Mapping[str, int]], None] | None = None,
 ) -> Iterator[Record]:
     """The records of a ``records.jsonl``, one at a time; memory does not grow with the file.
 
     With ``on_problem``, each bad value is emptied and handed over (rows count from 1), and a line without usable id or
     path, or that is not JSON, is set aside. Without it the first one is an error. One id on two lines is not noticed
-    here; `load_records` notices it.
+    here; `load_records` notices it. ``on_counts`` gets the counts of earlier problems, where the file has such a line.
 
     Raises:
         FileError: the file cannot be read.
@@ -64,7 +80,7 @@ def iter_records(
         for number, line in enumerate(_lines(file, log.file), 1):
             if not line.strip():
                 continue
-            record = _read_line(line, number, log)
+            record = _read_line(line, number, log, on_counts)
             for problem in log.problems:
                 first = first or problem
                 if on_problem is None:
@@ -91,7 +107,9 @@ def _lines(file: IO[bytes], name: str) -> Iterator[bytes]:
         yield line
 
 
-def _read_line(line: bytes, number: int, log: Log) -> Record | None:
+def _read_line(
+    line: bytes, number: int, log: Log, on_counts: Callable[[Mapping[str, int]], None] | None
+) -> Record | None:
     try:
         value = loads(line)
     except JsonError as error:
@@ -100,10 +118,31 @@ def _read_line(line: bytes, number: int, log: Log) -> Record | None:
     try:
         record = record_from_json(value)
     except RecordError:
+        if isinstance(value, dict) and value.get("schema") == COUNTS_SCHEMA:
+            counts = _counts(value, number, log)
+            if on_counts is not None:
+                on_counts(counts)
+            return None
         return _repair(value, number, log)
     if _is_clean(record):
         return record
     return _repair(value, number, log)
+
+
+def _counts(value: Mapping[str, Any], number: int, log: Log) -> dict[str, int]:
+    """The counts of a first line; what is no count is noted and left out."""
+    said, version = value.get("problems"), value.get("schema_version")
+    if not isinstance(said, dict) or isinstance(version, bool) or version != COUNTS_SCHEMA_VERSION:
+        problem = f"{show(version)} is not '{COUNTS_SCHEMA}' {COUNTS_SCHEMA_VERSION} with the counts of problems"
+        log.add(number, None, "schema_version", problem, "emptied")
+        return {}
+    counts: dict[str, int] = {}
+    for name, count in said.items():
+        if is_text(name) and isinstance(count, int) and not isinstance(count, bool) and count > 0:
+            counts[name] = count
+        else:
+            log.add(number, None, "problems", f"{show(count)} of {show(name)} is not a count", "emptied")
+    return counts
 
 
 # ── what the strict reader does not look at ─────────────────────────────────────────────────────────────────────────

@@ -1,18 +1,20 @@
 """A file of anyone's annotations -> `Records`. Decides which reader fits; the readers know the formats.
 
-Called by the command line, the trainer, the benchmark and the explorer. Opens no video.
+Called by the command line, the trainer, the benchmark and the explorer. Opens no video unless asked to probe.
 """
 
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Final, overload
 
-from deeptrace.data.jsonl import FILE_NAME, iter_records
+from deeptrace.data.infos import ProbedInfos
+from deeptrace.data.jsonl import COUNTS_SCHEMA, FILE_NAME, iter_records
 from deeptrace.data.paths import check_path
 from deeptrace.data.problems import Problem, count_problems
 from deeptrace.data.release import read_release
@@ -29,14 +31,23 @@ _HEAD_BYTES: Final = 1 << 16
 class Records(Sequence[Record]):
     """Records of one file, in its order, with what was wrong in it.
 
-    ``root`` is the folder that the records' paths are relative to. ``problems`` lists every bad value, ``counts`` says
-    how many there are by ``field: action``, most frequent first.
+    ``root`` is the folder that the records' paths are relative to. ``problems`` lists every bad value, ``earlier``
+    counts those that were noticed before this file was written; ``counts`` says how many there are of both by
+    ``field: action``, most frequent first.
     """
 
-    def __init__(self, records: Iterable[Record], *, root: Path, problems: Iterable[Problem] = ()) -> None:
+    def __init__(
+        self,
+        records: Iterable[Record],
+        *,
+        root: Path,
+        problems: Iterable[Problem] = (),
+        earlier: Mapping[str, int] | None = None,
+    ) -> None:
         self._records = tuple(records)
         self.root = root
         self.problems = tuple(problems)
+        self.earlier: Mapping[str, int] = dict(earlier or {})
 
     @overload
     def __getitem__(self, index: int) -> Record: ...
@@ -56,8 +67,8 @@ class Records(Sequence[Record]):
 
     @cached_property
     def counts(self) -> dict[str, int]:
-        """How many problems there are by ``field: action``."""
-        return count_problems(self.problems)
+        """How many problems there are by ``field: action``, those of earlier readings included."""
+        return dict((Counter(self.earlier) + Counter(count_problems(self.problems))).most_common())
 
     @cached_property
     def by_id(self) -> Mapping[str, Record]:
@@ -66,7 +77,12 @@ class Records(Sequence[Record]):
 
 
 def load_records(
-    path: str | os.PathLike[str], *, strict: bool = False, infos: Mapping[str, VideoInfo] | None = None
+    path: str | os.PathLike[str],
+    *,
+    strict: bool = False,
+    root: str | os.PathLike[str] | None = None,
+    probe: bool = False,
+    infos: Mapping[str, VideoInfo] | None = None,
 ) -> Records:
     """The records in a file, or in a folder that holds ``all_data.json`` or ``records.jsonl``.
 
@@ -76,8 +92,9 @@ def load_records(
     is set aside and listed. With ``strict``, anything emptied, repaired or set aside is an error that lists the first
     20.
 
-    ``infos`` says what is known of the videos, by video id, path or file name, to exports that lack it: frame numbers
-    need a frame rate.
+    ``root`` is the folder that the videos' paths are relative to; None: the folder of the file. ``infos`` says what is
+    known of the videos, by video id, path or file name, to exports that lack it: frame numbers need a frame rate. With
+    ``probe``, the headers of videos under ``root`` are read where neither an export nor ``infos`` says rate and size.
 
     Raises:
         FileError: no such file, or a folder without records.
@@ -85,14 +102,15 @@ def load_records(
         RecordError: ``strict``, and there are problems; or an export whose frame numbers cannot become seconds.
     """
     source = Path(path)
-    root = source if source.is_dir() else source.parent
+    folder = Path(root) if root is not None else source if source.is_dir() else source.parent
     if source.is_dir():
         source = _own_file(source) or source
-    records, problems = _read(source, infos)
+    earlier: Counter[str] = Counter()
+    records, problems = _read(source, ProbedInfos(folder, infos) if probe else infos, earlier)
     records = _one_per_id(records, source.name, problems)
     if strict:
         _refuse(source.name, problems)
-    return Records(records, root=root, problems=problems)
+    return Records(records, root=folder, problems=problems, earlier=earlier)
 
 
 def _refuse(name: str, problems: Sequence[Problem]) -> None:
@@ -112,11 +130,13 @@ def _own_file(folder: Path) -> Path | None:
     return folder / found[0] if found else None
 
 
-def _read(source: Path, infos: Mapping[str, VideoInfo] | None) -> tuple[list[Record], list[Problem]]:
+def _read(
+    source: Path, infos: Mapping[str, VideoInfo] | None, earlier: Counter[str]
+) -> tuple[list[Record], list[Problem]]:
     problems: list[Problem] = []
-    head = b"" if source.is_dir() else _head(source)
-    if f'"{RECORD_SCHEMA}"'.encode() in head.split(b"\n", 1)[0]:
-        return list(iter_records(source, on_problem=problems.append)), problems
+    head = b"" if source.is_dir() else _head(source).split(b"\n", 1)[0]
+    if any(f'"{schema}"'.encode() in head for schema in (RECORD_SCHEMA, COUNTS_SCHEMA)):
+        return list(iter_records(source, on_problem=problems.append, on_counts=earlier.update)), problems
     lines = source.suffix.lower() in (".jsonl", ".ndjson")
     if source.name == RELEASE_NAME:
         return read_release(source)
@@ -130,7 +150,7 @@ def _read(source: Path, infos: Mapping[str, VideoInfo] | None) -> tuple[list[Rec
     if source.is_dir():
         raise FileError(f"{source.name!r} holds neither {RELEASE_NAME} nor {FILE_NAME}; name the file to read")
     if lines:
-        return list(iter_records(source, on_problem=problems.append)), problems
+        return list(iter_records(source, on_problem=problems.append, on_counts=earlier.update)), problems
     return read_release(source)
 
 

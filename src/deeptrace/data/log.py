@@ -19,9 +19,11 @@ class Log:
     file: str
     problems: list[Problem] = field(default_factory=list)
 
-    def add(self, row: int | None, video_id: str | None, name: str, problem: str, action: Action) -> None:
+    def add(self, row: int | None, video_id: str | None, name: str, problem: str, action: Action) -> Problem:
         """Note one bad value of the field ``name``."""
-        self.problems.append(Problem(self.file, row, video_id, name, problem, action))
+        noted = Problem(self.file, row, video_id, name, problem, action)
+        self.problems.append(noted)
+        return noted
 
 
 @dataclass(slots=True)
@@ -36,9 +38,9 @@ class RowLog:
 
     def add(self, name: str, problem: str, action: Action = "emptied") -> None:
         """Note one bad value of this row; the record that the row belongs to is flagged with ``name: action``."""
-        self.log.add(self.row, self.video_id, name, problem, action)
+        noted = self.log.add(self.row, self.video_id, name, problem, action)
         self.bad_fields.add(name)
-        self.flags[f"{name}: {action}"] = None
+        self.flags[noted.tag] = None
 
     def read(
         self, name: str, reader: Callable[[object, str], T], value: object, action: Action = "emptied"

@@ -23,6 +23,11 @@ class Problem:
     problem: str
     action: Action
 
+    @property
+    def tag(self) -> str:
+        """``field: action``: how problems are counted, and how a record is flagged with them."""
+        return f"{self.field}: {self.action}"
+
     def __str__(self) -> str:
         where = "" if self.row is None else f" row {self.row}"
         who = "" if self.video_id is None else f" (video {self.video_id!r})"
@@ -31,5 +36,5 @@ class Problem:
 
 def count_problems(problems: Iterable[Problem]) -> dict[str, int]:
     """How many problems there are by ``field: action``, most frequent first; stands in every later report."""
-    counts = Counter(f"{problem.field}: {problem.action}" for problem in problems)
+    counts = Counter(problem.tag for problem in problems)
     return dict(counts.most_common())

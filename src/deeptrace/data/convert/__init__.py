@@ -18,16 +18,16 @@ from __future__ import annotations
 
 import os
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 
 from deeptrace.data.problems import Problem
 from deeptrace.errors import FileError, RecordError
 from deeptrace.records import Record, VideoInfo
 
-__all__ = ["FORMATS", "READABLE", "Format", "read", "sniff", "write"]
+__all__ = ["FORMATS", "READABLE", "Format", "read", "read_options", "sniff", "write"]
 
 Format = Literal["labelbox", "label-studio", "cvat", "hf", "coco", "fiftyone"]
 
@@ -102,22 +102,64 @@ def write(
     - ``label-studio``: ``url_prefix``; ``text`` "textarea" (default) or "meta"
     - ``cvat``: ``density`` "dense" (default) or "sparse"; ``zipped``
     - ``hf``: ``layout`` "jsonl" (default) or "parquet"; ``videos``; ``title``; ``license``
-    - ``coco``: ``file_name``; ``every``
+    - ``coco``: ``file_name``; ``every``, from 1
 
     Raises:
-        RecordError: the format or an option is unknown, or a video's rate is variable, or needed and not known.
+        RecordError: the format, an option or its value is unknown, or a video's rate is variable, or needed and not
+            known.
         FileError: the system refused; the old file is intact.
     """
     if format not in _WRITERS:
         raise RecordError("format", f"{format!r} is not a format. Known: {', '.join(FORMATS)}")
     module = import_module(f"deeptrace.data.convert.{_WRITERS[format]}")
-    known = [name for name, kind in module.write.__kwdefaults__.items()] if module.write.__kwdefaults__ else []
-    unknown = [name for name in options if name not in known]
-    if unknown:
-        options_known = ", ".join(known) or "none"
-        raise RecordError("options", f"{format!r} has no option {unknown[0]!r}. Known: {options_known}")
+    for name, value in options.items():
+        _check_option(name, value, _option_type(format, name))
     problems: list[Problem] = module.write(Path(path), records, **options)
     return problems
+
+
+def read_options(format: str, texts: Iterable[tuple[str, str]]) -> dict[str, Any]:
+    """The options of `write` in pairs of name and text, as a command line gives them.
+
+    Raises:
+        RecordError: the format or an option is unknown, stands twice, or its text is no value of it.
+    """
+    options: dict[str, Any] = {}
+    for name, text in texts:
+        kind = _option_type(format, name)
+        value: Any = text
+        if kind is bool:
+            value = {"true": True, "false": False}.get(text.lower(), text)
+        elif kind is int and text.isascii() and text.isdigit() and len(text) < 10:
+            value = int(text)
+        _check_option(name, value, kind)
+        if name in options:
+            raise RecordError("options", f"{name!r} is given twice")
+        options[name] = value
+    return options
+
+
+def _option_type(format: str, name: str) -> Any:
+    """The type of an option: a Literal, bool, int or something that a text can be."""
+    if format not in _WRITERS:
+        raise RecordError("format", f"{format!r} is not a format. Known: {', '.join(FORMATS)}")
+    writer = import_module(f"deeptrace.data.convert.{_WRITERS[format]}").write
+    known = writer.__kwdefaults__ or {}
+    if name not in known:
+        raise RecordError("options", f"{format!r} has no option {name!r}. Known: {', '.join(known) or 'none'}")
+    return get_type_hints(writer)[name]
+
+
+def _check_option(name: str, value: object, kind: Any) -> None:
+    said = f"{value!r} is not a value of {name!r}"
+    if get_origin(kind) is Literal:
+        if value not in get_args(kind):
+            raise RecordError("options", f"{said}. Known: {', '.join(get_args(kind))}")
+    elif kind is bool:
+        if not isinstance(value, bool):
+            raise RecordError("options", f"{said}. Known: true, false")
+    elif kind is int and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+        raise RecordError("options", f"{said}, a whole number from 1")
 
 
 def sniff(path: str | os.PathLike[str]) -> Format | None:

@@ -10,6 +10,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from deeptrace.categories import Category, read_tags
 from deeptrace.data.convert._frames import Segment, clip, place
+from deeptrace.data.infos import InfoMissing, ProbedInfos
+from deeptrace.data.log import Log as PlainLog
 from deeptrace.data.problems import Action, Problem
 from deeptrace.errors import RecordError
 from deeptrace.records import Box, Record, RecordLabel, Trace, VideoInfo, check_bbox, check_number
@@ -42,11 +44,9 @@ VERDICTS: Final[dict[RecordLabel, str]] = {"fake": "FAKE", "real": "REAL", "unsu
 
 
 @dataclass
-class Log:
+class Log(PlainLog):
     """The problems of one file, and the videos that cannot be read because their frame rate is not known."""
 
-    file: str
-    problems: list[Problem] = field(default_factory=list)
     without_rate: list[str] = field(default_factory=list)
     variable_rate: list[str] = field(default_factory=list)
     without_size: list[str] = field(default_factory=list)
@@ -71,10 +71,10 @@ class Log:
         for what, videos in (("frame rate", self.without_rate), ("width and height", self.without_size)):
             if videos:
                 videos = list(dict.fromkeys(videos))  # noqa: PLW2901
-                raise RecordError(
-                    "infos",
-                    f"{self.file}: no {what} for {_names(videos)}, and the file does not say. Pass "
-                    f"infos={{{videos[0]!r}: VideoInfo(...)}}, or set Record.info; deeptrace.video.probe reads it",
+                raise InfoMissing(
+                    f"{self.file}: no {what} for {_names(videos)}, and the file does not say",
+                    "Name the folder of the videos and ask to read their headers (load_records: root=, probe=True), "
+                    f"pass infos={{{videos[0]!r}: VideoInfo(...)}}, or set Record.info",
                 )
 
 
@@ -93,7 +93,7 @@ class Where:
 
     def add(self, field_name: str, problem: str, action: Action) -> None:
         """Report one bad value."""
-        self.log.problems.append(Problem(self.log.file, self.row, self.video_id, field_name, problem, action))
+        self.log.add(self.row, self.video_id, field_name, problem, action)
 
 
 # ── values from outside ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -226,6 +226,8 @@ def find_clip(
     width, height = whole(said.get("width"), where, "width"), whole(said.get("height"), where, "height")
     fps, count = positive(said.get("fps"), where, "fps"), whole(said.get("num_frames"), where, "num_frames")
     duration = positive(said.get("duration"), where, "duration")
+    if known is None and isinstance(infos, ProbedInfos) and path is not None and None in (fps, width, height):
+        known = infos.look(path)
     if known is not None:
         if fps is not None and known.fps is not None and abs(fps / known.fps - 1) > 5e-4:
             where.add("fps", f"{fps:g} differs from the video's own {known.fps:g}, which is used", "repaired")
@@ -299,7 +301,7 @@ def finish(drafts: Iterable[tuple[Record, bool]], log: Log) -> list[Record]:
 def flags_of(problems: Iterable[Problem]) -> tuple[str, ...]:
     """What was emptied or repaired while a record was read, as its flags."""
     changed = (problem for problem in problems if problem.action in {"emptied", "repaired"})
-    return tuple(dict.fromkeys(f"{problem.field}: {problem.action}" for problem in changed))
+    return tuple(dict.fromkeys(problem.tag for problem in changed))
 
 
 def _labelled(record: Record, log: Log) -> Record:
