@@ -42,7 +42,7 @@ def show(records: Records, *, group_by: str | None, jobs: int) -> None:
     for probe in result.shortcuts.results:
         words = probe.reason or f"AUROC {score_words(probe.auroc):<22} balanced {score_words(probe.balanced_accuracy)}"
         if probe.accuracy is not None:
-            words += f" accuracy {score_words(probe.accuracy)}, largest class {100 * probe.accuracy.chance:.1f}"
+            words += f" accuracy {score_words(probe.accuracy)}, majority {100 * probe.accuracy.chance:.1f}"
         print(f"  {probe.probe:<23}{probe.task:<14}{probe.n:>4} clips {probe.groups:>4} groups  {words}")
 
 

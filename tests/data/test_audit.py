@@ -117,6 +117,22 @@ def test_seven_thousand_rows_take_seconds() -> None:
     assert which.at_chance
 
 
+def test_a_field_to_group_by_must_exist() -> None:
+    records = [fake("a", TRACE, extra={"source_repo": "x", "place": "y"}), real("b")]
+    assert audit(records, group_by="source_repo").grouped_by == ("source_repo",)
+    with pytest.raises(RecordError, match=r"'source_repos'. Known: source, place, source_repo$"):
+        audit(records, group_by="source_repos")
+    assert audit([], group_by="anything").shortcuts is not None
+
+
+def test_frames_by_rate_are_a_length_too() -> None:
+    """24 frames at 8 a second are 3 s: a trace at 3.5 s is outside, and the plot of lengths knows the video."""
+    info = VideoInfo(640, 360, 8.0, 24, None)
+    result = audit([fake("a", replace(TRACE, onset_seconds=3.5, offset_seconds=3.8), info=info), real("b", info=info)])
+    assert found(result)["onset_outside"].examples == ("a",)
+    assert next(d.unknown for d in result.distributions if d.name == "length") == 0
+
+
 def test_no_records_is_an_error() -> None:
     result = audit([])
     assert found(result)["no_records"].level == "error"
@@ -176,6 +192,16 @@ def test_headers_tell_of_sizes_rates_and_missing_files(tmp_path: Path) -> None:
     }
     assert result.geometry_from == "files"
     assert result.level == "headers"
+
+
+def test_a_flat_folder_is_walked_too(tmp_path: Path) -> None:
+    write(tmp_path / "a.mp4", 1)
+    write(tmp_path / "stranger.mp4", 2)
+    write(tmp_path / "real_videos/b.mp4", 3)
+    records = [fake("a", TRACE, path="a.mp4"), real("b")]
+    result = audit(Records(records, root=tmp_path))
+    assert found(result)["file_unmatched"].examples == ("stranger.mp4",)
+    assert "file_missing" not in found(result)
 
 
 def test_pictures_tell_of_damage_and_leaks(tmp_path: Path) -> None:

@@ -79,5 +79,18 @@ def test_the_terminal_says_the_same(result: Audit) -> None:
     assert all(len(row) == len(table.columns) for table in tables.values() for row in table.rows)
     assert [row[1] for row in tables["Findings"].rows] == [finding.code for finding in result.findings]
     assert ("videos", "6,636", "25", "differs") in tables["Beside the published counts"].rows
+    shares = {row[1]: row[7:9] for row in tables["Shortcuts"].rows}
+    assert shares["Fake or real?"] == ("–", "–")
+    assert result.shortcuts is not None
+    accuracy = result.shortcuts.get("geometry", "generator").accuracy
+    assert accuracy is not None
+    assert shares["Which generator?"] == (score_words(accuracy), "50.0")
+    assert f"accuracy {score_words(accuracy)}, majority 50.0" in audit_html(result)
     assert score_words(Estimate(0.8312, 0.7061, 0.937, 0.5)) == "83.1 [70.6, 93.7]"
     assert score_words(None) == "–"
+
+
+def test_the_terminal_says_why_there_are_no_shortcuts(result: Audit) -> None:
+    without = replace(result, shortcuts=None, shortcuts_reason="pip install it")
+    tables = {table.title: table for table in audit_tables(without)}
+    assert tables["Shortcuts"].rows == (("pip install it",),)

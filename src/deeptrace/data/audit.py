@@ -23,7 +23,8 @@ from deeptrace.data.duplicates import clusters, members, near_duplicates, same
 from deeptrace.data.features import RATE_FEATURES, Table, container_table, geometry_table, stack
 from deeptrace.data.probes import Shortcuts, run_probes
 from deeptrace.data.problems import Problem, count_problems
-from deeptrace.errors import MissingExtra
+from deeptrace.data.stats import info_seconds
+from deeptrace.errors import MissingExtra, RecordError
 from deeptrace.records import Record, VideoInfo
 
 __all__ = ["Audit", "Backbone", "Count", "Distribution", "Finding", "audit"]
@@ -34,6 +35,7 @@ Progress = Callable[[str, int, int], None]
 SCHEMA: Final = "deeptrace.audit"
 SCHEMA_VERSION: Final = 1
 BINS: Final = 24
+_KNOWN_FIELDS: Final = 20
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,11 @@ def audit(
     ``progress(stage, done, total)`` is called now and then.
 
     Nothing is changed, and a file that cannot be read is a finding, not an error.
+
+    Raises:
+        RecordError: no record has the field ``group_by``, or the backbone does not give a row a frame.
     """
+    _groups(records, None, group_by)  # a wrong name is told now, not after hours of reading
     folder = Path(root) if root is not None else getattr(records, "root", None)
     problems: Sequence[Problem] = getattr(records, "problems", ())
     scan = Scan.nothing(len(records))
@@ -159,6 +165,10 @@ def _groups(records: Sequence[Record], cluster: Sequence[int] | None, group_by: 
     pairs = [] if cluster is None else list(enumerate(cluster))
     if group_by is not None:
         values = [r.source if group_by == "source" else r.extra.get(group_by) for r in records]
+        if records and all(value is None for value in values):
+            known = ["source", *sorted({name for record in records for name in record.extra})]
+            some = ", ".join(known[:_KNOWN_FIELDS]) + (", ..." if len(known) > _KNOWN_FIELDS else "")
+            raise RecordError("group_by", f"no record has the field {group_by!r}. Known: {some}")
         pairs += same([None if value is None else str(value) for value in values])
     return clusters(len(records), pairs)
 
@@ -197,7 +207,7 @@ def _shortcuts(
 
 def _distributions(records: Sequence[Record], infos: Sequence[VideoInfo | None]) -> list[Distribution]:
     numbers: list[tuple[str, str, list[float | None]]] = [
-        ("length", "s", [None if i is None else i.duration_seconds for i in infos]),
+        ("length", "s", [info_seconds(i) for i in infos]),
         ("frame rate", "fps", [None if i is None else i.fps for i in infos]),
         ("short side", "px", [None if i is None else min(i.width, i.height) for i in infos]),
         ("aspect", "width / height", [None if i is None else i.width / i.height for i in infos]),

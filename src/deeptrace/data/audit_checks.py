@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from deeptrace.data.duplicates import members
+from deeptrace.data.stats import info_seconds
 from deeptrace.records import Record, Trace, VideoInfo
 
 FindingLevel = Literal["error", "warning", "note"]
@@ -145,14 +146,15 @@ def check_times(records: Sequence[Record], infos: Sequence[VideoInfo | None]) ->
     late, long = [], []
     n = 0
     for record, info in zip(records, infos, strict=True):
-        if info is None or info.duration_seconds is None:
+        seconds = info_seconds(info)
+        if info is None or seconds is None:
             continue
         frame = 1.0 / info.fps if info.fps else 0.05
         for trace in record.traces:
             n += 1
-            if trace.onset_seconds is not None and trace.onset_seconds >= info.duration_seconds:
+            if trace.onset_seconds is not None and trace.onset_seconds >= seconds:
                 late.append(record.video_id)
-            elif trace.offset_seconds is not None and trace.offset_seconds > info.duration_seconds + frame:
+            elif trace.offset_seconds is not None and trace.offset_seconds > seconds + frame:
                 long.append(record.video_id)
     cut = [r.video_id for r in records if any("duration" in f and "repaired" in f for f in r.flags)]
     return [
@@ -179,7 +181,7 @@ def check_declared(records: Sequence[Record], seen: Sequence[VideoInfo | None]) 
             (turned if (said.width, said.height) == (info.height, info.width) else size).append(record.video_id)
         if said.fps and info.fps and not math.isclose(said.fps, info.fps, rel_tol=0.01):
             rate.append(record.video_id)
-        a, b = said.duration_seconds, info.duration_seconds
+        a, b = info_seconds(said), info_seconds(info)
         if a is not None and b is not None and abs(a - b) > max(0.1, 0.02 * b):
             length.append(record.video_id)
         if said.num_frames is not None and info.num_frames is not None and abs(said.num_frames - info.num_frames) > 1:

@@ -58,8 +58,10 @@ def audit_tables(audit: Audit) -> list[AuditTable]:
     tables.append(AuditTable("When the annotations were read", ("Field: action", "Count"), loading))
     if audit.shortcuts is not None:
         probes = tuple(_probe_row(result) for result in audit.shortcuts.results)
-        heads = ("Probe", "Task", "Clips", "Groups", "AUROC", "Balanced accuracy", "Chance", "")
+        heads = ("Probe", "Task", "Clips", "Groups", "AUROC", "Balanced accuracy", "Chance", "Accuracy", "Majority", "")
         tables.append(AuditTable("Shortcuts", heads, probes))
+    else:
+        tables.append(AuditTable("Shortcuts", ("Not run",), ((audit.shortcuts_reason or "nobody asked for them",),)))
     return [table for table in tables if table.rows]
 
 
@@ -71,7 +73,7 @@ def score_words(estimate: Estimate | None) -> str:
 
 
 def _probe_row(result: ProbeResult) -> tuple[str, ...]:
-    balanced = result.balanced_accuracy
+    balanced, accuracy = result.balanced_accuracy, result.accuracy
     note = result.reason or (result.auroc.verdict if result.auroc is not None else "")
     return (
         PROBES.get(result.probe, (result.probe, ""))[0],
@@ -81,6 +83,8 @@ def _probe_row(result: ProbeResult) -> tuple[str, ...]:
         score_words(result.auroc),
         score_words(balanced),
         "–" if balanced is None else f"{100 * balanced.chance:.1f}",
+        score_words(accuracy),
+        "–" if accuracy is None else f"{100 * accuracy.chance:.1f}",
         note,
     )
 

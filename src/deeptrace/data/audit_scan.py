@@ -84,10 +84,13 @@ class Scan:
 def check_files(records: Sequence[Record], root: Path) -> list[Finding]:
     """Files that records name and that are missing, files without a record, and paths that two records share.
 
-    Looked at are the folders that the records' paths begin with. Nothing is opened.
+    Looked at are the folders that the records' paths begin with, and all of ``root`` where some path has no folder.
+    Nothing is opened.
     """
     n = len(records)
-    there = dict.fromkeys(_video_files(root, {str(r.path).split("/")[0] for r in records if r.path}))
+    there = dict.fromkeys(
+        _video_files(root, {r.path.partition("/")[0] if "/" in r.path else "" for r in records if r.path})
+    )
     missing, unusable, named = [], [], set()
     for record in records:
         if record.path is None:
@@ -111,7 +114,9 @@ def check_files(records: Sequence[Record], root: Path) -> list[Finding]:
 
 
 def _video_files(root: Path, tops: set[str]) -> Iterator[str]:
-    """Video files below ``root`` in the folders named (or beside it, for a file), relative, with forward slashes."""
+    """Video files below ``root`` in the folders named ("" for all of it), relative, with forward slashes, each once."""
+    if "" in tops:
+        tops = {""}
     for top in sorted(tops):
         for folder, folders, names in os.walk(root / top):
             folders[:] = sorted(name for name in folders if not name.startswith("."))

@@ -14,6 +14,7 @@ from typing import IO, Final
 import numpy as np
 import numpy.typing as npt
 
+from deeptrace.data.stats import info_seconds
 from deeptrace.records import VideoInfo
 
 Floats = npt.NDArray[np.float64]
@@ -160,7 +161,7 @@ def _truth(value: bool | None) -> float:
 
 
 def _rates(fact: FileFacts) -> tuple[float, float, float]:
-    seconds, frames = fact.info.duration_seconds, fact.info.num_frames
+    seconds, frames = info_seconds(fact.info), fact.info.num_frames
     bits = 8.0 * max(fact.size_bytes, 1)
     rate = np.log(bits / seconds) if seconds else np.nan
     pixels = fact.info.width * fact.info.height * frames if frames else np.nan
@@ -175,12 +176,13 @@ def geometry_table(infos: Sequence[VideoInfo | None]) -> Table:
     rows = np.full((len(infos), len(GEOMETRY_NAMES)), np.nan)
     for i, info in enumerate(infos):
         if info is not None:
+            seconds = info_seconds(info)
             rows[i] = [
                 info.width,
                 info.height,
                 info.width / info.height,
                 np.nan if info.fps is None else info.fps,
-                np.nan if info.duration_seconds is None else info.duration_seconds,
+                np.nan if seconds is None else seconds,
                 np.nan if info.num_frames is None else info.num_frames,
             ]
     return Table(GEOMETRY_NAMES, rows)

@@ -230,12 +230,15 @@ def _probe(  # noqa: PLR0917
     if reason is not None:
         return result
     guess = np.full((len(rows), len(classes)), 1.0 / len(classes))
+    often = np.zeros_like(guess)
     for held_out in used:
         train, test = fold != held_out, fold == held_out
         guess[test] = _fit_predict(features[train], truth[train], features[test], len(classes), settings.seed)
+        often[test] = np.bincount(truth[train], minlength=len(classes))
     # Sums of equal votes differ in the last bit from fold to fold; such ties must stay ties.
     guess = guess.round(6)
-    scores = _scores(guess, truth, _weights(group, settings.resamples, settings.seed))
+    said = _answers(guess, often)
+    scores = _scores(guess, said, truth, _weights(group, settings.resamples, settings.seed))
     share = max(counts.values()) / len(rows)
     return replace(
         result,
@@ -243,6 +246,17 @@ def _probe(  # noqa: PLR0917
         balanced_accuracy=_estimate(scores["balanced_accuracy"], 1 / len(classes)),
         accuracy=_estimate(scores["accuracy"], share) if task == "generator" else None,
     )
+
+
+def _answers(guess: Floats, often: Floats) -> Ints:
+    """The class that is said of each row; a tie goes to the one that was seen most often in training.
+
+    So where the features say nothing, the answer is right as often as the largest class is large. ``often``:
+    ``(N, classes)`` counts of the training rows. A tie of counts goes to the last class, for fake or real to fake.
+    """
+    best = guess == guess.max(1, keepdims=True)
+    ranked = np.where(best, often, -1.0)
+    return np.asarray(guess.shape[1] - 1 - np.argmax(ranked[:, ::-1], axis=1), np.intp)
 
 
 def _fit_predict(train: Floats, truth: Ints, test: Floats, classes: int, seed: int) -> Floats:
@@ -285,12 +299,10 @@ def _weights(group: Ints, resamples: int, seed: int) -> npt.NDArray[np.float32]:
     return np.vstack([np.ones((1, count), drawn.dtype), drawn]).astype(np.float32)[:, index]
 
 
-def _scores(guess: Floats, truth: Ints, weights: npt.NDArray[np.float32]) -> dict[str, Floats]:
+def _scores(guess: Floats, said: Ints, truth: Ints, weights: npt.NDArray[np.float32]) -> dict[str, Floats]:
     """Each score for each row of weights; NaN where a class was not drawn."""
     found: dict[str, list[Floats]] = {"auroc": [], "balanced_accuracy": [], "accuracy": []}
     classes = guess.shape[1]
-    # A tie goes to the last class, for fake or real to fake; with 0.5 as the border that is P(fake) >= 0.5.
-    said = classes - 1 - np.argmax(guess[:, ::-1], axis=1)
     right = (said == truth).astype(float)
     with np.errstate(invalid="ignore", divide="ignore"):
         for at in range(0, len(weights), _RESAMPLE_BLOCK):
