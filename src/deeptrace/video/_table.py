@@ -265,9 +265,15 @@ def _matroska_is_short(table: Table, video: Video, busy: Callable[[], None]) -> 
     if not len(ticks):
         return not whole
     steps = np.diff(ticks) if len(ticks) > 1 else np.array([table.usual_step()])
-    # Where frames may be missing, a large last step is not to be trusted.
-    step = float(np.median(steps)) if not whole else float(max(np.median(steps), steps[-1]))
-    end = (float(ticks[-1]) + 1.5 * max(step, 1.0)) * float(table.time_base)
+    # A large last step is to be trusted at a changing rate only: at a steady one it is where pictures are missing.
+    step = float(np.median(steps))
+    steady = float(np.mean(np.abs(steps - step) <= 1)) >= 0.5
+    if whole and not steady:
+        step = max(step, float(steps[-1]))
+    held = (
+        table.durations[int(np.flatnonzero(table.pts_array() == ticks[-1])[0])] if whole and table.times_known() else 0
+    )
+    end = (float(ticks[-1]) + max(1.5 * step, 1.5, float(held))) * float(table.time_base)
     declared = _tagged_seconds(video.stream)
     sound_excuses = False
     # A stream that goes on after its own end: one of the two is wrong, so the tag says nothing.
