@@ -9,7 +9,7 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -201,19 +201,25 @@ def test_a_lying_worker_is_a_crash(clip: bytes, monkeypatch: pytest.MonkeyPatch)
     cases = list(lies())
     assert len(cases) >= 50
 
-    def attempt(answer: str) -> str | None:
+    def attempt(answer: str, read_it: Callable[[], object]) -> str | None:
         pool = Pool(command=[sys.executable, "-I", "-S", "-c", FAKE.replace("ANSWER", answer)])
         monkeypatch.setattr(read, "default_pool", lambda: pool)
         try:
-            video.sample_frames(clip, fps=5, limits=QUICK)
+            read_it()
         except VideoError as error:
             return str(error.code)
+        except Exception as error:  # noqa: BLE001 - this is what is being looked for
+            return repr(error)
         finally:
             pool.close()
         return "answered"
 
-    results = {answer: attempt(answer) for answer in cases}
-    wrong = {answer: code for answer, code in results.items() if code != "DECODER_CRASHED"}
+    ways = (
+        lambda: video.sample_frames(clip, fps=5, limits=QUICK),
+        lambda: list(video.iter_frames(clip, chunk=1, limits=QUICK)),
+    )
+    results = {(number, answer): attempt(answer, way) for number, way in enumerate(ways) for answer in cases}
+    wrong = {case: code for case, code in results.items() if code != "DECODER_CRASHED"}
     assert not wrong
 
 
@@ -224,6 +230,78 @@ def test_a_silent_worker_is_a_timeout(clip: bytes, monkeypatch: pytest.MonkeyPat
     start = time.monotonic()
     assert codes(video.probe, clip, limits=replace(DEFAULT_LIMITS, silence_seconds=0.5)) == "DECODER_TIMEOUT"
     assert time.monotonic() - start < 5
+
+
+def test_closing_ends_reads_under_way(pool: Pool, clip: bytes) -> None:
+    """As after Ctrl-C: the thread that waits for the decoder gets its error now, not after the limit of silence."""
+    errors: list[VideoError] = []
+
+    def read_one() -> None:
+        try:
+            video.sample_frames(clip, fps=5)
+        except VideoError as error:
+            errors.append(error)
+
+    video.probe(clip)
+    pool.fault = "hang"
+    thread = threading.Thread(target=read_one)
+    thread.start()
+    time.sleep(0.3)
+    assert thread.is_alive()
+    start = time.monotonic()
+    video.close()
+    thread.join(10)
+    assert time.monotonic() - start < 2
+    assert [error.code for error in errors] == ["DECODER_CRASHED"]
+    assert "reading was ended" in str(errors[0])
+    assert len(video.sample_frames(clip, fps=5)) == 10
+
+
+def test_closing_ends_a_stream_between_its_chunks(pool: Pool, clip: bytes) -> None:
+    with video.iter_frames(clip, chunk=2) as stream:
+        next(stream)
+        video.close()
+        with pytest.raises(VideoError) as caught:
+            list(stream)
+    assert caught.value.code == "DECODER_CRASHED"
+
+
+def test_closing_catches_a_worker_that_is_just_starting(monkeypatch: pytest.MonkeyPatch, clip: bytes) -> None:
+    pool = Pool()
+    monkeypatch.setattr(_pool, "_default", pool)
+    start = _pool.Worker.__init__
+
+    def start_and_close(*args: object) -> None:
+        start(*args)  # type: ignore[arg-type]
+        pool.close()
+
+    monkeypatch.setattr(_pool.Worker, "__init__", start_and_close)
+    assert codes(video.probe, clip) == "DECODER_CRASHED"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_an_interrupted_program_does_not_wait_for_a_read(clip: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(clip)
+    code = f"""
+        import os, signal, threading, time
+        from concurrent.futures import ThreadPoolExecutor
+        from deeptrace import video
+        from deeptrace.video import _pool
+        _pool._default = pool = _pool.Pool(test_hooks=True)
+        pool.fault = "hang"
+        threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT)).start()
+        threads = ThreadPoolExecutor(1)
+        future = threads.submit(video.sample_frames, {str(path)!r}, fps=5)
+        try:
+            future.result()
+        except KeyboardInterrupt:
+            pool.close()
+    """
+    start = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=30)
+    assert done.returncode == 0, done.stderr
+    assert time.monotonic() - start < 15
 
 
 def test_threads_read_side_by_side(clip: bytes) -> None:
@@ -313,6 +391,31 @@ def test_the_current_folder_is_not_imported_from(tmp_path: Path, clip: bytes) ->
     code = "import sys; sys.path.pop(0); from deeptrace import video; print(video.probe('clip.mp4').num_frames)"
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert done.stdout.strip() == "50", done.stderr
+
+
+@pytest.mark.parametrize("read_it", [lambda clip: video.sample_frames(clip, fps=25), video.iter_frames])
+def test_a_result_that_the_caller_has_no_room_for(
+    read_it: Callable[[bytes], object], clip: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise MemoryError
+
+    video.probe(clip)
+    with monkeypatch.context() as patch:
+        patch.setattr(read.np, "empty", refuse)
+        assert codes(read_it, clip) == "OUT_OF_MEMORY"
+    assert len(video.sample_frames(clip, fps=5)) == 10
+
+
+def test_any_buffer_is_a_source(clip: bytes) -> None:
+    apart = memoryview(np.repeat(np.frombuffer(clip, np.uint8), 2))[::2]  # every other byte of a larger buffer
+    for source in (bytearray(clip), memoryview(clip), apart):
+        assert video.probe(source).num_frames == 50
+        assert len(video.sample_frames(source, fps=5)) == 10
+        with video.iter_frames(source) as stream:
+            assert sum(map(len, stream)) == 50
+    for empty in (bytearray(), memoryview(b""), memoryview(np.zeros((0, 3)))):
+        assert codes(video.probe, empty) == "NOT_A_VIDEO"
 
 
 def test_limits_are_named() -> None:

@@ -135,14 +135,23 @@ def lies() -> dict[str, bytes]:
 
 
 def listen(
-    answer: bytes, mode: str, folder: Path, monkeypatch: pytest.MonkeyPatch, limits: ReadLimits = DEFAULT_LIMITS
+    answer: bytes,
+    mode: str,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    limits: ReadLimits = DEFAULT_LIMITS,
+    *,
+    stream: bool = False,
 ) -> str:
     """What the caller makes of a worker that says this: "ok" or the code of the error."""
     (folder / "answer").write_bytes(answer)
     pool = _pool.Pool(command=[sys.executable, "-I", "-S", "-c", LIAR, f"{mode}|{folder / 'answer'}"])
     monkeypatch.setattr(_pool, "_default", pool)
     try:
-        video.sample_frames(CLIP, fps=2, limits=limits)
+        if stream:
+            list(video.iter_frames(CLIP, limits=limits))
+        else:
+            video.sample_frames(CLIP, fps=2, limits=limits)
     except VideoError as error:
         check_message(error)
         return error.code
@@ -154,16 +163,18 @@ def listen(
 CLIP = clip(num_frames=2)
 
 
-def test_the_truth_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert listen(truth(), "stay", tmp_path, monkeypatch) == "ok"
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_truth_is_taken(stream: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert listen(truth(), "stay", tmp_path, monkeypatch, stream=stream) == "ok"
 
 
+@pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("part", range(4))
-def test_lies_are_a_crash(part: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lies_are_a_crash(part: int, stream: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wrong = []
     for name, answer in list(lies().items())[part::4]:
         start = time.monotonic()
-        code = listen(answer, "exit", tmp_path, monkeypatch)
+        code = listen(answer, "exit", tmp_path, monkeypatch, stream=stream)
         if code != "DECODER_CRASHED" or time.monotonic() - start > 10:
             wrong.append(f"{name}: {code} after {time.monotonic() - start:.1f} s")
     assert not wrong, "\n".join(wrong)

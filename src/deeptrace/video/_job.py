@@ -16,7 +16,7 @@ from deeptrace.errors import DeepTraceError, VideoCode, VideoError
 from deeptrace.records import Reading, VideoInfo
 from deeptrace.video._limits import ReadLimits
 from deeptrace.video._open import OpenedSource, printable
-from deeptrace.video._pool import Pool, Worker
+from deeptrace.video._pool import ENDED, Pool, Worker
 from deeptrace.video._protocol import Header, ProtocolError, Silence
 
 _MAX_READ_BYTES = 1 << 20
@@ -235,6 +235,8 @@ class Job:
         worker, self._worker = self._lent, None
         status = self._pool.discard(worker)
         name = self._source.name
+        if worker.ended:
+            raise VideoError("DECODER_CRASHED", f"cannot decode '{name}': {ENDED}") from None
         if isinstance(error, Silence):
             raise VideoError(
                 "DECODER_TIMEOUT", f"cannot decode '{name}': the decoder did not answer in time."

@@ -160,7 +160,9 @@ def container_kind(first: bytes) -> str | None:
 
 
 def _open_bytes(data: bytes | bytearray | memoryview, limits: ReadLimits) -> OpenedSource:
-    view = memoryview(data).cast("B")
+    view = memoryview(data)
+    # A view may have gaps, or items that are no bytes.
+    view = view.cast("B") if view.c_contiguous and view.nbytes else memoryview(view.tobytes())
     name = "<bytes>"
     if len(view) > limits.max_bytes:
         raise VideoError("TOO_LARGE", f"{name} has {len(view)} bytes; at most {limits.max_bytes} are read.")

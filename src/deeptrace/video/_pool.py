@@ -1,7 +1,7 @@
 """The decoder processes: started when needed, lent to one call at a time, replaced after a crash or 200 files.
 
-The caller's side. No process outlives its use: idle ones end with `close` or with the program, and a worker whose
-caller dies notices that its socket was hung up.
+The caller's side. No process outlives its use: all end with `close` or with the program, and a worker whose caller dies
+notices that its socket was hung up.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from deeptrace.video._protocol import Channel, Header, PipeChannel, ProtocolErro
 _START_SECONDS = 60.0
 _FILES_PER_WORKER = 200
 TEST_HOOKS = "DEEPTRACE_VIDEO_TEST_HOOKS"  # lets a test ask the worker to crash; read by the worker at its start
+
+ENDED = "reading was ended by deeptrace.video.close()."
 
 Transport = Literal["socket", "pipe"]
 
@@ -72,6 +74,7 @@ class Worker:
     def __init__(self, transport: Transport, command: Sequence[str], test_hooks: bool) -> None:
         self.transport = transport
         self.files = 0
+        self.ended = False  # by `Pool.close`, perhaps in the middle of a file
         start = self._start_with_socket if transport == "socket" else self._start_with_pipes
         try:
             self.process, self.channel = start(command, _environment(test_hooks))
@@ -150,6 +153,11 @@ class Worker:
             self.process.kill()
             self.process.wait()
 
+    def end(self) -> None:
+        """End the process from another thread than the one it is lent to; that one sees it hang up."""
+        self.ended = True
+        self.process.kill()
+
     def forget(self) -> None:
         """In a forked child: the process belongs to the parent; only close our copy of the channel."""
         self.channel.close()
@@ -179,35 +187,40 @@ class Pool:
         self._lock = threading.Lock()
         self._idle: list[Worker] = []
         self._lent: set[Worker] = set()
+        self._times_closed = 0
 
     def take(self) -> Worker:
         """A worker for one file. Give it back with `give_back` or `discard`.
 
         Raises:
-            VideoError: ``DECODER_CRASHED`` when no process can be started.
+            VideoError: ``DECODER_CRASHED`` when no process can be started, or `close` was called meanwhile.
         """
+        times_closed = self._times_closed
         while True:
             with self._lock:
                 worker = self._idle.pop() if self._idle else None
             if worker is None:
                 break
             if worker.is_alive():
-                return self._lend(worker)
+                return self._lend(worker, times_closed)
             worker.kill()
         command = self._command or [sys.executable, "-I", "-B", "-c", _BOOTSTRAP, _import_path()]
-        return self._lend(Worker(self.transport, command, self._test_hooks))
+        return self._lend(Worker(self.transport, command, self._test_hooks), times_closed)
 
-    def _lend(self, worker: Worker) -> Worker:
+    def _lend(self, worker: Worker, times_closed: int) -> Worker:
         worker.files += 1
         with self._lock:
-            self._lent.add(worker)
-        return worker
+            if times_closed == self._times_closed:
+                self._lent.add(worker)
+                return worker
+        worker.kill()
+        raise VideoError("DECODER_CRASHED", ENDED)
 
     def give_back(self, worker: Worker) -> None:
         """The worker is done with its file and ready for another."""
         with self._lock:
             self._lent.discard(worker)
-            if worker.files < self._files_per_worker and len(self._idle) < self._max_idle:
+            if not worker.ended and worker.files < self._files_per_worker and len(self._idle) < self._max_idle:
                 self._idle.append(worker)
                 return
         worker.hang_up()
@@ -230,9 +243,12 @@ class Pool:
         return worker.hello
 
     def close(self) -> None:
-        """End all idle workers. Calls under way keep theirs."""
+        """End all workers at once. Calls under way raise `VideoError` with ``DECODER_CRASHED``."""
         with self._lock:
+            self._times_closed += 1
             idle, self._idle = self._idle, []
+            for worker in self._lent:
+                worker.end()
         for worker in idle:
             worker.hang_up()
 
@@ -253,7 +269,11 @@ def default_pool() -> Pool:
 
 
 def close() -> None:
-    """End the idle decoder processes now rather than with the program. The next call starts new ones."""
+    """End all decoder processes now rather than with the program. The next call starts new ones.
+
+    Reads under way in other threads end at once with `VideoError` ``DECODER_CRASHED`` ("reading was ended"). So a
+    program that is interrupted calls this before it waits for its threads.
+    """
     _default.close()
 
 

@@ -25,8 +25,8 @@ from deeptrace.video._protocol import Header
 
 _STOP_SECONDS = 0.5
 
-VideoSource: TypeAlias = str | os.PathLike[str] | bytes | Frames
-"""A path, the bytes of a video file, or frames that are already there."""
+VideoSource: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | Frames
+"""A path, the bytes of a video file in any buffer, or frames that are already there."""
 
 
 def probe(source: VideoSource, *, limits: ReadLimits = DEFAULT_LIMITS) -> VideoInfo:
@@ -74,7 +74,7 @@ def sample_frames(
     request = _request(window, short_side, chunk=None)
     with open_source(source, limits) as opened, Job(default_pool(), opened, request, limits) as job:
         head = _Head(job, job.receive("head"), limits, chunk=None)
-        images = np.empty((head.count, *head.image_hw, 3), np.uint8)
+        images = _room(head.count, head.image_hw)
         times, end = _receive_frames(job, images, head, after=-1.0)
         if end is None:
             end = job.receive("end")
@@ -165,15 +165,19 @@ class FrameStream:
             chunk = _pick(source, chosen[at : at + self._chunk], self._short_side)
             yield chunk if last else replace(chunk, reading=None)
 
-    def _of_file(self, source: str | os.PathLike[str] | bytes) -> Generator[Frames, None, None]:
+    def _of_file(
+        self, source: str | os.PathLike[str] | bytes | bytearray | memoryview
+    ) -> Generator[Frames, None, None]:
         limits, size = self._limits, self._chunk
         request = _request(self._window, self._short_side, chunk=size)
         with open_source(source, limits) as opened, Job(default_pool(), opened, request, limits) as job:
             head = _Head(job, job.receive("head"), limits, chunk=size)
             left, after = head.count, -1.0
             while left > 0 and self.reading is None:
-                images = np.empty((min(size, left), *head.image_hw, 3), np.uint8)
+                images = _room(min(size, left), head.image_hw)
                 times, end = _receive_frames(job, images, head, after=after)
+                if not times and left == head.count:
+                    job.nonsense()  # an error would have been said
                 left -= len(times)
                 if end is None and left == 0:
                     end = job.receive("end")
@@ -205,7 +209,7 @@ def _stop(job: Job, head: _Head, left: int, size: int) -> None:
     """End a stream early. The chunk under way is waited for a moment, else the decoder is ended."""
     job.hurry(_STOP_SECONDS)
     try:
-        unwanted = np.empty((1, *head.image_hw, 3), np.uint8)
+        unwanted = _room(1, head.image_hw)
         for _ in range(min(size, left)):
             if _receive_frames(job, unwanted, head, after=-1.0)[1] is not None:
                 break
@@ -234,6 +238,18 @@ class _Head:
         held = self.count if chunk is None else min(chunk, self.count)
         if held * self.image_hw[0] * self.image_hw[1] * 3 > limits.max_result_bytes:
             job.nonsense()  # the worker checks this too, and says so
+
+
+def _room(count: int, hw: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    """``(count, H, W, 3)``, not yet filled."""
+    try:
+        return np.empty((count, *hw, 3), np.uint8)
+    except MemoryError:
+        raise VideoError(
+            "OUT_OF_MEMORY",
+            f"{count} pictures of {hw[1]} x {hw[0]} take {count * hw[0] * hw[1] * 3} bytes, which this process cannot "
+            "get. Ask for fewer (fps, max_frames), smaller (short_side), or a stream.",
+        ) from None
 
 
 def _receive_frames(
