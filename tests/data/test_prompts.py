@@ -48,7 +48,7 @@ def writer(handler: Handler, body: bytes) -> None:
     rng = random.Random(hashlib.sha256(asked.encode()).hexdigest())
     texts = [" ".join(rng.choice(WORDS) for _ in range(12)).capitalize() + "." for _ in range(8)]
     texts += [texts[0].upper(), "Too short."]
-    handler.answer(200, json.dumps(completion(json.dumps(texts))).encode())
+    handler.answer(200, json.dumps(completion(json.dumps(texts), usage=(300, 500))).encode())
 
 
 def client_of(server: FaultServer, **options: Any) -> ChatClient:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
@@ -15,14 +15,22 @@ from deeptrace.cli.show import bar, print_problems, print_table
 from deeptrace.files import dumps
 from deeptrace.html import visible
 
+if TYPE_CHECKING:
+    from deeptrace.chat import ChatClient, ChatStopped
+
 Command = TypeVar("Command", bound=Callable[..., Any])
+FILE: Final = click.Path(dir_okay=False, path_type=Path)
 
 
 def _endpoint(command: Command) -> Command:
     """The options of every command that asks a language model."""
     for option in (
-        click.option("--max-requests", type=int, help="Stop before more requests than this, retries included."),
-        click.option("--max-cost", type=float, help="Stop before costing more than this; needs --prices."),
+        click.option(
+            "--max-requests", type=click.IntRange(1), help="Stop before more requests than this, retries included."
+        ),
+        click.option(
+            "--max-cost", type=click.FloatRange(0), help="Stop before costing more than this; needs --prices."
+        ),
         click.option("--prices", type=(float, float), help="Price of a million tokens read, and of a million written."),
         click.option("--cache", type=FOLDER, help="Keep good replies here and never ask twice."),
         click.option("--model", "model_name", required=True, help="The model's name at the endpoint."),
@@ -32,39 +40,97 @@ def _endpoint(command: Command) -> Command:
     return command
 
 
-def _client(endpoint: dict[str, Any]) -> Any:
-    from deeptrace.chat import ChatClient, Prices
+def _client(endpoint: dict[str, Any]) -> ChatClient:
+    from deeptrace.chat import ChatClient, ChatError, Prices
 
     prices = endpoint["prices"]
-    return ChatClient(
-        endpoint["base_url"],
-        endpoint["model_name"],
-        cache_dir=endpoint["cache"],
-        max_requests=endpoint["max_requests"],
-        max_cost=endpoint["max_cost"],
-        prices=None if prices is None else Prices(*prices),
-    )
+    if endpoint["max_cost"] is not None and prices is None:
+        raise click.UsageError("--max-cost needs --prices: without them no cost is known")
+    try:
+        return ChatClient(
+            endpoint["base_url"],
+            endpoint["model_name"],
+            cache_dir=endpoint["cache"],
+            max_requests=endpoint["max_requests"],
+            max_cost=endpoint["max_cost"],
+            prices=None if prices is None else Prices(*prices),
+        )
+    except ChatError as error:
+        raise click.UsageError(visible(str(error))) from None
+
+
+def _spent(client: ChatClient, endpoint: dict[str, Any], stopped: ChatStopped | None) -> dict[str, Any]:
+    """What the run took, for a summary; ``cost`` is None where no prices were given."""
+    cost = None if endpoint["prices"] is None else client.spent.cost
+    return {
+        "requests": client.spent.requests,
+        "cost": cost,
+        "stopped": None if stopped is None else {"code": stopped.code, "reason": str(stopped)},
+    }
+
+
+def _print_spent(spent: dict[str, Any], *, err: bool) -> None:
+    cost = "unknown without --prices" if spent["cost"] is None else f"{spent['cost']:.6f}"
+    click.echo(f"{spent['requests']} requests, cost {cost}", err=err)
 
 
 @click.command()
 @click.argument("target", metavar="DIR", type=FOLDER)
-@click.option("--count", default=100, show_default=True, help="How many prompts are wanted.")
+@click.option("--count", type=click.IntRange(1), default=100, show_default=True, help="How many prompts are wanted.")
 @click.option("--seed", default=0, show_default=True, help="Another seed, other requests.")
+@click.option(
+    "--blocked", metavar="WORDS", multiple=True, help="Words and phrases, between commas, that none may hold."
+)
+@click.option("--existing", type=FILE, help="A prompts.jsonl whose prompts are not to be repeated.")
+@click.option("--decisions", type=FILE, help='What a person dropped: JSON lines {"prompt_id", "keep", "reason"}.')
 @_endpoint
-def prompts(target: Path, count: int, seed: int, **endpoint: Any) -> int:
+@click.option("--json", "as_json", is_flag=True, help="A summary as JSON on stdout.")
+def prompts(
+    target: Path,
+    count: int,
+    seed: int,
+    blocked: tuple[str, ...],
+    existing: Path | None,
+    decisions: Path | None,
+    as_json: bool,
+    **endpoint: Any,
+) -> int:
     """Have a language model write prompts for video generators; repeats are dropped, and why is logged.
 
-    The key is taken from the environment. Run again, it goes on where it was. Exit code 1: fewer than --count came.
+    DIR gets prompts.jsonl and dropped.jsonl, also when the run is stopped. The key is taken from the environment
+    (DEEPTRACE_API_KEY). Run again, it goes on where it was. Exit code 1: fewer than --count came.
     """
-    from deeptrace.data.prompts import count_reasons, write_prompts
+    from deeptrace.data.prompts import count_reasons, read_decisions, read_existing, write_prompts
 
-    with _client(endpoint) as client, bar("writing prompts", count) as report:
-        made = write_prompts(client, target, count=count, seed=seed, progress=report)
-    for reason, number in count_reasons(made.dropped).items():
-        click.echo(f"dropped: {number} x {reason}", err=True)
+    known = () if existing is None else read_existing(existing)
+    decided = None if decisions is None else read_decisions(decisions)
+    words = [word.strip() for group in blocked for word in group.split(",") if word.strip()]
+    with _client(endpoint) as client:
+        with bar("writing prompts", count) as report:
+            made = write_prompts(
+                client,
+                target,
+                count=count,
+                seed=seed,
+                existing=known,
+                blocked=words,
+                decisions=decided,
+                progress=report,
+            )
+        spent = _spent(client, endpoint, made.stopped)
+    reasons = count_reasons(made.dropped)
+    if as_json:
+        row = {"kept": len(made.kept), "short_by": made.short_by, "dropped": reasons, "failed": made.failed, **spent}
+        click.echo(dumps({"schema": "deeptrace.prompts", "schema_version": 1, **row}, indent=1))
+    for reason, number in reasons.items():
+        click.echo(f"dropped: {number} x {visible(reason)}", err=True)
     for code, number in made.failed.items():
-        click.echo(f"failed: {number} x {code}", err=True)
-    click.echo(f"{len(made.kept)} prompts in {target}")
+        click.echo(f"failed: {number} x {visible(code)}", err=True)
+    click.echo(f"{len(made.kept)} prompts in {visible(str(target))}", err=as_json)
+    _print_spent(spent, err=as_json)
+    if made.short_by:
+        why = "too few could be used" if made.stopped is None else f"{made.stopped.code}: {made.stopped}"
+        click.echo(f"error: {made.short_by} of {count} prompts are missing: {visible(why)}", err=True)
     return 1 if made.short_by else 0
 
 
@@ -72,23 +138,57 @@ def prompts(target: Path, count: int, seed: int, **endpoint: Any) -> int:
 @click.argument("source", metavar="SRC")
 @click.argument("target", metavar="DIR", type=FOLDER)
 @_endpoint
-def standardise(source: str, target: Path, **endpoint: Any) -> None:
+@click.option("--json", "as_json", is_flag=True, help="A summary as JSON on stdout.")
+def standardise(source: str, target: Path, as_json: bool, **endpoint: Any) -> int:
     """Have a language model reword the explanations of SRC evenly; the original stays beside each new text.
 
-    DIR gets records.jsonl, and the changes as a diff to review. Run again, it asks only for what failed or is new.
+    DIR gets records.jsonl, and the changes as a diff to review, also when the run is stopped: what was not asked about
+    is as it was, and counted. Run again, it asks only for what failed or is new. Exit code 1: it was stopped.
     """
     from deeptrace.data import write_records
     from deeptrace.data.standardise import standardise as run_standardise
 
     records = load_source(source)
     print_problems(records.counts)
-    target.mkdir(parents=True, exist_ok=True)
     with _client(endpoint) as client:
-        done = run_standardise(records, client, target)
+        with bar("rewording") as report:
+            done = run_standardise(records, client, target, progress=report)
+        spent = _spent(client, endpoint, done.stopped)
     write_records(target / "records.jsonl", done.records)
+    if as_json:
+        row = {"videos": len(done.records), "explanations": dict(done.counts), **spent}
+        click.echo(dumps({"schema": "deeptrace.standardise", "schema_version": 1, **row}, indent=1))
     for what, number in done.counts.items():
-        click.echo(f"{number} {what}")
-    click.echo(f"review {target / 'rewordings.diff'}")
+        click.echo(f"{number} {visible(what)}", err=as_json)
+    _print_spent(spent, err=as_json)
+    click.echo(f"review {visible(str(target / 'rewordings.diff'))}", err=as_json)
+    if done.stopped is not None:
+        click.echo(f"error: stopped: {visible(f'{done.stopped.code}: {done.stopped}')}. Run again to go on", err=True)
+        return 1
+    return 0
+
+
+@click.group()
+def generations() -> None:
+    """The manifest of generated clips: prompt, generator, version, seed, date, settings and terms of each."""
+
+
+@generations.command()
+@click.argument("manifest", metavar="FILE", type=FILE)
+@click.option("--json", "as_json", is_flag=True, help="Everything as JSON.")
+def check(manifest: Path, as_json: bool) -> int:
+    """List what is wrong in a generation manifest (JSON lines). Exit code 1: something is."""
+    from deeptrace.data.generations import read_generations
+
+    rows, problems = read_generations(manifest)
+    if as_json:
+        found = {"valid": len(rows), "problems": [asdict(problem) for problem in problems]}
+        click.echo(dumps({"schema": "deeptrace.generations_check", "schema_version": 1, **found}, indent=1))
+    else:
+        for problem in problems:
+            click.echo(visible(str(problem)))
+        click.echo(f"{len(rows)} valid rows, {len(problems)} set aside")
+    return 1 if problems else 0
 
 
 @click.command("filter")
@@ -224,4 +324,4 @@ def merge(source: str, target: str) -> None:
     click.echo(f"{len(merged)} videos written to {target}, {open_ones} without a majority")
 
 
-COMMANDS: Final = (agreement, filter_, match_lengths, merge, prompts, standardise)
+COMMANDS: Final = (agreement, filter_, generations, match_lengths, merge, prompts, standardise)

@@ -12,7 +12,7 @@ from typing import Any, Final
 from deeptrace.data.paths import check_path
 from deeptrace.data.problems import Problem
 from deeptrace.errors import JsonError, RecordError
-from deeptrace.files import dumps, loads, read_jsonl, write_jsonl
+from deeptrace.files import dumps, loads, read_bytes, write_jsonl
 
 SCHEMA: Final = "deeptrace.generation/1"
 
@@ -82,16 +82,24 @@ def write_generations(path: str | os.PathLike[str], rows: Iterable[GenerationMan
 
 
 def read_generations(path: str | os.PathLike[str]) -> tuple[list[GenerationManifest], list[Problem]]:
-    """The rows that are valid, and what is wrong with the others, which are set aside.
+    """The rows that are valid, and what is wrong with the other lines, which are set aside.
 
     Raises:
-        FileError, JsonError: the file cannot be read, or a line is not JSON.
+        FileError: the file cannot be read.
     """
     known = {each.name for each in fields(GenerationManifest)}
     rows: list[GenerationManifest] = []
     problems: list[Problem] = []
     ids: set[str] = set()
-    for number, value in read_jsonl(path):
+    paths: set[str] = set()
+    for number, line in enumerate(read_bytes(path).split(b"\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            value = loads(line)
+        except JsonError as error:
+            problems.append(Problem(Path(path).name, number, None, "line", f"is {error}", "set_aside"))
+            continue
         identifier = value.get("video_id") if isinstance(value, dict) else None
         who = identifier if isinstance(identifier, str) else None
         try:
@@ -108,9 +116,12 @@ def read_generations(path: str | os.PathLike[str]) -> tuple[list[GenerationManif
             })  # fmt: skip
             if row.video_id in ids:
                 raise RecordError("video_id", "stands twice")
+            if row.path in paths:
+                raise RecordError("path", f"{row.path!r} stands twice")
         except RecordError as error:
             problems.append(Problem(Path(path).name, number, who, error.field, error.problem, "set_aside"))
             continue
         ids.add(row.video_id)
+        paths.add(row.path)
         rows.append(row)
     return rows, problems

@@ -212,6 +212,21 @@ def read_decisions(path: str | os.PathLike[str]) -> dict[str, str]:
     return dropped
 
 
+def read_existing(path: str | os.PathLike[str]) -> tuple[str, ...]:
+    """The texts of a ``prompts.jsonl``: JSON lines with ``text``.
+
+    Raises:
+        FileError: the file cannot be read.
+        JsonError: a line without a text.
+    """
+    texts = []
+    for number, row in read_jsonl(path):
+        if not isinstance(row, dict) or not isinstance(row.get("text"), str):
+            raise JsonError(f"{Path(path).name} line {number}: an object with a text is needed")
+        texts.append(row["text"])
+    return tuple(texts)
+
+
 # ── asking ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
