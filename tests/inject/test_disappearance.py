@@ -11,7 +11,7 @@ SEEDS = (0, 1, 2)
 
 @pytest.fixture(scope="module", params=SEEDS)
 def scene_and_pair(request):
-    scene = make_scene(request.param)
+    scene = make_scene(request.param, fps=12.0, size_hw=(240, 427))
     return scene, object_disappearance(scene)
 
 
