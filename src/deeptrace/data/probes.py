@@ -230,14 +230,12 @@ def _probe(  # noqa: PLR0917
     if reason is not None:
         return result
     guess = np.full((len(rows), len(classes)), 1.0 / len(classes))
-    often = np.zeros_like(guess)
     for held_out in used:
         train, test = fold != held_out, fold == held_out
         guess[test] = _fit_predict(features[train], truth[train], features[test], len(classes), settings.seed)
-        often[test] = np.bincount(truth[train], minlength=len(classes))
     # Sums of equal votes differ in the last bit from fold to fold; such ties must stay ties.
     guess = guess.round(6)
-    said = _answers(guess, often)
+    said = _answers(guess, list(counts.values()))
     scores = _scores(guess, said, truth, _weights(group, settings.resamples, settings.seed))
     share = max(counts.values()) / len(rows)
     return replace(
@@ -248,14 +246,13 @@ def _probe(  # noqa: PLR0917
     )
 
 
-def _answers(guess: Floats, often: Floats) -> Ints:
-    """The class that is said of each row; a tie goes to the one that was seen most often in training.
+def _answers(guess: Floats, counts: Sequence[int]) -> Ints:
+    """The class that is said of each row; a tie goes to the class with most clips, and among such to the last.
 
-    So where the features say nothing, the answer is right as often as the largest class is large. ``often``:
-    ``(N, classes)`` counts of the training rows. A tie of counts goes to the last class, for fake or real to fake.
+    So where the features say nothing, the answer is right exactly as often as the largest class is large. The most
+    frequent class of the other folds would not do: where classes are alike in size it is the rarer one of this fold.
     """
-    best = guess == guess.max(1, keepdims=True)
-    ranked = np.where(best, often, -1.0)
+    ranked = np.where(guess == guess.max(1, keepdims=True), np.asarray(counts, float), -1.0)
     return np.asarray(guess.shape[1] - 1 - np.argmax(ranked[:, ::-1], axis=1), np.intp)
 
 
