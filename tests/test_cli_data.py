@@ -52,12 +52,14 @@ def test_from_example_to_audit(example: Path, tmp_path: Path) -> None:
     assert "near-duplicates lie in two splits" in run.stderr
     assert {r.split for r in load_records(tmp_path / "records.jsonl")} <= {"train", "val", "test"}
 
-    run = deeptrace("normalise", example, tmp_path / "normal", "--short-side", "96", "--match-duration")
+    run = deeptrace("normalise", example, tmp_path / "normal", "--short-side", "90", "--match-duration")
     assert run.returncode == 0, run.stderr
     assert "traces kept" in run.stdout
     after = json.loads(deeptrace("audit", tmp_path / "normal", "--deep", "--json").stdout)
-    geometry = [r for r in after["shortcuts"]["results"] if r["probe"] == "geometry" and r["task"] == "label"]
-    assert all(result["auroc"] is None or result["auroc"]["value"] == 0.5 for result in geometry)
+    (geometry,) = (r for r in after["shortcuts"]["results"] if r["probe"] == "geometry" and r["task"] == "fake_or_real")
+    assert geometry["auroc"]["value"] == 0.5
+    result = json.loads((tmp_path / "normal" / "run.json").read_text())["result"]
+    assert result["excluded_by_label"] == {}  # 90 lines are few enough for every video
 
 
 def test_check_lists_what_is_wrong(example: Path) -> None:
@@ -97,9 +99,21 @@ def test_filter_and_match_lengths(example: Path, tmp_path: Path) -> None:
     assert "videos kept" in run.stdout
     decisions = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert all(decision["reason"] for decision in decisions if not decision["kept"])
+    lost = sum(not decision["kept"] for decision in decisions)
+    assert sum(int(line.split()[1]) for line in run.stderr.splitlines() if line.startswith("dropped: ")) == lost
     run = deeptrace("match-lengths", example, tmp_path / "cut")
     assert run.returncode == 0, run.stderr
     assert "Kolmogorov-Smirnov" in run.stdout
+    after = json.loads((tmp_path / "cut" / "match.json").read_text())["after"]
+    assert f"{after['ks']:.3f} after" in run.stdout
+
+
+def test_match_lengths_leaves_its_source_alone(example: Path) -> None:
+    before = {path: path.read_bytes() for path in example.rglob("*") if path.is_file()}
+    run = deeptrace("match-lengths", example, example)
+    assert run.returncode == 1
+    assert run.stderr.splitlines()[-1].startswith("error: ")
+    assert {path: path.read_bytes() for path in example.rglob("*") if path.is_file()} == before
 
 
 def test_annotators(tmp_path: Path) -> None:
