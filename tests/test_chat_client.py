@@ -578,3 +578,16 @@ def test_importing_does_not_load_httpx() -> None:
 
     code = "import sys, deeptrace.chat; raise SystemExit('httpx' in sys.modules or 'tenacity' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_what_a_server_says_does_not_act_in_a_terminal(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    with (
+        FaultServer([status(400, "no \x1b[31m\u202e")]) as server,
+        ChatClient(server.url, "m", "k-test-key", timeouts=Timeouts(max_attempts=1)) as client,
+    ):
+        client.complete([{"role": "user", "content": "?"}])
+    said = [record.getMessage() for record in caplog.records if record.name == "deeptrace.chat"]
+    assert said
+    assert not {"\x1b", "\u202e"} & set("".join(said))
+    assert "[U+202E]" in said[0]

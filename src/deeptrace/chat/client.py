@@ -34,6 +34,7 @@ from deeptrace.chat.replies import (
 )
 from deeptrace.chat.wire import Secret, Wire, check_base_url
 from deeptrace.errors import MissingExtra
+from deeptrace.html import visible
 
 if TYPE_CHECKING:
     from tenacity import RetryCallState
@@ -266,7 +267,7 @@ class ChatClient:
             raise ChatStopped("CLOSED", "the client was closed")
         if result.slow_down:
             self._gate.slow_down(this_round)
-        logger.info("attempt %d: %s: %s", attempt.number, result.code, result.reason)
+        logger.info("attempt %d: %s: %s", attempt.number, result.code, visible(result.reason))
         raise _FaultError(result)
 
     # ── many calls ──────────────────────────────────────────────────────────────────────────────────────────────────

@@ -321,7 +321,7 @@ def merge(source: str, target: str) -> None:
     merged = [run_merge(record) for record in records]
     write_records(target, merged)
     open_ones = sum(record.label is None for record in merged)
-    click.echo(f"{len(merged)} videos written to {target}, {open_ones} without a majority")
+    click.echo(f"{len(merged)} videos written to {visible(target)}, {open_ones} without a majority")
 
 
 COMMANDS: Final = (agreement, filter_, generations, match_lengths, merge, prompts, standardise)

@@ -22,6 +22,7 @@ from deeptrace.data.fetch import DownloadError, Rules, Wanted, fetch
 from deeptrace.data.lock import LockError, folder_lock
 from deeptrace.errors import FileError, JsonError, MissingExtra
 from deeptrace.files import dumps, loads, sync_folder, write_text
+from deeptrace.html import visible
 
 logger = logging.getLogger(__name__)
 
@@ -216,7 +217,7 @@ class _Job:
         whole = manifest.get("complete") or (self.only is not None and all(name in rows for name in self.only))
         if not names or not whole or not all(self._is_there(file, rows) for file in files):
             raise error
-        logger.warning("%s; the files here are complete at commit %s", error, manifest["commit"])
+        logger.warning("%s; the files here are complete at commit %s", visible(str(error)), manifest["commit"])
         return Downloaded(self.root, self.repo_id, manifest["commit"], tuple(names), (), 0, offline=True)
 
     # ── what is here ────────────────────────────────────────────────────────────────────────────────────────────────
