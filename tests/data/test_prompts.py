@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from deeptrace.chat import ChatClient, Timeouts
 from deeptrace.data.generations import GenerationManifest, read_generations, write_generations
+from deeptrace.data.lock import LockError, folder_lock
 from deeptrace.data.prompts import (
     count_reasons,
     filter_prompts,
@@ -122,6 +123,8 @@ def test_two_runs_do_not_mix(server: FaultServer, tmp_path: Path) -> None:
         write_prompts(client, tmp_path, count=5, seed=1)
         with pytest.raises(FileError, match="other settings"):
             write_prompts(client, tmp_path, count=5, seed=2)
+        with folder_lock(tmp_path), pytest.raises(LockError, match="another process"):
+            write_prompts(client, tmp_path, count=5, seed=1)
 
 
 def candidates(*texts: object) -> list[tuple[int, int, object]]:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from deeptrace.chat import ChatClient, Timeouts
+from deeptrace.data.lock import LockError, folder_lock
 from deeptrace.data.standardise import ORIGINALS, meaning_problem, standardise, word_changes
 from deeptrace.files import read_jsonl
 from deeptrace.records import Annotation, Record, Trace
@@ -50,8 +51,12 @@ def records(*notes: str | None) -> list[Record]:
 
 
 def run(server: FaultServer, folder: Path, listed: list[Record], **options: Any) -> Any:
+    steps: list[tuple[int, int]] = []
     with ChatClient(server.url, "m", "k-test-key", **{**OPTIONS, **options}) as client:
-        return standardise(listed, client, folder)
+        done = standardise(listed, client, folder, progress=lambda *step: steps.append(step))
+    assert [at for at, _ in steps] == list(range(1, len(steps) + 1))
+    assert done.stopped is not None or not steps or steps[-1][0] == steps[-1][1]
+    return done
 
 
 def test_new_words_with_the_old_ones_beside_them(server: FaultServer, tmp_path: Path) -> None:
@@ -132,6 +137,8 @@ def test_quota_in_the_middle_loses_nothing(server: FaultServer, tmp_path: Path) 
     assert len(list(read_jsonl(tmp_path / "rewordings.jsonl"))) == 6
     result = run(server, tmp_path, listed, concurrency=1)
     assert result.stopped is None
+    with folder_lock(tmp_path), pytest.raises(LockError, match="another process"):
+        run(server, tmp_path, listed)
     assert result.counts == {"changed": 6}
     assert len(server.requests) == 3 + 4
     whole = run(server, tmp_path / "whole", listed)
