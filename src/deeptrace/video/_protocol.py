@@ -125,7 +125,8 @@ class SocketChannel(Channel):
             if fd is not None:
                 sent = socket.send_fds(self._socket, [data], [fd])
                 data = memoryview(data)[sent:]
-            self._socket.sendall(data)
+            if len(data):  # sending nothing fails too once the other end is gone, though its answer may be here
+                self._socket.sendall(data)
         except TimeoutError as error:
             raise Silence("the message was not taken in time") from error
         except OSError as error:
