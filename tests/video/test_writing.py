@@ -143,6 +143,26 @@ def test_wrong_use_is_told(tmp_path: Path, wrong: str) -> None:
     assert os.listdir(tmp_path) == []
 
 
+def test_a_name_of_the_greatest_length(tmp_path: Path) -> None:
+    for name in ("\N{CLAPPER BOARD}" * 60 + ".mp4", "x" * 251 + ".mp4"):  # 244 and 255 bytes
+        video.write_video(tmp_path / name, frames_of(2))
+        assert len(video.sample_frames(tmp_path / name, fps=25)) == 2
+
+
+def test_the_preset_is_the_encoders(tmp_path: Path) -> None:
+    sizes = {}
+    for preset in ("ultrafast", "medium"):
+        with video.VideoWriter(tmp_path / preset, fps=10, preset=preset) as writer:
+            writer.add(frames_of(20).images)
+        sizes[preset] = (tmp_path / preset).stat().st_size
+        assert len(video.sample_frames(tmp_path / preset, fps=10)) == 20
+    assert sizes["ultrafast"] > sizes["medium"]
+    for wrong in ("fastest", "", "medium:crf=0"):
+        with pytest.raises(VideoError) as caught:
+            video.VideoWriter(tmp_path / "out.mp4", fps=10, preset=wrong)
+        assert caught.value.code == "WRITE_FAILED"
+
+
 def test_a_folder_that_does_not_exist(tmp_path: Path) -> None:
     with pytest.raises(VideoError) as caught:
         video.write_video(tmp_path / "no" / "out.mp4", frames_of(2))

@@ -29,6 +29,7 @@ _LIMITED_RANGE = 1
 _TICKS_PER_SECOND = 90_000
 _SAME_STEP_SECONDS = 0.002  # times rounded to milliseconds still count as one rate
 _MAX_SIDE = 8192
+_PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
 
 
 def write_video(path: str | os.PathLike[str], frames: Frames, fps: float | None = None, *, crf: int = 18) -> None:
@@ -78,12 +79,21 @@ class VideoWriter:
     another); after an exception nothing is left behind.
 
     With ``gop`` every group of pictures has exactly that many, whatever they show; without, the encoder decides.
+    ``preset`` is x264's, from ``"ultrafast"`` (larger files) to ``"veryslow"``.
 
     Raises:
         VideoError: ``WRITE_FAILED`` from every method, with the file's name and the reason.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, fps: float, crf: int = 18, gop: int | None = None) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        fps: float,
+        crf: int = 18,
+        gop: int | None = None,
+        preset: str = "medium",
+    ) -> None:
         self._path = os.path.abspath(os.fsdecode(path))
         self._name = printable(os.path.basename(self._path))
         self._file: IO[bytes] | None = None
@@ -95,7 +105,9 @@ class VideoWriter:
             raise self._error(f"{error}") from None
         if self._rate <= 0 or self._rate > 1000:
             raise self._error(f"fps: {fps:g} is not a rate between 0.001 and 1000")
-        self._options = {"crf": str(crf)}
+        if preset not in _PRESETS:
+            raise self._error(f"preset: {printable(str(preset), 40)!r} is not one of {', '.join(_PRESETS)}")
+        self._options = {"crf": str(crf), "preset": preset}
         if gop is not None:
             self._options |= {"g": str(gop), "keyint_min": str(gop), "sc_threshold": "0"}
         self._hw: tuple[int, int] | None = None
@@ -108,9 +120,8 @@ class VideoWriter:
         self._container: OutputContainer | None = None
         self._stream: VideoStream | None = None
         self.last_seconds: float | None = None  # how long the last frame is shown; None: like the one before
-        self._temporary = os.path.join(
-            os.path.dirname(self._path), f".{os.path.basename(self._path)[:60]}.{secrets.token_hex(6)}.part"
-        )
+        # Not made of the name: with anything added, a long one would be too long.
+        self._temporary = os.path.join(os.path.dirname(self._path), f".{secrets.token_hex(8)}.part")
 
     def __enter__(self) -> VideoWriter:
         return self
