@@ -98,3 +98,14 @@ def test_lines_are_numbered_and_a_bad_one_is_named(tmp_path: Path) -> None:
         list(read_jsonl(path))
     with pytest.raises(FileError, match=r"cannot read 'absent\.jsonl': No such file"):
         list(read_jsonl(tmp_path / "absent.jsonl"))
+
+
+def test_names_of_files_may_hold_bytes_that_are_no_utf8(tmp_path: Path) -> None:
+    row = {"path": "caf\udce9.mp4"}
+    with pytest.raises(JsonError, match="surrogate"):
+        loads(dumps(row))
+    assert loads(dumps(row), surrogates=True) == row
+    write_jsonl(tmp_path / "rows.jsonl", [row])
+    assert list(read_jsonl(tmp_path / "rows.jsonl", surrogates=True)) == [(1, row)]
+    with pytest.raises(JsonError, match="surrogate"):  # no byte of any name
+        loads('"\\ud800"', surrogates=True)

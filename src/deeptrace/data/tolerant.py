@@ -29,12 +29,16 @@ _SURROGATE: Final = re.compile("[\\ud800-\\udfff]")
 
 
 class Bad:
-    """Stands where a JSON value could not be taken; ``reason`` completes the sentence "the field ..."."""
+    """Stands where a JSON value could not be taken; ``reason`` completes the sentence "the field ...".
 
-    __slots__ = ("reason",)
+    ``told``: a `RecordError` has said so.
+    """
+
+    __slots__ = ("reason", "told")
 
     def __init__(self, reason: str) -> None:
         self.reason = reason
+        self.told = False
 
     def __repr__(self) -> str:
         return f"Bad({self.reason!r})"
@@ -140,7 +144,13 @@ def show_name(name: str) -> str:
 def refuse_bad(value: object, field: str) -> None:
     """Raise the `RecordError` of a `Bad`; any other value passes."""
     if isinstance(value, Bad):
+        value.told = True
         raise RecordError(field, value.reason)
+
+
+def has_text(value: str | None) -> bool:
+    """Whether a text says anything: None and nothing but white space do not."""
+    return value is not None and bool(value.strip())
 
 
 def is_text(value: object) -> bool:
@@ -161,7 +171,7 @@ def text_or_none(value: object, field: str) -> str | None:
         raise RecordError(field, f"{show(value)} is not text")
     if not is_text(value):
         raise RecordError(field, f"{show(value)} holds a lone surrogate")
-    return value if value.strip() else None
+    return value if has_text(value) else None
 
 
 def number_or_none(

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any, Final
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from deeptrace.categories import Category, read_tags
 from deeptrace.data.convert._frames import Segment, clip, place
 from deeptrace.data.infos import InfoMissing, ProbedInfos
 from deeptrace.data.log import Log as PlainLog
 from deeptrace.data.problems import Action, Problem
-from deeptrace.errors import RecordError
-from deeptrace.records import Box, Record, RecordLabel, Trace, VideoInfo, check_bbox, check_number
+from deeptrace.data.tolerant import Bad, is_text, loads, number_or_none, open_regular, refuse_bad, show_name
+from deeptrace.errors import JsonError, RecordError
+from deeptrace.files import MAX_DEPTH
+from deeptrace.records import Box, Record, RecordLabel, Trace, VideoInfo, check_bbox
+
+LOCAL_FILES_PATH: Final = "local-files/"
+"""How the path of an address ends behind which Label Studio names a local file, in ``d``."""
 
 TRACE_NAME: Final = "fake_trace"
 """The name of a box whose category is not said."""
@@ -96,6 +102,84 @@ class Where:
         self.log.add(self.row, self.video_id, field_name, problem, action)
 
 
+# ── JSON from outside ───────────────────────────────────────────────────────────────────────────────────────────────
+
+_NAMES: Final = frozenset({"external_id", "global_key", "row_data", "video", "file_name"})
+"""Keys of file names, which may hold U+DC80 to U+DCFF: what Python makes of bytes that are not UTF-8."""
+
+
+def read_json(data: bytes) -> Any:
+    """The JSON value, with a `Bad` for each number that is none, and for each text with a lone surrogate but a name.
+
+    Raises:
+        JsonError: not JSON, not UTF-8, or nested too deeply.
+    """
+    value = loads(data)
+    if b"\\u" in data:  # only an escape brings one in
+        for holder, key, child in list(_leaves(value)):
+            if isinstance(child, str) and key not in _NAMES and not is_text(child):
+                holder[key] = Bad("holds a lone surrogate")
+    return value
+
+
+def read_lines(path: Path) -> Iterator[tuple[int, Any]]:
+    """Each line's number (from 1) and value (see `read_json`); empty lines are skipped.
+
+    Raises:
+        FileError: the file cannot be read.
+        JsonError: a line is not JSON; names the file and the line.
+    """
+    with open(open_regular(path), "rb") as file:
+        for row, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            try:
+                yield row, read_json(line)
+            except JsonError as error:
+                raise JsonError(f"{path.name} line {row}: {error}") from None
+
+
+def _leaves(value: Any) -> Iterator[tuple[Any, Any, object]]:
+    """Every value in a JSON value that is neither object nor list, with what holds it and under which key."""
+    stack = [value]
+    while stack:
+        holder = stack.pop()
+        pairs = holder.items() if isinstance(holder, dict) else enumerate(holder) if isinstance(holder, list) else ()
+        for key, child in pairs:
+            if isinstance(child, (dict, list)):
+                stack.append(child)
+            else:
+                yield holder, key, child
+
+
+def report_bad(row: object, where: Where) -> None:
+    """Report the values of a row that could not be taken and that no reader of a field has reported."""
+    for _, key, child in _leaves(row):
+        if isinstance(child, Bad) and not child.told:
+            child.told = True
+            where.add(show_name(str(key)) if isinstance(key, str) else "a list", child.reason, "emptied")
+
+
+def said_bad(value: object, where: Where, field_name: str) -> bool:
+    """Whether a value could not be taken; reported if so."""
+    try:
+        refuse_bad(value, field_name)
+    except RecordError as error:
+        where.add(field_name, error.problem, "emptied")
+        return True
+    return False
+
+
+def _plain(value: object, depth: int = 1) -> Any:
+    """A value for ``extra``: JSON that can be written again; what cannot be is None."""
+    if isinstance(value, Mapping) and depth <= MAX_DEPTH:
+        return {key: _plain(child, depth + 1) for key, child in value.items() if is_text(key)}
+    if isinstance(value, (list, tuple)) and depth <= MAX_DEPTH:
+        return [_plain(child, depth + 1) for child in value]
+    kept = is_text(value) or isinstance(value, int) or (isinstance(value, float) and math.isfinite(value))
+    return value if kept else None
+
+
 # ── values from outside ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -114,12 +198,22 @@ def text(value: object) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
+def number(given: Mapping[str, Any], name: str, *, low: float = -math.inf, high: float = math.inf) -> float:
+    """The number under a key, loosely written ("25", "30000/1001").
+
+    Raises:
+        RecordError: it is missing, not a number, or outside ``[low, high]``.
+    """
+    found = number_or_none(given.get(name), name, low=low, high=high)
+    if found is None:
+        raise RecordError(name, "is missing")
+    return found
+
+
 def positive(value: object, where: Where, field_name: str) -> float | None:
     """A positive number, or None where nothing is said; anything else is reported and emptied."""
-    if value is None:
-        return None
     try:
-        return check_number(value, field_name, above=0.0)
+        return number_or_none(value, field_name, above=0.0)
     except RecordError as error:
         where.add(field_name, error.problem, "emptied")
         return None
@@ -127,10 +221,10 @@ def positive(value: object, where: Where, field_name: str) -> float | None:
 
 def whole(value: object, where: Where, field_name: str) -> int | None:
     """A positive whole number, or None (see `positive`)."""
-    number = positive(value, where, field_name)
-    if number is None or number == int(number):
-        return None if number is None else int(number)
-    where.add(field_name, f"{number:g} is not a whole number", "emptied")
+    found = positive(value, where, field_name)
+    if found is None or found == int(found):
+        return None if found is None else int(found)
+    where.add(field_name, f"{found:g} is not a whole number", "emptied")
     return None
 
 
@@ -181,10 +275,15 @@ def tags_of(trace: Trace) -> list[str]:
 
 def clean_path(value: str, where: Where, field_name: str) -> str | None:
     """A path or web address as a path relative to the data's root, with forward slashes; None where none remains."""
-    parts = urlsplit(value.replace("\\", "/"))
-    inner = parse_qs(parts.query).get("d", [""])[0] if parts.path.endswith("local-files/") else ""
+    plain = value.replace("\\", "/")
+    try:
+        parts = urlsplit(plain)
+    except ValueError:  # "//[": no web address
+        parts = urlsplit("")
+    query = parse_qs(parts.query, errors="surrogateescape") if parts.path.endswith(LOCAL_FILES_PATH) else {}
     drive = len(parts.scheme) == 1
-    named = inner or (unquote(parts.path) if parts.scheme and not drive else value.replace("\\", "/"))
+    address = unquote(parts.path, errors="surrogateescape") if parts.scheme and not drive else plain
+    named = query.get("d", [""])[0] or address
     path = PurePosixPath((named[2:] if drive else named).lstrip("/"))
     if ".." in path.parts:
         where.add(field_name, f"{value!r} climbs out of the data's folder: only its name is used", "repaired")
@@ -192,9 +291,25 @@ def clean_path(value: str, where: Where, field_name: str) -> str | None:
     return None if path.name in {"", ".", ".."} else str(path)
 
 
+def path_url(prefix: str, path: str) -> str:
+    """A path behind a prefix, so that `clean_path` reads it back: escaped where the prefix makes it a web address."""
+    try:
+        parts = urlsplit(prefix)
+    except ValueError:
+        return prefix + path
+    if len(parts.scheme) > 1 or (parts.path.endswith(LOCAL_FILES_PATH) and parts.query):
+        return prefix + quote(path.encode("utf-8", "surrogateescape"))
+    return prefix + path
+
+
 def stem(path: str) -> str:
-    """The name of a file without folder and extension."""
-    return PurePosixPath(path).stem
+    """An id made of the name of a file, without folder and extension."""
+    return _made_id(PurePosixPath(path).stem)
+
+
+def _made_id(name: str) -> str:
+    """A text without surrogates; bytes of the name that are not UTF-8 become "\\xe9"."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def safe_name(video_id: str) -> str:
@@ -285,7 +400,8 @@ def finish(drafts: Iterable[tuple[Record, bool]], log: Log) -> list[Record]:
     for record, said in listed:
         name = record.video_id
         if len(paths[name]) > 1 and record.path is not None and not said:
-            record = replace(record, video_id=record.path.removesuffix(PurePosixPath(record.path).suffix))  # noqa: PLW2901
+            name = _made_id(record.path.removesuffix(PurePosixPath(record.path).suffix))
+            record = replace(record, video_id=name)  # noqa: PLW2901
         elif len(paths[name]) > 1:
             log.at(None, name).add("video_id", f"stands for {len(paths[name])} different files", "kept")
         key = (record.video_id, record.path)
@@ -314,7 +430,12 @@ def _labelled(record: Record, log: Log) -> Record:
         log.at(None, record.video_id).add("label", problem, "kept")
     elif label is None and record.traces:
         label, flags = "fake", (*flags, "label: from its traces")
-    return replace(record, label=label, flags=tuple(dict.fromkeys(flags)))
+    annotations = tuple(
+        replace(annotation, extra=_plain(annotation.extra)) if annotation.extra else annotation
+        for annotation in record.annotations
+    )
+    flags = tuple(dict.fromkeys(flags))
+    return replace(record, label=label, flags=flags, annotations=annotations, extra=_plain(record.extra))
 
 
 RECORD_FIELDS: Final = ("video_id", "label", "source", "split", "prompt")
@@ -326,7 +447,7 @@ def record_fields(said: Mapping[str, Any], where: Where) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     for name in RECORD_FIELDS[1:]:
         value = said.get(name)
-        if value is None:
+        if value is None or said_bad(value, where, name):
             continue
         if not isinstance(value, str) or (name == "label" and read_label(value) is None):
             where.add(name, f"{value!r} is not {'a label' if name == 'label' else 'text'}", "emptied")

@@ -41,9 +41,12 @@ def write(
         RecordError: several records for one file, or two records whose files would have one name.
     """
     log, ready = prepare(records, path, "CVAT")
+    ready = [item for item in ready if _has_usable_names(item)]
     single = path.suffix.lower() in {".xml", ".zip"}
     if single and len(records) != 1:
         raise RecordError("path", f"{path.name!r} is one file and holds one video, got {len(records)}: name a folder")
+    if single and not ready:
+        raise RecordError("path", log.problems[-1].problem)
     if single:
         _put(path, "".join(_document(ready[0], density)), zipped or path.suffix.lower() == ".zip")
         return log.problems
@@ -56,6 +59,15 @@ def write(
     for name, document in zip(names, documents, strict=True):
         _put(path / f"{name}.{'zip' if zipped else 'xml'}", document, zipped)
     return log.problems
+
+
+def _has_usable_names(item: Ready) -> bool:
+    """Whether XML can hold the video's id and path as they are; a changed name would be another video's."""
+    for name in ("path", "video_id"):
+        if _NOT_XML.search(getattr(item.record, name) or ""):
+            item.where.add(name, "holds characters that XML cannot: the video is not written", "set_aside")
+            return False
+    return True
 
 
 def _put(path: Path, document: str, zipped: bool) -> None:

@@ -19,18 +19,22 @@ from deeptrace.data.convert._common import (
     finish,
     flags_of,
     items,
+    number,
     obj,
     read_box,
     read_categories,
     read_label,
+    read_lines,
     record_fields,
+    report_bad,
+    said_bad,
     stem,
     text,
 )
 from deeptrace.data.problems import Problem
 from deeptrace.errors import FileError, JsonError, MissingExtra, RecordError
-from deeptrace.files import loads, read_jsonl
-from deeptrace.records import Annotation, Box, KeyBox, Record, Trace, VideoInfo, check_number
+from deeptrace.files import loads
+from deeptrace.records import Annotation, Box, KeyBox, Record, Trace, VideoInfo
 
 NAMES: Final = ("metadata.jsonl", "metadata.parquet")
 
@@ -81,8 +85,8 @@ def read(path: Path, infos: Mapping[str, VideoInfo] | None) -> tuple[list[Record
 def _file(
     file: Path, folder: str | None, infos: Mapping[str, VideoInfo] | None, log: Log
 ) -> Iterator[tuple[Record, bool]]:
-    for number, row in _parquet(file) if file.suffix == ".parquet" else read_jsonl(file):
-        where = log.at(number)
+    for row_number, row in _parquet(file) if file.suffix == ".parquet" else read_lines(file):
+        where = log.at(row_number)
         given = text(obj(row).get("file_name"))
         clean = None if given is None else clean_path(given, where, "file_name")
         if clean is None:
@@ -90,8 +94,9 @@ def _file(
             continue
         path = clean if folder is None else str(PurePosixPath(folder, clean))
         said = text(row.get("video_id"))
-        where, start = log.at(number, said or stem(path)), len(log.problems)
+        where, start = log.at(row_number, said or stem(path)), len(log.problems)
         record = _record(row, path, folder, infos, where)
+        report_bad(row, where)
         yield replace(record, flags=flags_of(log.problems[start:])), said is not None
 
 
@@ -180,20 +185,20 @@ def _trace(value: object, where: Where, name: str) -> tuple[Trace, tuple[str, ..
         if said.get(key) is not None:
             high = 1.0 if key == "confidence" else float("inf")
             try:
-                fields[key] = check_number(said[key], key, low=0.0, high=high)
+                fields[key] = number(said, key, low=0.0, high=high)
             except RecordError as error:
                 where.add(f"{name}.{key}", error.problem, "emptied")
     if fields.get("offset_seconds") is not None and fields["offset_seconds"] <= fields.get("onset_seconds", 0.0):
         where.add(f"{name}.offset_seconds", f"{fields.pop('offset_seconds'):g} is not after the onset", "emptied")
-    if said.get("bbox_xyxy") is not None:
+    if said.get("bbox_xyxy") is not None and not said_bad(said["bbox_xyxy"], where, f"{name}.bbox_xyxy"):
         fields["bbox_xyxy"] = _box(said["bbox_xyxy"], where, f"{name}.bbox_xyxy")
-    if said.get("categories") is not None:
+    if said.get("categories") is not None and not said_bad(said["categories"], where, f"{name}.categories"):
         tags = [tag for tag in items(said["categories"]) if isinstance(tag, str)]
         if not isinstance(said["categories"], list) or len(tags) != len(said["categories"]):
             where.add(f"{name}.categories", "is not a list of texts", "repaired" if tags else "emptied")
         categories, unknown = read_categories(tags, where, f"{name}.categories")
         fields["categories"] = () if said["categories"] == [] else categories
-    if said.get("explanation") is not None:
+    if said.get("explanation") is not None and not said_bad(said["explanation"], where, f"{name}.explanation"):
         if isinstance(said["explanation"], str):
             fields["explanation"] = said["explanation"]
         else:
@@ -207,7 +212,7 @@ def _box(value: object, where: Where, name: str) -> Box | None:
     try:
         if not isinstance(value, list) or len(value) != 4:
             raise RecordError(name, f"{str(value)[:60]!r} is not a box of four numbers")
-        x0, y0, x1, y1 = (check_number(part, name) for part in value)
+        x0, y0, x1, y1 = (number({name: part}, name) for part in value)
     except RecordError as error:
         where.add(name, error.problem, "emptied")
         return None
@@ -221,7 +226,7 @@ def _track(value: object, where: Where, name: str) -> tuple[KeyBox, ...] | None:
         box = None if said.get("bbox_xyxy") is None else _box(said["bbox_xyxy"], where, f"{name}[{index}].bbox_xyxy")
         visible = True if said.get("visible") is None else said["visible"]
         try:
-            key = KeyBox(check_number(said.get("time_seconds"), "time_seconds"), box, visible)
+            key = KeyBox(number(said, "time_seconds"), box, visible)
             if keys and key.time_seconds <= keys[-1].time_seconds:
                 raise RecordError("time_seconds", f"{key.time_seconds:g} is not after the key before it")
         except RecordError as error:

@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 
 from deeptrace.data.convert._common import Log
 from deeptrace.data.problems import Problem
+from deeptrace.data.tolerant import is_text
 from deeptrace.errors import FileError, MissingExtra, RecordError
 from deeptrace.files import atomic_write, dumps, write_jsonl, write_text
 from deeptrace.records import Record
@@ -46,6 +47,9 @@ def write(
         where = log.at(number, record.video_id)
         if record.path is None:
             where.add("path", "is not said, and a row here needs a file: not written", "set_aside")
+            continue
+        if layout == "parquet" and not is_text(record.path):
+            where.add("path", "is not UTF-8, and Parquet cannot hold it: not written", "set_aside")
             continue
         name = _file_name(record)
         rows[record.split].append(_row(record, name))

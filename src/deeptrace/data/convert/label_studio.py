@@ -22,20 +22,23 @@ from deeptrace.data.convert._common import (
     flags_of,
     items,
     make_trace,
+    number,
     obj,
     rate_or_refuse,
     read_box,
     read_categories,
+    read_json,
     read_label,
     record_fields,
+    report_bad,
     stem,
     text,
 )
 from deeptrace.data.convert._frames import MAX_FRAME, FrameBox, Segment, cover
 from deeptrace.data.problems import Problem
-from deeptrace.errors import FileError, JsonError, RecordError
-from deeptrace.files import loads
-from deeptrace.records import Annotation, Record, RecordLabel, Trace, VideoInfo, check_number
+from deeptrace.data.tolerant import Bad, count_or_none, number_or_none, read_bytes, show
+from deeptrace.errors import JsonError, RecordError
+from deeptrace.records import Annotation, Record, RecordLabel, Trace, VideoInfo
 
 _DATA_FIELDS: Final = ("video", "video_id", "fps", "width", "height", "num_frames", "duration", "annotators")
 _RATE_SLACK_FRAMES: Final = 1.5
@@ -45,9 +48,7 @@ def read(path: Path, infos: Mapping[str, VideoInfo] | None) -> tuple[list[Record
     """The records of an export; one annotation per annotation of a task. See `deeptrace.data.convert.read`."""
     log = Log(path.name)
     try:
-        tasks = loads(path.read_bytes())
-    except OSError as error:
-        raise FileError(f"cannot read {path.name!r}: {error.strerror}") from None
+        tasks = read_json(read_bytes(path))
     except JsonError as error:
         raise JsonError(f"{path.name}: {error}") from None
     if not isinstance(tasks, list):
@@ -75,13 +76,14 @@ def _tasks(tasks: list[Any], infos: Mapping[str, VideoInfo] | None, log: Log) ->
         names = items(data.get("annotators"))
         annotations = []
         for index, given in enumerate(items(task.get("annotations"))):
-            if obj(given).get("was_cancelled"):
+            if obj(given).get("was_cancelled") is True:
                 where.add("was_cancelled", "the annotator skipped the task", "set_aside")
                 continue
             fallback = names[index] if index < len(names) else None
             annotations.append(_annotation(obj(given), fallback, clip, where))
         fields = record_fields(data, where)
         extra = {key: value for key, value in data.items() if key not in _DATA_FIELDS and key not in fields}
+        report_bad(task, where)
         yield (
             Record(
                 video_id,
@@ -149,7 +151,7 @@ def _annotator(completed_by: object, fallback: object) -> str | None:
         completed_by = completed_by.get("email") or completed_by.get("username") or completed_by.get("id")
     if completed_by is None:
         completed_by = fallback
-    return None if completed_by is None or completed_by == "" else str(completed_by)
+    return str(completed_by) if isinstance(completed_by, (str, int, float)) and completed_by != "" else None
 
 
 def _regions(results: list[Any], where: Where) -> tuple[list[_Region], list[Mapping[str, Any]]]:
@@ -157,14 +159,14 @@ def _regions(results: list[Any], where: Where) -> tuple[list[_Region], list[Mapp
     regions: dict[str, _Region] = {}
     for index, result in enumerate(results):
         if obj(result).get("type") in ("videorectangle", "timelinelabels"):
-            region = regions.setdefault(str(result.get("id", f"#{index}")), _Region())
+            region = regions.setdefault(_region_id(result, index), _Region())
             region.kind, region.value, region.score = result["type"], obj(result.get("value")), result.get("score")
     others = []
     for index, result in enumerate(results):
         if not isinstance(result, Mapping):
             where.add("result", f"{result!r} is not an object", "emptied")
             continue
-        own = regions.get(str(result.get("id", f"#{index}")))
+        own = regions.get(_region_id(result, index))
         if own is None:
             others.append(result)
             continue
@@ -176,6 +178,11 @@ def _regions(results: list[Any], where: Where) -> tuple[list[_Region], list[Mapp
     return list(regions.values()), others
 
 
+def _region_id(result: Mapping[str, Any], index: int) -> str:
+    said = result.get("id")
+    return f"#{index}" if said is None or isinstance(said, Bad) else str(said)
+
+
 def _texts(value: object) -> list[str]:
     return [value] if isinstance(value, str) else [line for line in items(value) if isinstance(line, str)]
 
@@ -183,9 +190,12 @@ def _texts(value: object) -> list[str]:
 def _rate(value: Mapping[str, Any], clip: Clip, where: Where) -> tuple[float | None, int | None]:
     """Frames a second as the tool counted them, and how many there are."""
     try:
-        count = check_number(value["framesCount"], "framesCount", above=0.0, high=MAX_FRAME)
-        seconds = check_number(value["duration"], "duration", above=0.0)
-    except (KeyError, RecordError):
+        count = number_or_none(value.get("framesCount"), "framesCount", above=0.0, high=MAX_FRAME)
+        seconds = number_or_none(value.get("duration"), "duration", above=0.0)
+    except RecordError as error:
+        where.add(error.field, error.problem, "emptied")
+        return clip.fps, clip.num_frames
+    if count is None or seconds is None:
         return clip.fps, clip.num_frames
     if clip.fps is None:
         return count / seconds, int(count)
@@ -238,11 +248,10 @@ def _trace(drawn: _Drawn, where: Where) -> tuple[Trace, tuple[str, ...]]:
         where.add("meta.text", f"{region.notes!r} differs from the text area, which is used", "repaired")
     lines = region.texts or region.notes
     confidence = None
-    if region.score is not None:
-        try:
-            confidence = check_number(region.score, "score", low=0.0, high=1.0)
-        except RecordError as error:
-            where.add("score", error.problem, "emptied")
+    try:
+        confidence = number_or_none(region.score, "score", low=0.0, high=1.0)
+    except RecordError as error:
+        where.add("score", error.problem, "emptied")
     explanation = "\n".join(lines) if lines else None
     said = {"categories": categories, "explanation": explanation, "confidence": confidence}
     return make_trace(drawn.segments, drawn.fps, drawn.count, where, "sequence", **said), unknown
@@ -254,13 +263,14 @@ def _boxes(value: Mapping[str, Any], count: int | None, where: Where) -> tuple[S
     for index, given in enumerate(items(value.get("sequence"))):
         said, name = obj(given), f"sequence[{index}]"
         try:
-            frame = int(check_number(said.get("frame"), "frame", low=1, high=MAX_FRAME))
-            x, y, wide, high = (check_number(said.get(part), part) for part in ("x", "y", "width", "height"))
+            frame = int(number(said, "frame", low=1, high=MAX_FRAME))
+            x, y, wide, high = (number(said, part) for part in ("x", "y", "width", "height"))
+            rotation = number_or_none(said.get("rotation"), "rotation")
         except RecordError as error:
             where.add(f"{name}.{error.field}", error.problem, "emptied")
             continue
-        if said.get("rotation"):
-            where.add(f"{name}.rotation", f"{said['rotation']!r} is ignored: boxes are upright here", "repaired")
+        if rotation:
+            where.add(f"{name}.rotation", f"{rotation:g} is ignored: boxes are upright here", "repaired")
         if said.get("enabled") is False:
             closing.add(frame - 1)
         box = read_box((x / 100, y / 100, (x + wide) / 100, (y + high) / 100), where, name)
@@ -284,9 +294,15 @@ def _boxes(value: Mapping[str, Any], count: int | None, where: Where) -> tuple[S
 def _times(value: Mapping[str, Any], where: Where) -> tuple[Segment, ...]:
     ranges = []
     for given in items(value.get("ranges")):
-        start, end = obj(given).get("start"), obj(given).get("end")
-        if isinstance(start, int) and isinstance(end, int) and 1 <= start <= end <= MAX_FRAME:
+        try:
+            start, end = (
+                count_or_none(obj(given).get(part), "ranges", low=1, high=MAX_FRAME) for part in ("start", "end")
+            )
+        except RecordError as error:
+            where.add("ranges", error.problem, "emptied")
+            continue
+        if start is not None and end is not None and start <= end:
             ranges.append((start - 1, end - 1))
         else:
-            where.add("ranges", f"{given!r} is not a range of frames from 1", "emptied")
+            where.add("ranges", f"{show(start)} to {show(end)} is not a range of frames from 1", "emptied")
     return cover(ranges, ())[0]

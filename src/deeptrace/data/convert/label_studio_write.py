@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 from xml.sax.saxutils import quoteattr
 
 from deeptrace.categories import CATEGORIES
-from deeptrace.data.convert._common import NO_CATEGORY, VERDICTS, said_fields, tags_of
+from deeptrace.data.convert._common import NO_CATEGORY, VERDICTS, path_url, said_fields, tags_of
 from deeptrace.data.convert._write import Placed, Ready, prepare
 from deeptrace.data.problems import Problem
 from deeptrace.files import dumps, write_text
@@ -66,7 +66,7 @@ def _task(item: Ready, url_prefix: str, text: str) -> dict[str, Any]:
     record, info = item.record, item.record.info
     if record.path is None:
         item.where.add("path", f"is not said: {record.video_id!r} is written as the video", "repaired")
-    data: dict[str, Any] = {"video": url_prefix + (record.path or record.video_id), **said_fields(record)}
+    data: dict[str, Any] = {"video": path_url(url_prefix, record.path or record.video_id), **said_fields(record)}
     if info is not None:
         said = {
             "fps": info.fps,

@@ -23,20 +23,22 @@ from deeptrace.data.convert._common import (
     flags_of,
     items,
     make_trace,
+    number,
     obj,
     rate_or_refuse,
     read_box,
     read_categories,
     read_label,
+    read_lines,
     record_fields,
+    report_bad,
     stem,
     text,
 )
 from deeptrace.data.convert._frames import MAX_FRAME, FrameBox, Segment, cover, thin
 from deeptrace.data.problems import Problem
 from deeptrace.errors import RecordError
-from deeptrace.files import read_jsonl
-from deeptrace.records import Annotation, Record, RecordLabel, Trace, VideoInfo, check_number
+from deeptrace.records import Annotation, Record, RecordLabel, Trace, VideoInfo
 
 _TAG_QUESTIONS: Final = ("categor", "tag", "check", "applies", "type")
 _TEXT_QUESTIONS: Final = ("expla", "reason", "why", "comment", "descri")
@@ -51,7 +53,7 @@ def read(path: Path, infos: Mapping[str, VideoInfo] | None) -> tuple[list[Record
 
 
 def _rows(path: Path, infos: Mapping[str, VideoInfo] | None, log: Log) -> Iterator[tuple[Record, bool]]:
-    for number, row in read_jsonl(path):
+    for row_number, row in read_lines(path):
         data_row = obj(obj(row).get("data_row"))
         names = (data_row.get("external_id"), data_row.get("global_key"), data_row.get("row_data"))
         name = next((value for value in names if text(value)), None)
@@ -60,13 +62,13 @@ def _rows(path: Path, infos: Mapping[str, VideoInfo] | None, log: Log) -> Iterat
             text(obj(m).get("schema_name")) or "": obj(m).get("value") for m in items(obj(row).get("metadata_fields"))
         }
         said = text(meta.get("video_id"))
-        where = log.at(number, said)
+        where = log.at(row_number, said)
         clean = None if name is None else clean_path(name, where, "external_id")
         if clean is None and said is None:
             where.add("data_row", "has no external_id, global_key or row_data", "set_aside")
             continue
         video_id = said or stem(clean or "")
-        where = log.at(number, video_id)
+        where = log.at(row_number, video_id)
         media = obj(row.get("media_attributes"))
         clip = find_clip(infos, video_id, clean, _media(media), where)
         annotations = [
@@ -76,6 +78,7 @@ def _rows(path: Path, infos: Mapping[str, VideoInfo] | None, log: Log) -> Iterat
         ]
         extra = {key: value for key, value in data_row.items() if key == "id"}
         fields = record_fields(meta, where)
+        report_bad(row, where)
         yield (
             Record(
                 video_id,
@@ -233,7 +236,7 @@ def _segments(
     for frame, given in feature.boxes:
         name = f"frames[{frame}].bounding_box"
         try:
-            left, top, wide, high = (check_number(given.get(part), part) for part in ("left", "top", "width", "height"))
+            left, top, wide, high = (number(given, part) for part in ("left", "top", "width", "height"))
         except RecordError as error:
             where.add(f"{name}.{error.field}", error.problem, "emptied")
             continue
@@ -261,14 +264,14 @@ def _marked(annotations: Mapping[str, Any], feature_id: str) -> set[int]:
     """The key frames (from 0), from ``{"13": true}`` or ``[13, 19]``."""
     said = obj(annotations.get("key_frame_feature_map")).get(feature_id)
     listed = [key for key, value in said.items() if value] if isinstance(said, Mapping) else items(said)
-    return {number - 1 for frame in listed if (number := _frame(frame)) is not None}
+    return {found - 1 for frame in listed if (found := _frame(frame)) is not None}
 
 
 def _frame(value: object) -> int | None:
     """A frame number from 1, given as text or as a number; None for anything else."""
     said = str(value)
-    number = int(said) if said.isascii() and said.isdigit() and len(said) < 10 else 0
-    return number if 1 <= number <= MAX_FRAME else None
+    frame = int(said) if said.isascii() and said.isdigit() and len(said) < 10 else 0
+    return frame if 1 <= frame <= MAX_FRAME else None
 
 
 def _ranges(feature_id: str, annotations: Mapping[str, Any], where: Where) -> list[tuple[int, int]]:
