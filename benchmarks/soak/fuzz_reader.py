@@ -1,6 +1,6 @@
 """The long fuzz run of the video reader: mutated and truncated clips go in, counts of how it answered come out.
 
-    python benchmarks/soak/fuzz_reader.py --cases 20000 --truncations 1300 --seed 1
+    python benchmarks/soak/fuzz_reader.py --cases 20000 --truncations 1500 --seed 1
 
 The caller of the reader is a child process, so that its death would be counted and the run go on. A case that fails
 (the caller died, hung, got an untyped exception, or was told that a short reading is whole) is kept in a folder. Exits
@@ -134,7 +134,7 @@ def soak(kind: str, seed: int, cases: int, keep: Path, progress: Progress) -> di
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cases", type=int, default=20_000, help="mutated clips")
-    parser.add_argument("--truncations", type=int, default=1_300, help="cut clips")
+    parser.add_argument("--truncations", type=int, default=1_500, help="cut clips")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--keep", type=Path, default=Path("out/fuzz"), help="folder for cases that failed")
     args = parser.parse_args()
