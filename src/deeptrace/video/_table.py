@@ -270,9 +270,8 @@ def _matroska_is_short(table: Table, video: Video, busy: Callable[[], None]) -> 
     steady = float(np.mean(np.abs(steps - step) <= 1)) >= 0.5
     if whole and not steady:
         step = max(step, float(steps[-1]))
-    held = (
-        table.durations[int(np.flatnonzero(table.pts_array() == ticks[-1])[0])] if whole and table.times_known() else 0
-    )
+    last = np.flatnonzero(table.pts_array() == ticks[-1])
+    held = table.durations[int(last[0])] if whole and len(last) else 0
     end = (float(ticks[-1]) + max(1.5 * step, 1.5, float(held))) * float(table.time_base)
     declared = _tagged_seconds(video.stream)
     sound_excuses = False
