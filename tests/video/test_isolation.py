@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import subprocess
 import sys
@@ -79,8 +78,6 @@ def test_both_transports_read_the_same(pool: Pool, clip: bytes, tmp_path: Path) 
 )
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 def test_a_broken_decoder_costs_one_answer(pool: Pool, clip: bytes, fault: str, code: str) -> None:
-    if fault == "memory" and sys.platform != "linux":
-        pytest.skip("only Linux limits memory")
     assert len(video.sample_frames(clip, fps=5)) == 10
     pool.fault = fault
     assert codes(video.sample_frames, clip, fps=5, limits=QUICK) == code
@@ -88,7 +85,6 @@ def test_a_broken_decoder_costs_one_answer(pool: Pool, clip: bytes, fault: str, 
 
 
 @pytest.mark.linux
-@pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_CPU")
 def test_cpu_time_is_limited(clip: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     pool = Pool(test_hooks=True)
     monkeypatch.setattr(_pool, "_default", pool)
@@ -364,7 +360,6 @@ def test_no_worker_outlives_its_caller(tmp_path: Path, clip: bytes) -> None:
 
 
 @pytest.mark.linux
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="fork")
 def test_a_forked_child_has_its_own_workers(clip: bytes, tmp_path: Path) -> None:
     path = tmp_path / "clip.mp4"
     path.write_bytes(clip)
@@ -436,7 +431,6 @@ def test_results_and_files_are_bounded(clip: bytes) -> None:
 
 
 @pytest.mark.linux
-@pytest.mark.skipif(sys.platform != "linux", reason="/proc")
 def test_memory_of_the_decoder(monkeypatch: pytest.MonkeyPatch) -> None:
     """5 s of 1080p: at most 150 MB in the decoder's process."""
     rng = np.random.default_rng(0)
@@ -452,3 +446,12 @@ def test_memory_of_the_decoder(monkeypatch: pytest.MonkeyPatch) -> None:
     pool.discard(worker)
     peak = int(status.split("VmHWM:")[1].split()[0]) / 1024
     assert peak <= 150, peak
+
+
+def test_tests_that_need_linux_skip_elsewhere(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tests.video import conftest
+
+    request.node.add_marker(pytest.mark.linux)
+    monkeypatch.setattr(conftest, "PLATFORM", "darwin")
+    with pytest.raises(pytest.skip.Exception):
+        conftest.pytest_runtest_setup(request.node)
