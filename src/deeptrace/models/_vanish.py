@@ -180,16 +180,20 @@ def _looks(moment: Moment, thing: Thing, before: Mask, after: Mask) -> dict[str,
     inside = thing.mask > 0
     difference = np.abs(moment.last_seen[here].astype(np.int16) - moment.background[here]).max(axis=2)
     near = around(thing, round(0.08 * min(before.shape) + 0.5 * max(thing.w, thing.h)), before.shape)
-    changed, taken = _ring(moment, thing, before)
     outlines, _ = cv2.findContours(thing.mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     hull = np.zeros_like(thing.mask)
     cv2.fillConvexPoly(hull, cv2.convexHull(np.concatenate(outlines)), 1)
-    return {
+    criteria = {
         "contrast": float(difference[inside].mean()) / _CONTRAST,
         "area": thing.area / (_AREA * before.size),
         "compact": _share(thing.area / float(hull.sum()), _COMPACT),
         "missing": _share((float(before[near].sum()) - float(after[near].sum())) / thing.area, _MASS),
         "restored": _share(1.0 - float(after[here][inside].mean()), _RESTORED),
+    }
+    if min(criteria.values()) < _HOPELESS:
+        return criteria
+    changed, taken = _ring(moment, thing, before)
+    return criteria | {
         "calm": _CALM / max(changed, 1e-3),
         "alone": _ALONE / max(taken, 1e-3),
         "outline": _outline(moment, thing) / _OUTLINE,
