@@ -14,7 +14,7 @@ import pytest
 from deeptrace.cli import _run
 from deeptrace.data import describe, load_records, write_records
 from deeptrace.data.example import make_example
-from deeptrace.records import Record, VideoInfo
+from deeptrace.records import Annotation, Record, VideoInfo
 from tests.data.interop.samples import INFO, cvat, labelbox, lines, put
 
 Run = Callable[..., SimpleNamespace]
@@ -136,6 +136,22 @@ def test_strict_on_every_command(run: Run, broken: Path, tmp_path: Path, command
     assert stopped.code == 1
     assert "video_width 'wide' is not a number [emptied]" in stopped.err
     assert not (tmp_path / "o.jsonl").exists()
+
+
+def test_the_audit_counts_earlier_problems(run: Run, broken: Path, tmp_path: Path) -> None:
+    assert run("split", broken, tmp_path / "one.jsonl").code == 0
+    assert json.loads(run("audit", tmp_path / "one.jsonl", "--json").out)["problems"] == {"video_width: emptied": 1}
+
+
+def test_a_video_without_annotators_stops_no_merge(run: Run, tmp_path: Path) -> None:
+    said = Record("a", annotations=(Annotation((), "real", "ann"),))
+    write_records(tmp_path / "records.jsonl", [said, Record("b", label="real")], counts={"fps: emptied": 2})
+    done = run("merge", tmp_path / "records.jsonl", tmp_path / "merged.jsonl")
+    assert done.code == 0, done.err
+    assert "note: 1 x annotations: not merged, nobody is named" in done.err
+    merged = load_records(tmp_path / "merged.jsonl")
+    assert [record.video_id for record in merged] == ["a", "b"]
+    assert merged.counts == {"fps: emptied": 2}
 
 
 # ── convert ─────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -13,6 +13,7 @@ from sklearn.metrics import cohen_kappa_score
 
 from deeptrace.data.annotators import (
     CONSENSUS,
+    NOT_MERGED,
     agreement,
     cohen_kappa,
     fleiss_kappa,
@@ -310,8 +311,14 @@ def test_merge_refuses_what_cannot_be_merged() -> None:
         merge(merged)
     with pytest.raises(RecordError, match="'v' is merged"):
         agreement([merged])
-    with pytest.raises(RecordError, match="no annotation with an annotator's name"):
-        merge(Record("v", annotations=(Annotation((trace(),)),)))
+
+
+def test_what_nobody_annotated_by_name_stays_and_is_flagged() -> None:
+    alone = Record("v", label="fake", flags=("x",), annotations=(Annotation((trace(),)),))
+    kept = merge(alone)
+    assert kept == replace(alone, flags=("x", NOT_MERGED))
+    assert merge(kept) == kept
+    assert merge(Record("w", label="real")).flags == (NOT_MERGED,)
 
 
 @settings(max_examples=40, deadline=None)

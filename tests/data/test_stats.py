@@ -153,3 +153,9 @@ def test_plots_say_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(MissingExtra, match=r"deeptrace\[data\]"):
         write_plots(describe([]), tmp_path)
+
+
+def test_blank_explanations_explain_nothing() -> None:
+    blank, said = (Annotation((Trace(explanation=text),), "fake") for text in (" \n\t", "It bends."))
+    found = describe([Record("v", label="fake", annotations=(blank, said))])
+    assert (found.sources[0].explained, found.sources[0].explained_share) == (1, 0.5)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from deeptrace.cli.data import FOLDER, load_source
+from deeptrace.cli.data import FOLDER, load_source, note_root
 from deeptrace.cli.show import bar, print_problems, print_table
 from deeptrace.files import dumps
 from deeptrace.html import visible
@@ -154,7 +154,8 @@ def standardise(source: str, target: Path, as_json: bool, **endpoint: Any) -> in
         with bar("rewording") as report:
             done = run_standardise(records, client, target, progress=report)
         spent = _spent(client, endpoint, done.stopped)
-    write_records(target / "records.jsonl", done.records)
+    write_records(target / "records.jsonl", done.records, counts=records.counts)
+    note_root(target / "records.jsonl", records)
     if as_json:
         row = {"videos": len(done.records), "explanations": dict(done.counts), **spent}
         click.echo(dumps({"schema": "deeptrace.standardise", "schema_version": 1, **row}, indent=1))
@@ -227,7 +228,8 @@ def filter_(
                 with bar(name, len(steps[-1].kept)) as report:
                     steps.append(run(steps[-1].kept, records.root, meter=meter, progress=report))
     write_filter_log(log, *steps)
-    write_records(target, steps[-1].kept)
+    write_records(target, steps[-1].kept, counts=records.counts)
+    note_root(target, records)
     for step in steps:
         for reason, count in Counter(f"{dropped.filter}: {dropped.reason}" for dropped in step.dropped).items():
             click.echo(f"dropped: {count} x {visible(reason)}", err=True)
@@ -314,13 +316,18 @@ def _two(value: float | None) -> str | None:
 def merge(source: str, target: str) -> None:
     """Merge the annotators of each video of SRC into a consensus; where every field came from is kept."""
     from deeptrace.data import write_records
+    from deeptrace.data.annotators import NOT_MERGED
     from deeptrace.data.annotators import merge as run_merge
 
     records = load_source(source)
     print_problems(records.counts)
     merged = [run_merge(record) for record in records]
-    write_records(target, merged)
-    open_ones = sum(record.label is None for record in merged)
+    write_records(target, merged, counts=records.counts)
+    note_root(target, records)
+    unnamed = sum(NOT_MERGED in record.flags for record in merged)
+    open_ones = sum("label: no majority" in record.flags for record in merged)
+    if unnamed:
+        click.echo(f"note: {unnamed} x {NOT_MERGED}", err=True)
     click.echo(f"{len(merged)} videos written to {visible(target)}, {open_ones} without a majority")
 
 

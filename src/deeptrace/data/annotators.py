@@ -25,12 +25,14 @@ from deeptrace.data.annotator_statistics import (
     krippendorff_alpha,
     match_traces,
 )
+from deeptrace.data.tolerant import has_text
 from deeptrace.errors import RecordError
 from deeptrace.records import Annotation, Box, KeyBox, Record, RecordLabel, Trace
 from deeptrace.rows import trace_to_json
 
 __all__ = [
     "CONSENSUS",
+    "NOT_MERGED",
     "Agreement",
     "Kappa",
     "Match",
@@ -46,6 +48,9 @@ __all__ = [
 
 CONSENSUS: Final = "consensus"
 """The annotator's name on a merged annotation."""
+
+NOT_MERGED: Final = "annotations: not merged, nobody is named"
+"""The flag of a record that `merge` left as it is."""
 
 
 # ── agreement ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -232,15 +237,16 @@ def merge(record: Record, *, min_support: int | None = None) -> Record:
     trace overlaps most with the others'. Traces stand only where the label is fake.
 
     ``extra["sources"]`` of the annotation says who gave the label and, for each trace, who each field comes from;
-    ``extra["dropped"]`` keeps the traces without support. Annotations without annotator are left out, with a flag.
+    ``extra["dropped"]`` keeps the traces without support. Annotations without annotator are left out, with a flag. A
+    record that nobody annotated by name stays as it is, with the flag `NOT_MERGED`.
 
     Raises:
-        RecordError: the record was merged already, or has no named annotator.
+        RecordError: the record was merged already.
         MissingExtra: scipy is not installed.
     """
     said = _by_annotator(record)
     if not said:
-        raise RecordError("annotations", f"video {record.video_id!r} has no annotation with an annotator's name")
+        return replace(record, flags=tuple(dict.fromkeys((*record.flags, NOT_MERGED))))
     flags = list(record.flags)
     voters: dict[str, list[str]] = {}
     for name, own in said.items():
@@ -324,7 +330,7 @@ def _fuse(group: dict[str, Trace], flags: list[str]) -> tuple[Trace, dict[str, l
             sources["categories"] = [who for who, own in tagging.items() if set(own) & set(chosen) or not chosen]
         else:
             flags.append("categories: no majority")
-    explaining = [who for who, trace in group.items() if trace.explanation]
+    explaining = [who for who, trace in group.items() if has_text(trace.explanation)]
     if explaining:
         best = max(explaining, key=lambda who: _closeness(who, group))
         fields["explanation"], sources["explanation"] = group[best].explanation, [best]

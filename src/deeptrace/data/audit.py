@@ -22,7 +22,6 @@ from deeptrace.data.audit_scan import Backbone, Scan
 from deeptrace.data.duplicates import clusters, members, near_duplicates, same
 from deeptrace.data.features import RATE_FEATURES, Table, container_table, geometry_table, stack
 from deeptrace.data.probes import Shortcuts, run_probes
-from deeptrace.data.problems import Problem, count_problems
 from deeptrace.data.stats import info_seconds
 from deeptrace.errors import MissingExtra, RecordError
 from deeptrace.records import Record, VideoInfo
@@ -116,7 +115,6 @@ def audit(
     """
     _groups(records, None, group_by)  # a wrong name is told now, not after hours of reading
     folder = Path(root) if root is not None else getattr(records, "root", None)
-    problems: Sequence[Problem] = getattr(records, "problems", ())
     scan = Scan.nothing(len(records))
     findings = [*audit_checks.check_labels(records), *audit_checks.check_traces(records)]
     if folder is not None:
@@ -142,7 +140,7 @@ def audit(
         counts=audit_checks.count(records),
         release=audit_checks.compare_with_release(records),
         findings=tuple(sorted(findings, key=lambda f: (("error", "warning", "note").index(f.level), -f.count))),
-        problems=count_problems(problems),
+        problems=dict(getattr(records, "counts", {})),
         distributions=tuple(_distributions(records, infos)),
         clusters=None
         if cluster is None

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from deeptrace.data import tolerant
 from deeptrace.data.duplicates import members
 from deeptrace.data.stats import info_seconds
 from deeptrace.records import Record, Trace, VideoInfo
@@ -93,7 +94,7 @@ def count(records: Sequence[Record]) -> dict[str, int]:
 
 def has_text(trace: Trace) -> bool:
     """Whether somebody wrote an explanation."""
-    return trace.explanation is not None and bool(trace.explanation.strip())
+    return tolerant.has_text(trace.explanation)
 
 
 def compare_with_release(records: Sequence[Record]) -> tuple[Count, ...] | None:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from deeptrace.categories import CATEGORIES, read_tags
 from deeptrace.data.load import Records
+from deeptrace.data.tolerant import has_text
 from deeptrace.records import Annotation, Record, RecordLabel, Trace, VideoInfo
 
 MAP_CELLS: Final = 16
@@ -181,7 +182,7 @@ def _source_row(label: RecordLabel | None, source: str | None, records: list[Rec
     """By hand: videos of 4 s (two annotations) and 10 s (one) have a mean of (4 + 4 + 10) / 3 = 6 s."""
     rows = [(record, annotation) for record in records for annotation in record.annotations]
     weighed = [record for record in records for _ in range(max(1, len(record.annotations)))]
-    explained = sum(any(trace.explanation for trace in annotation.traces) for _, annotation in rows)
+    explained = sum(any(has_text(trace.explanation) for trace in annotation.traces) for _, annotation in rows)
     return SourceRow(
         source=source,
         label=label,
