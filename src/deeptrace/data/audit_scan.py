@@ -171,6 +171,7 @@ def _each(
                     progress(stage, done, len(items))
                 yield result
         except BaseException:
+            close()  # ends reads under way, which the pool would wait for
             pool.shutdown(cancel_futures=True)
             raise
     if progress is not None:
