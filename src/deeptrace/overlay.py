@@ -362,9 +362,9 @@ class FrameSink:
 
         times = frames.pts_seconds
         if self._writer is None:
-            # The rate only guides the encoder: every frame carries its own time.
+            # The rate only guides the encoder: every frame carries its own time. A copy to look at need not be small.
             fps = 1.0 / float(np.median(np.diff(times))) if len(times) > 1 else 25.0
-            self._writer = VideoWriter(self._path, fps=float(np.clip(fps, 1.0, 240.0)))
+            self._writer = VideoWriter(self._path, fps=float(np.clip(fps, 1.0, 240.0)), preset="veryfast")
         self._writer.add(frames.images, times)
         left = (frames.duration_seconds or 0.0) - float(times[-1])
         self._writer.last_seconds = min(left, 10.0) if left > 0.0 else None

@@ -164,6 +164,8 @@ def _each(
     progress: Callable[[str, int, int], None] | None,
 ) -> Iterator[T]:
     """The work on each item, in order, several at a time."""
+    from deeptrace import video
+
     with ThreadPoolExecutor(max_workers=max(1, jobs)) as pool:
         try:
             for done, result in enumerate(pool.map(work, items)):
@@ -171,7 +173,7 @@ def _each(
                     progress(stage, done, len(items))
                 yield result
         except BaseException:
-            close()  # ends reads under way, which the pool would wait for
+            video.close()  # ends reads under way, which the pool would wait for
             pool.shutdown(cancel_futures=True)
             raise
     if progress is not None:
