@@ -280,3 +280,11 @@ def test_normalise_says_what_became_of_the_videos(
         assert line in said.err
     found = json.loads(said.out)
     assert (found["videos"], found["fakes_without_trace"]) == (0, 4)
+
+
+def test_normalising_keeps_the_counts(run: Run, example: Path, tmp_path: Path) -> None:
+    done = run("normalise", example, tmp_path / "out", "--short-side", "96")
+    assert done.code == 0, done.err
+    counts = load_records(example).counts
+    assert counts
+    assert load_records(tmp_path / "out").counts == counts

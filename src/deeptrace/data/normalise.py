@@ -137,7 +137,7 @@ def normalise(
         if progress is not None:
             progress(len(records), len(records))
         found = _summary(rows, records, dst, form)
-        write_records(dst / "records.jsonl", found.records)
+        write_records(dst / "records.jsonl", found.records, counts=getattr(records, "counts", {}))
         write_run(dst, form, found.to_json())
     if not found.records:
         why = ", ".join(f"{n} {reason}" for reason, n in found.excluded.items()) or "there is no record"
