@@ -253,7 +253,7 @@ def match_lengths(source: str, target: Path, seed: int) -> int:
     print_problems(records.counts)
     matched = run_match(records, seed=seed)
     with bar("cutting", len(matched.clips) + len(matched.unsure)) as report:
-        cut = cut_clips(matched, records.root, target, progress=report)
+        cut = cut_clips(matched, records.root, target, counts=records.counts, progress=report)
     for reason, count in cut.excluded.items():
         click.echo(f"left out: {count} x {visible(reason)}", err=True)
     without = len(matched.unmatched) + len(cut.unserved)

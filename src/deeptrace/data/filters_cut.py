@@ -10,7 +10,7 @@ import math
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -75,6 +75,7 @@ def cut_clips(
     dst_root: str | os.PathLike[str],
     *,
     crf: int = 18,
+    counts: Mapping[str, int] | None = None,
     progress: Progress | None = None,
 ) -> Cut:
     """Write each clip as a video of its own under ``dst_root``, at its own size and rate; copy the unsure ones.
@@ -82,7 +83,7 @@ def cut_clips(
     A clip has whole frames of its source, as many as come nearest to the wanted length. Its path is the source's with
     ``.mp4``, and a number where two would share one. Traces are carried along, those outside are dropped. ``info`` is
     read from the new file. A video that cannot be read is left out and counted. Can be ended at any moment and called
-    again: what is there is not made again.
+    again: what is there is not made again. ``counts`` are the loader's problems, kept in the new ``records.jsonl``.
 
     Raises:
         FileError: ``dst_root`` is the source's folder, holds something else or a run with other settings, or cannot be
@@ -106,7 +107,7 @@ def cut_clips(
         if progress is not None:
             progress(len(wanted), len(wanted))
         found = _summary(match, rows, before)
-        write_records(dst / "records.jsonl", found.records)
+        write_records(dst / "records.jsonl", found.records, counts=counts)
         files.write_text(dst / "match.json", files.dumps(_report(match, found, crf), indent=1) + "\n")
     return found
 
