@@ -224,12 +224,12 @@ def _ball(
     x: Along,
     rise: float = 0.0,
     period: float = 1.0,
+    top_at: float = 0.0,
 ) -> Thing:
-    """A ball that rolls along ``x``, or hops: ``rise`` pixels high and ``period`` seconds long."""
-    start = float(rng.uniform(0, 1))
+    """A ball that rolls along ``x``, or hops ``rise`` pixels high every ``period`` seconds, one hop's top at ``top_at``."""
 
     def path(t: float) -> tuple[float, float]:
-        u = (t / period + start) % 1.0
+        u = ((t - top_at) / period + 0.5) % 1.0
         return x(t), ground - radius - 4 * rise * u * (1 - u)
 
     # Without slipping, it turns by one radian for each radius of way.
@@ -254,6 +254,7 @@ def _things(rng: np.random.Generator, size_hw: tuple[int, int], onset: float, du
         x=lambda t: middle_x + speed * (t - onset),
         rise=float(rng.uniform(0.28, 0.40)) * unit,
         period=float(rng.uniform(0.9, 1.2)),
+        top_at=onset + float(rng.uniform(-0.2, 0.2)),  # plainly in mid-air at the onset
     )
 
     # Leaves through the edge at about two thirds of the clip, in both twins.
