@@ -226,7 +226,7 @@ def _ball(
     period: float = 1.0,
     top_at: float = 0.0,
 ) -> Thing:
-    """A ball that rolls along ``x``, or hops ``rise`` pixels high every ``period`` seconds, one hop's top at ``top_at``."""
+    """A ball that rolls along ``x``, or hops ``rise`` pixels high every ``period`` seconds, on top at ``top_at``."""
 
     def path(t: float) -> tuple[float, float]:
         u = ((t - top_at) / period + 0.5) % 1.0
