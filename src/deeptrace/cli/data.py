@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from deeptrace.cli.show import bar, print_problems, print_table
+from deeptrace.cli.show import bar, make_folder, print_problems, print_table, typed_command
 from deeptrace.data.problems import Problem, count_problems
 from deeptrace.errors import JsonError, RecordError
 from deeptrace.files import dumps, loads, read_bytes, write_text
@@ -316,12 +315,21 @@ def example(target: Path, videos: int, seed: int) -> None:
 @click.option("--probe", is_flag=True, help="Read the header of every file.")
 @click.option("--deep", is_flag=True, help="Decode every picture too.")
 @click.option("--group-by", help="A field whose clips stay on one side of a fold, such as source_repo.")
+@click.option("--backbone", help="With --deep: content by a pretrained network, efficientnet-lite0.")
 @click.option("--jobs", default=1, show_default=True, help="How many files are read at a time.")
 @click.option("--seed", default=0, show_default=True, help="Of the folds and intervals.")
 @click.option("--out", type=FOLDER, help="Write audit.json and a page here.")
 @click.option("--json", "as_json", is_flag=True, help="Everything as JSON on stdout.")
 def audit(
-    source: str, probe: bool, deep: bool, group_by: str | None, jobs: int, seed: int, out: Path | None, as_json: bool
+    source: str,
+    probe: bool,
+    deep: bool,
+    group_by: str | None,
+    backbone: str | None,
+    jobs: int,
+    seed: int,
+    out: Path | None,
+    as_json: bool,
 ) -> int:
     """Look for what is wrong in SRC, and how far its labels can be told without seeing any trace.
 
@@ -329,7 +337,11 @@ def audit(
     """
     from deeptrace.data.audit import audit as run_audit
     from deeptrace.data.audit_page import audit_tables, write_audit_page
+    from deeptrace.data.backbones import load_backbone
 
+    if backbone is not None and not deep:
+        raise click.UsageError("--backbone looks at pictures: give --deep too")
+    network = None if backbone is None else load_backbone(backbone)
     records = load_source(source)
     with bar("auditing") as report:
         found = run_audit(
@@ -337,6 +349,7 @@ def audit(
             probe=probe,
             deep=deep,
             group_by=group_by,
+            backbone=network,
             jobs=jobs,
             seed=seed,
             progress=lambda _stage, done, total: report(done, total),
@@ -348,10 +361,9 @@ def audit(
             print_table(table.columns, table.rows, title=table.title)
             click.echo()
     if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
+        make_folder(out)
         write_text(out / "audit.json", dumps(found.to_json(), indent=1))
-        command = shlex.join(sys.argv[1:])
-        page = write_audit_page(out / "index.html", found, command=f"deeptrace {command}")
+        page = write_audit_page(out / "index.html", found, command=typed_command())
         click.echo(f"page: {page}", err=as_json)
     return 1 if found.errors else 0
 
