@@ -11,9 +11,10 @@ from hypothesis.extra.numpy import arrays
 
 from deeptrace.inject import make_demo_pair
 from deeptrace.models import load
-from deeptrace.models.motion import MotionModel, probability
+from deeptrace.models.motion import SAMPLED_THINLY, MotionModel, probability
 from deeptrace.overlap import box_iou
 from deeptrace.records import Frames, Origin, Verdict
+from deeptrace.video import write_video
 
 FPS, HEIGHT, WIDTH, COUNT = 8.0, 240, 320, 28
 SIDE = 36  # of the thing, pixels
@@ -247,10 +248,14 @@ def test_noise_is_real():
     assert look(np.random.default_rng(0).integers(0, 256, (20, 120, 160, 3), dtype=np.uint8)).label == "real"
 
 
-def test_a_long_clip_is_looked_at_up_to_its_limit():
-    """Twenty seconds at eight frames a second: what comes later is not seen."""
-    images = np.zeros((30 * 8, 16, 16, 3), np.uint8)
-    assert look(images).label == "real"
+def test_a_clip_too_long_for_its_rate_is_uncertain_and_says_so(tmp_path):
+    """A minute at eight frames a second is more than the model takes: the file is looked at more thinly."""
+    path = tmp_path / "long.mp4"
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    write_video(path, Frames.from_array(np.broadcast_to(noise, (60 * 8, 64, 64, 3)), 8))
+    [verdict] = MotionModel().inspect([path])
+    assert (verdict.uncertain, verdict.flags) == (True, (SAMPLED_THINLY,))
+    assert verdict.origin.sampling["sampled_fps"] == pytest.approx(8 / 3)
 
 
 def test_the_probability_rises_with_the_strength():

@@ -21,7 +21,7 @@ from deeptrace.categories import Category
 from deeptrace.models._blur import find_blurring
 from deeptrace.models._flow import Image, Shot, prepare, split_shots
 from deeptrace.models._vanish import ONSET_SHARE, Finding, Kind, find_vanishing
-from deeptrace.models.base import FrameModel, Sampling
+from deeptrace.models.base import FrameModel, Sampling, sampled_fps
 from deeptrace.records import Box, Frames, Origin, Trace, Verdict
 from deeptrace.words import place_words
 
@@ -42,6 +42,11 @@ _ENOUGH_FRAMES = 6
 # Mean and deviation of grey levels below which a picture is too dark or too flat to judge.
 _DARK, _FLAT = 12.0, 4.0
 _MOST_TRACES = 3
+# Steps longer than this many times the usual one: the criteria were set for 8 frames a second.
+_THIN = 1.5
+
+SAMPLED_THINLY: Final = "sampled_thinly"
+"""Flag of a verdict on frames too far apart: what is abrupt between them may have happened in its own time."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,7 @@ class MotionModel(FrameModel):
     revision = "1"
     # 8 frames a second: onsets are then known to 1/16 s, and a thing moves by less than its size between two of them.
     # 240 pixels: things from 12 x 12 of 427 x 240 pixels on count, in about 40 ms a frame on one core. 160 frames:
-    # the first 20 s, longer than all but a few clips of the paper.
+    # 20 s at full rate, longer than all but a few clips of the paper; what is longer is looked at more thinly.
     sampling = Sampling(fps=8.0, max_frames=160, short_side=240)
 
     def verdict(self, frames: Frames, origin: Origin) -> Verdict:
@@ -73,7 +78,8 @@ class MotionModel(FrameModel):
 
         ``p_fake`` is `probability` of the strongest finding; at 0.5 and more the label is fake and there is a trace,
         below it the label is real and there is none. ``uncertain`` when the strongest finding is near the threshold,
-        or when there were too few, too dark or too flat frames to find anything.
+        or when there were too few, too dark or too flat frames to find anything. Frames too far apart for what is
+        looked for (a clip of more than 20 s, say) make it uncertain too, with the flag `SAMPLED_THINLY`.
         """
         sampling = self.sampling
         assert sampling.max_frames is not None
@@ -85,13 +91,16 @@ class MotionModel(FrameModel):
         strength = events[0].strength if events else 0.0
         p_fake = probability(strength)
         traces = tuple(_trace(event) for event in _distinct(events) if event.strength >= 1.0)[:_MOST_TRACES]
+        rate = sampled_fps(frames)
+        thin = rate is not None and rate < sampling.fps / _THIN
         return Verdict(
             label="fake" if traces else "real",
-            uncertain=_NEARLY <= strength < _BARELY or _hard_to_see(images),
+            uncertain=_NEARLY <= strength < _BARELY or thin or _hard_to_see(images),
             p_fake=p_fake,
             p_fake_raw=p_fake,
             p_trace=p_fake,
             traces=traces,
+            flags=(SAMPLED_THINLY,) if thin else (),
             origin=origin,
         )
 
