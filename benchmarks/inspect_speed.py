@@ -21,6 +21,8 @@ import psutil
 from clips import make_clip
 from measuring import median, tree_mb
 
+CLIP_SECONDS = 5.0  # the bar: faster than real time
+BAR_MB = 500  # of the whole process tree
 SAMPLE_SECONDS = 0.02
 
 
@@ -67,7 +69,8 @@ def main() -> int:
     else:
         print(f"inspect --model motion, 1080p30, 5 s, one core, median of {args.runs} runs:")
         print("  ".join(f"{name} {value:.2f}" for name, value in result.items()))
-    return 0
+        print(f"bars: under {CLIP_SECONDS:g} s on the clock, under {BAR_MB} MB")
+    return int(result["wall_seconds"] >= CLIP_SECONDS or result["peak_mb"] >= BAR_MB)
 
 
 if __name__ == "__main__":

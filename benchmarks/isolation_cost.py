@@ -48,7 +48,7 @@ def read_here(path: Path) -> int:
     """Decode in this process. Only for clips that we made ourselves."""
     channel = Here()
     sampling = {"fps": FPS, "start_seconds": 0.0, "end_seconds": None, "max_frames": None}
-    request = {"op": "frames", "sampling": sampling, "short_side": SHORT_SIDE, "chunk": None}
+    request = {"op": "frames", "window": sampling, "short_side": SHORT_SIDE, "chunk": None}
     descriptor = os.open(path, os.O_RDONLY)
     try:
         size = os.fstat(descriptor).st_size
