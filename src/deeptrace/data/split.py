@@ -89,7 +89,8 @@ def split(
             labels or sources; a split that is not train, val or test.
     """
     shares = _shares(ratios)
-    videos = _by_id(records)
+    # In one order: sums of shares are compared below, and floats summed in another order may break a tie differently.
+    videos = dict(sorted(_by_id(records).items()))
     groups: dict[tuple[int, Hashable], list[Record]] = defaultdict(list)
     for record in videos.values():
         key = (
