@@ -6,6 +6,12 @@ import os
 import shutil
 
 import pytest
+from hypothesis import settings
+
+# In CI the same examples every time, so that a failure there is the change's own; elsewhere new ones, which find bugs.
+settings.register_profile("ci", derandomize=True, deadline=None)
+settings.register_profile("search", deadline=None)
+settings.load_profile("ci" if os.environ.get("CI") else "search")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
