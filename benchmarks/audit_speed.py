@@ -22,8 +22,8 @@ from measuring import cpu_seconds, workers
 
 from deeptrace import video
 from deeptrace.data.audit import audit
-from deeptrace.data.duplicates import FRAMES, HASH_BITS, Fingerprint, near_duplicates
-from deeptrace.data.features import read_facts
+from deeptrace.data.audit.duplicates import FRAMES, HASH_BITS, Fingerprint, near_duplicates
+from deeptrace.data.audit.features import read_facts
 from deeptrace.records import Annotation, Frames, Record, Trace, VideoInfo
 
 VIDEOS, FAKE_ROWS = 3318, 4334

@@ -16,7 +16,7 @@ from pathlib import Path
 from deeptrace import files
 from deeptrace.data import Records, load_records
 from deeptrace.data.audit import audit
-from deeptrace.data.audit_page import score_words
+from deeptrace.data.audit.page import score_words
 from deeptrace.data.normalise import normalise
 from deeptrace.records import Record
 

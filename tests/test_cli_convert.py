@@ -244,8 +244,8 @@ def test_extract_says_what_is_damaged(run: Run, tmp_path: Path) -> None:
 def test_download_fails_with_damaged_entries(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     got = SimpleNamespace(files=(), repo_id="x/y", commit="0" * 40)
     damaged = {"videos.zip": SimpleNamespace(written=(), skipped=(), damaged=("a.mp4: checksum",))}
-    monkeypatch.setattr("deeptrace.data.download.download", lambda *a, **k: got)
-    monkeypatch.setattr("deeptrace.data.extract.extract_release", lambda *a, **k: damaged)
+    monkeypatch.setattr("deeptrace.data.hub.download.download", lambda *a, **k: got)
+    monkeypatch.setattr("deeptrace.data.hub.extract.extract_release", lambda *a, **k: damaged)
     assert run("download", tmp_path).code == 1
 
 
@@ -259,7 +259,7 @@ def test_normalise_says_what_became_of_the_videos(
     run: Run, example: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from deeptrace.data.normalise import Normalised
-    from deeptrace.data.normalise_video import Form
+    from deeptrace.data.normalise.video import Form
 
     made = Normalised(
         records=(),

@@ -21,8 +21,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from deeptrace.data.download import download
-from deeptrace.data.fetch import DownloadError
+from deeptrace.data.hub.download import download
+from deeptrace.data.hub.fetch import DownloadError
 from tests.data.test_download import BIG, FAULTS, RULES, RUN, visible
 from tests.fault_server import HubServer
 

@@ -23,10 +23,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from deeptrace.data.extract import extract
-from deeptrace.data.parts import ExtractError
+from deeptrace.data.hub.extract import extract
+from deeptrace.data.hub.parts import ExtractError
 
-RUN = "import sys; from deeptrace.data.extract import extract; extract(sys.argv[1], sys.argv[2])"
+RUN = "import sys; from deeptrace.data.hub.extract import extract; extract(sys.argv[1], sys.argv[2])"
 
 
 def make(folder: Path, count: int, size: int, seed: int) -> dict[str, bytes]:

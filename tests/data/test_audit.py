@@ -13,10 +13,10 @@ import pytest
 from deeptrace import files, video
 from deeptrace.data import load_records
 from deeptrace.data.audit import Audit, audit
-from deeptrace.data.audit_checks import RELEASE_COUNTS, RELEASE_SOURCE, Finding
+from deeptrace.data.audit.checks import RELEASE_COUNTS, RELEASE_SOURCE, Finding
+from deeptrace.data.audit.features import read_facts
+from deeptrace.data.audit.pixels import content_features, lowlevel_features
 from deeptrace.data.example import make_example
-from deeptrace.data.features import read_facts
-from deeptrace.data.features_pixels import content_features, lowlevel_features
 from deeptrace.data.load import Records
 from deeptrace.errors import RecordError
 from deeptrace.records import Annotation, Frames, Record, Trace, VideoInfo

@@ -10,9 +10,9 @@ import html5lib
 import pytest
 
 from deeptrace.data.audit import Audit, audit
-from deeptrace.data.audit_checks import RELEASE_SOURCE
-from deeptrace.data.audit_page import audit_html, audit_tables, score_words, write_audit_page
-from deeptrace.data.probes import Estimate
+from deeptrace.data.audit.checks import RELEASE_SOURCE
+from deeptrace.data.audit.page import audit_html, audit_tables, score_words, write_audit_page
+from deeptrace.data.audit.probes import Estimate
 from deeptrace.records import Annotation, Record, Trace, VideoInfo
 
 EVIL = "<img src=x onerror=alert(1)>\u202e"

@@ -7,7 +7,7 @@ import importlib
 import numpy as np
 import pytest
 
-from deeptrace.data.backbones import BACKBONES, load_backbone
+from deeptrace.data.audit.backbones import BACKBONES, load_backbone
 from deeptrace.errors import MissingExtra, ModelError
 
 

@@ -18,8 +18,8 @@ from typing import Any
 
 import pytest
 
-from deeptrace.data.download import MANIFEST, download
-from deeptrace.data.fetch import DownloadError, Rules, Wanted
+from deeptrace.data.hub.download import MANIFEST, download
+from deeptrace.data.hub.fetch import DownloadError, Rules, Wanted
 from tests.fault_server import FaultServer, Handler, HubServer, Step, cut, drip, hang, hang_up, html, raw, reset, status
 
 REPO = Path(__file__).resolve().parents[2]
@@ -364,7 +364,7 @@ def test_a_damaged_manifest_costs_a_check_and_nothing_else(hub: HubServer, tmp_p
 
 # ── kill -9, two at once, disk full ───────────────────────────────────────────────────────────────────────────────────
 
-RUN = "import sys; from deeptrace.data.download import download; download(sys.argv[1], endpoint=sys.argv[2])"
+RUN = "import sys; from deeptrace.data.hub.download import download; download(sys.argv[1], endpoint=sys.argv[2])"
 
 
 def start(hub: HubServer, dest: Path) -> subprocess.Popen[bytes]:
@@ -440,5 +440,5 @@ def test_a_disk_that_fills_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_importing_does_not_load_the_hub() -> None:
-    code = "import sys, deeptrace.data.download; raise SystemExit('huggingface_hub' in sys.modules)"
+    code = "import sys, deeptrace.data.hub.download; raise SystemExit('huggingface_hub' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

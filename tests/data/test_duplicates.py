@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deeptrace.data.duplicates import (
+from deeptrace.data.audit.duplicates import (
     FRAMES,
     Fingerprint,
     clusters,

@@ -23,10 +23,10 @@ from typing import Any
 
 import pytest
 
-from deeptrace.data.archive import Limits
-from deeptrace.data.extract import extract, extract_release
+from deeptrace.data.hub.archive import Limits
+from deeptrace.data.hub.extract import extract, extract_release
+from deeptrace.data.hub.parts import ExtractError, PartReader, find_parts
 from deeptrace.data.lock import folder_lock
-from deeptrace.data.parts import ExtractError, PartReader, find_parts
 
 
 @pytest.fixture(autouse=True)
@@ -521,7 +521,7 @@ def test_bytes_are_read_across_parts(tmp_path: Path) -> None:
 
 # ── interruption, disk full, failing calls ────────────────────────────────────────────────────────────────────────────
 
-RUN = "import sys; from deeptrace.data.extract import extract; extract(sys.argv[1], sys.argv[2])"
+RUN = "import sys; from deeptrace.data.hub.extract import extract; extract(sys.argv[1], sys.argv[2])"
 
 
 @pytest.mark.linux
@@ -606,8 +606,8 @@ def test_a_file_size_limit_is_reported_like_a_full_disk(tmp_path: Path) -> None:
         "import resource, signal, sys\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
-        "from deeptrace.data.extract import extract\n"
-        "from deeptrace.data.parts import ExtractError\n"
+        "from deeptrace.data.hub.extract import extract\n"
+        "from deeptrace.data.hub.parts import ExtractError\n"
         "try:\n    extract(sys.argv[1], sys.argv[2])\n"
         "except ExtractError as error:\n    print(error.code, error)\n"
     )

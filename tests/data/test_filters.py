@@ -11,7 +11,7 @@ import pytest
 
 from deeptrace import video
 from deeptrace.data.filters import filter_length, filter_motion, filter_quality, write_filter_log
-from deeptrace.data.filters_measure import Measures, Meter, measure
+from deeptrace.data.filters.measure import Measures, Meter, measure
 from deeptrace.data.journal import Journal
 from deeptrace.errors import RecordError
 from deeptrace.records import Frames, Record, RecordLabel, VideoInfo
@@ -141,7 +141,7 @@ def test_frames_by_rate_are_a_length_too() -> None:
 
 
 def test_a_meter_reads_each_video_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from deeptrace.data import filters_measure
+    from deeptrace.data.filters import measure as filters_measure
 
     records = [save(tmp_path, "pan", moving(2.0)), save(tmp_path, "still", moving(0.0))]
     records.append(Record("gone", "gone.mp4", "fake"))

@@ -11,8 +11,8 @@ import pytest
 
 from deeptrace import video
 from deeptrace.data import load_records
-from deeptrace.data.filters_cut import cut_clips
-from deeptrace.data.filters_lengths import Clip, distance, match_lengths
+from deeptrace.data.filters.cut import cut_clips
+from deeptrace.data.filters.lengths import Clip, distance, match_lengths
 from deeptrace.errors import FileError, RecordError
 from deeptrace.records import Annotation, Frames, Record, RecordLabel, Trace, VideoInfo
 
@@ -194,7 +194,7 @@ def test_unsure_videos_are_passed_on_and_broken_ones_counted(tmp_path: Path) -> 
 
 
 def test_a_run_goes_on_where_it_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from deeptrace.data import filters_cut
+    from deeptrace.data.filters import cut as filters_cut
 
     src, dst = tmp_path / "src", tmp_path / "cut"
     fakes = [of_length(f"f{i}", 1.0, "fake") for i in range(3)]

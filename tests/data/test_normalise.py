@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from deeptrace import video
 from deeptrace.data import Records, load_records
 from deeptrace.data.audit import audit
-from deeptrace.data.features import container_table, geometry_table, read_facts
+from deeptrace.data.audit.features import container_table, geometry_table, read_facts
 from deeptrace.data.normalise import Normalised, normalise
-from deeptrace.data.normalise_geometry import View, carry_trace, center_crop, crop_box
-from deeptrace.data.normalise_video import FrameMissing, thin
+from deeptrace.data.normalise.geometry import View, carry_trace, center_crop, crop_box
+from deeptrace.data.normalise.video import FrameMissing, thin
 from deeptrace.errors import FileError, JsonError, RecordError
 from deeptrace.records import Annotation, Frames, KeyBox, Record, Trace
 

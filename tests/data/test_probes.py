@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from deeptrace.data.features import Table, container_table, geometry_table
-from deeptrace.data.probes import Estimate, Shortcuts, assign_folds, run_probes, weighted_auroc
+from deeptrace.data.audit.features import Table, container_table, geometry_table
+from deeptrace.data.audit.probes import Estimate, Shortcuts, assign_folds, run_probes, weighted_auroc
 from deeptrace.errors import RecordError
 from deeptrace.records import RecordLabel, VideoInfo
 

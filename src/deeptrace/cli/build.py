@@ -215,7 +215,7 @@ def filter_(
     """
     from deeptrace.data import write_records
     from deeptrace.data.filters import filter_length, filter_motion, filter_quality, write_filter_log
-    from deeptrace.data.filters_measure import Meter
+    from deeptrace.data.filters.measure import Meter
     from deeptrace.data.journal import Journal
 
     records = load_source(source)
@@ -246,8 +246,8 @@ def match_lengths(source: str, target: Path, seed: int) -> int:
     DIR is new, or of an earlier run with the same options, which then goes on. It gets the clips, copies of the unsure
     videos, records.jsonl, and match.json with the choices and distances. Exit code 1: not one clip could be cut.
     """
-    from deeptrace.data.filters_cut import cut_clips
-    from deeptrace.data.filters_lengths import match_lengths as run_match
+    from deeptrace.data.filters.cut import cut_clips
+    from deeptrace.data.filters.lengths import match_lengths as run_match
 
     records = load_source(source)
     print_problems(records.counts)

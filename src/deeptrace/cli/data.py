@@ -19,7 +19,7 @@ from deeptrace.html import visible
 from deeptrace.records import Record
 
 if TYPE_CHECKING:
-    from deeptrace.data.extract import Extraction
+    from deeptrace.data.hub.extract import Extraction
     from deeptrace.data.infos import InfoMissing
     from deeptrace.data.load import Records
 
@@ -336,8 +336,8 @@ def audit(
     Exit code 1: there are errors (missing or unreadable files, leaks between splits).
     """
     from deeptrace.data.audit import audit as run_audit
-    from deeptrace.data.audit_page import audit_tables, write_audit_page
-    from deeptrace.data.backbones import load_backbone
+    from deeptrace.data.audit.backbones import load_backbone
+    from deeptrace.data.audit.page import audit_tables, write_audit_page
 
     if backbone is not None and not deep:
         raise click.UsageError("--backbone looks at pictures: give --deep too")
@@ -447,8 +447,8 @@ def download(target: Path, revision: str | None, endpoint: str | None, no_extrac
 
     Exit code 1: entries of the archives are damaged.
     """
-    from deeptrace.data.download import download as run_download
-    from deeptrace.data.extract import extract_release
+    from deeptrace.data.hub.download import download as run_download
+    from deeptrace.data.hub.extract import extract_release
 
     with bar("downloading") as report:
         got = run_download(
@@ -469,7 +469,7 @@ def extract(parts: Path, target: Path | None) -> int:
 
     Exit code 1: entries of the archives are damaged.
     """
-    from deeptrace.data.extract import extract_release
+    from deeptrace.data.hub.extract import extract_release
 
     with bar("unpacking") as report:
         return _say_extracted(extract_release(parts, target, progress=lambda done, total, _name: report(done, total)))

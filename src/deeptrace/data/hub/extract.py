@@ -17,15 +17,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
 
-from deeptrace.data.archive import (
+from deeptrace.data.hub.archive import (
     Contents,
     Damage,
     Entry,
     Limits,
     read_contents,
 )
+from deeptrace.data.hub.parts import ExtractError, PartReader, find_parts
 from deeptrace.data.lock import LockError, folder_lock
-from deeptrace.data.parts import ExtractError, PartReader, find_parts
 from deeptrace.files import sync_folder
 
 

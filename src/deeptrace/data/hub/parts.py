@@ -1,6 +1,6 @@
 """Files that are one file cut into pieces of bytes (``videos.zip.001`` ...): finding them, and reading them as one.
 
-Used by `deeptrace.data.archive`. Knows where a zip ends, and nothing else of zips.
+Used by `deeptrace.data.hub.archive`. Knows where a zip ends, and nothing else of zips.
 """
 
 from __future__ import annotations

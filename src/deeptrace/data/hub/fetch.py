@@ -1,6 +1,6 @@
 """One file over HTTP into a partial file that can be gone on with, until its checksum is right.
 
-Address, size and hash in, a complete partial file out. Used by `deeptrace.data.download`, which gives it its name.
+Address, size and hash in, a complete partial file out. Used by `deeptrace.data.hub.download`, which gives it its name.
 The hub's own library starts a broken file anew and keeps nothing of a killed one, so the bytes are fetched here.
 """
 

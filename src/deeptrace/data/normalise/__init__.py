@@ -19,7 +19,7 @@ import numpy as np
 
 from deeptrace.data.journal import Journal
 from deeptrace.data.jsonl import write_records
-from deeptrace.data.normalise_files import (
+from deeptrace.data.normalise.files import (
     clear_leftovers,
     held_targets,
     is_done,
@@ -33,8 +33,8 @@ from deeptrace.data.normalise_files import (
     unpack,
     write_run,
 )
-from deeptrace.data.normalise_geometry import View, carry_trace, center_crop
-from deeptrace.data.normalise_video import Form, FrameMissing, Window, stable_share, write_view
+from deeptrace.data.normalise.geometry import View, carry_trace, center_crop
+from deeptrace.data.normalise.video import Form, FrameMissing, Window, stable_share, write_view
 from deeptrace.data.paths import resolve
 from deeptrace.data.stats import info_seconds
 from deeptrace.errors import FileError, RecordError, VideoError

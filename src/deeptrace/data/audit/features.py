@@ -1,7 +1,7 @@
 """What can be measured of a video without understanding it: its container and its geometry, as tables of numbers.
 
-Paths and `VideoInfo` go in, a `Table` comes out; the shortcut probes (`deeptrace.data.probes`) learn from tables. What
-needs pictures is in `deeptrace.data.features_pixels`.
+Paths and `VideoInfo` go in, a `Table` comes out; the shortcut probes (`probes`) learn from tables. What needs pictures
+is in `pixels`.
 """
 
 from __future__ import annotations

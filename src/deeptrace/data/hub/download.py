@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from deeptrace.data.archive import name_collision, name_problem
-from deeptrace.data.fetch import DownloadError, Rules, Wanted, fetch
+from deeptrace.data.hub.archive import name_collision, name_problem
+from deeptrace.data.hub.fetch import DownloadError, Rules, Wanted, fetch
 from deeptrace.data.lock import LockError, folder_lock
 from deeptrace.errors import FileError, JsonError, MissingExtra
 from deeptrace.files import dumps, loads, sync_folder, write_text

@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from deeptrace.data.features_pixels import lowlevel_features
+from deeptrace.data.audit.pixels import lowlevel_features
 from deeptrace.data.journal import Journal
-from deeptrace.data.normalise_files import file_stamp, journal_key
+from deeptrace.data.normalise.files import file_stamp, journal_key
 from deeptrace.data.paths import resolve
 from deeptrace.errors import MissingExtra, RecordError, VideoError
 from deeptrace.records import Record

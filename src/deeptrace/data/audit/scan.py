@@ -18,10 +18,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from deeptrace.data.audit_checks import Finding, finding
-from deeptrace.data.duplicates import FRAMES, Fingerprint, fingerprint
-from deeptrace.data.features import FileFacts, read_facts
-from deeptrace.data.features_pixels import content_features, lowlevel_features
+from deeptrace.data.audit.checks import Finding, finding
+from deeptrace.data.audit.duplicates import FRAMES, Fingerprint, fingerprint
+from deeptrace.data.audit.features import FileFacts, read_facts
+from deeptrace.data.audit.pixels import content_features, lowlevel_features
 from deeptrace.data.paths import resolve
 from deeptrace.errors import RecordError, VideoError
 from deeptrace.records import Record, VideoInfo

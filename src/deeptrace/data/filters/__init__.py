@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Final
 
 from deeptrace import files
-from deeptrace.data.filters_measure import Measures, Meter
+from deeptrace.data.filters.measure import Measures, Meter
 from deeptrace.data.stats import video_seconds
 from deeptrace.errors import RecordError
 from deeptrace.records import Record, check_number

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from deeptrace.data import tolerant
-from deeptrace.data.duplicates import members
+from deeptrace.data.audit.duplicates import members
 from deeptrace.data.stats import info_seconds
 from deeptrace.records import Record, Trace, VideoInfo
 

@@ -1,6 +1,6 @@
 """Shortcut probes: can fake and real, and generators, be told apart by what a detector of traces must not use?
 
-Tables of features go in (`deeptrace.data.features`), `Shortcuts` come out. All probes share the same folds. Whatever
+Tables of features go in (`features`), `Shortcuts` come out. All probes share the same folds. Whatever
 stands above chance here, a trained model may use instead of traces, and its accuracy counts for less.
 
 Classifier: extremely randomised trees (scikit-learn). Shortcuts are often exact values ("every fake is 1280 wide",
@@ -18,7 +18,7 @@ from typing import Any, Final, Literal
 import numpy as np
 import numpy.typing as npt
 
-from deeptrace.data.features import Floats, Table
+from deeptrace.data.audit.features import Floats, Table
 from deeptrace.errors import MissingExtra, RecordError
 from deeptrace.records import RecordLabel
 

@@ -1,4 +1,4 @@
-"""Which part of which real video is as long as which fake: plans that `filters_cut` carries out. Opens no file."""
+"""Which part of which real video is as long as which fake: plans that `cut` carries out. Opens no file."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deeptrace.data.filters_measure import scipy_stats
+from deeptrace.data.filters.measure import scipy_stats
 from deeptrace.data.stats import video_seconds
 from deeptrace.errors import RecordError
 from deeptrace.records import Record
@@ -25,7 +25,7 @@ class Clip:
 
 @dataclass(frozen=True)
 class LengthMatch:
-    """Parts of real footage as long as the fakes; what they measure once they are cut, `filters_cut.cut_clips` tells.
+    """Parts of real footage as long as the fakes; what they measure once they are cut, `cut.cut_clips` tells.
 
     ``unmatched`` lists fakes for which no real video was long enough. ``unsure`` videos are passed on as a stratum of
     their own. ``fake_seconds`` and ``real_seconds`` are the lengths of all whole videos that took part.

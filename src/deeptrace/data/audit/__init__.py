@@ -1,8 +1,8 @@
 """What is wrong with a dataset, and what gives its labels away without a trace: counts, findings, shortcut probes.
 
 `Records` and the folder of their videos go in, an `Audit` comes out. Three depths: the annotations alone; with
-``probe`` the header of every file; with ``deep`` every picture. Calls `audit_checks` for what annotations say,
-`audit_scan` for what files say, and `probes` for shortcuts.
+``probe`` the header of every file; with ``deep`` every picture. Calls `checks` for what annotations say,
+`scan` for what files say, and `probes` for shortcuts.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from deeptrace.data import audit_checks, audit_scan
-from deeptrace.data.audit_checks import Count, Finding
-from deeptrace.data.audit_scan import Backbone, Scan
-from deeptrace.data.duplicates import clusters, members, near_duplicates, same
-from deeptrace.data.features import RATE_FEATURES, Table, container_table, geometry_table, stack
-from deeptrace.data.probes import Shortcuts, run_probes
+from deeptrace.data.audit import checks
+from deeptrace.data.audit import scan as files
+from deeptrace.data.audit.checks import Count, Finding
+from deeptrace.data.audit.duplicates import clusters, members, near_duplicates, same
+from deeptrace.data.audit.features import RATE_FEATURES, Table, container_table, geometry_table, stack
+from deeptrace.data.audit.probes import Shortcuts, run_probes
+from deeptrace.data.audit.scan import Backbone, Scan
 from deeptrace.data.stats import info_seconds
 from deeptrace.errors import MissingExtra, RecordError
 from deeptrace.records import Record, VideoInfo
@@ -116,29 +117,29 @@ def audit(
     _groups(records, None, group_by)  # a wrong name is told now, not after hours of reading
     folder = Path(root) if root is not None else getattr(records, "root", None)
     scan = Scan.nothing(len(records))
-    findings = [*audit_checks.check_labels(records), *audit_checks.check_traces(records)]
+    findings = [*checks.check_labels(records), *checks.check_traces(records)]
     if folder is not None:
-        findings += audit_scan.check_files(records, folder)
+        findings += files.check_files(records, folder)
     if (probe or deep) and folder is not None:
-        scan = audit_scan.scan(records, folder, deep=deep, backbone=backbone, jobs=jobs, progress=progress)
-        findings += audit_scan.check_reading(records, scan)
-        findings += audit_checks.check_declared(records, scan.infos)
+        scan = files.scan(records, folder, deep=deep, backbone=backbone, jobs=jobs, progress=progress)
+        findings += files.check_reading(records, scan)
+        findings += checks.check_declared(records, scan.infos)
     pairs: list[tuple[int, int]] = []
     cluster: list[int] | None = None
     if deep and folder is not None:
         pairs = [*same([s.sha256 for s in scan.pictures]), *near_duplicates([s.print for s in scan.pictures])]
         cluster = clusters(len(records), pairs)
-        findings += audit_checks.check_duplicates(records, cluster, scan.sha256)
+        findings += checks.check_duplicates(records, cluster, scan.sha256)
     if not records:
         findings.append(Finding("no_records", "error", 1, 0, "there is not one record", ()))
     infos = [seen or record.info for seen, record in zip(scan.infos, records, strict=True)]
-    findings += audit_checks.check_times(records, infos)
+    findings += checks.check_times(records, infos)
     shortcuts, reason = _shortcuts(records, infos, scan, _groups(records, cluster, group_by), seed)
     level: Level = "annotations" if not scan.headers else "pictures" if scan.deep else "headers"
     return Audit(
         level=level,
-        counts=audit_checks.count(records),
-        release=audit_checks.compare_with_release(records),
+        counts=checks.count(records),
+        release=checks.compare_with_release(records),
         findings=tuple(sorted(findings, key=lambda f: (("error", "warning", "note").index(f.level), -f.count))),
         problems=dict(getattr(records, "counts", {})),
         distributions=tuple(_distributions(records, infos)),

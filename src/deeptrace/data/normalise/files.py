@@ -1,6 +1,6 @@
 """The folder of a run that makes new videos from old ones: who may write where, and what need not be made again.
 
-Called by `deeptrace.data.normalise` and `deeptrace.data.filters_cut`; rows are kept in a `deeptrace.data.journal`.
+Called by `deeptrace.data.normalise` and `deeptrace.data.filters.cut`; rows are kept in a `deeptrace.data.journal`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A zip in byte-split parts (``videos.zip.001`` ...), read as one file: its parts, and its list of contents, checked.
 
 Parts in, `Contents` out; nothing is written. An archive with one hostile name, link, bomb or overlap is refused as a
-whole. `deeptrace.data.extract` writes the files.
+whole. `deeptrace.data.hub.extract` writes the files.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
-from deeptrace.data.parts import ExtractError, PartReader, find_end, has_end, split_advice
+from deeptrace.data.hub.parts import ExtractError, PartReader, find_end, has_end, split_advice
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from typing import Final, Literal
 import numpy as np
 import numpy.typing as npt
 
-from deeptrace.data.normalise_files import failing
-from deeptrace.data.normalise_geometry import View
+from deeptrace.data.normalise.files import failing
+from deeptrace.data.normalise.geometry import View
 from deeptrace.records import VideoInfo
 
 Window = Literal["spread", "start", "middle"]

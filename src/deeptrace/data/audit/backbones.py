@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from deeptrace.data.audit_scan import Backbone
+from deeptrace.data.audit.scan import Backbone
 from deeptrace.errors import MissingExtra, ModelError
 
 

@@ -10,7 +10,7 @@ from typing import Final
 
 from deeptrace import files, html
 from deeptrace.data.audit import Audit, Distribution
-from deeptrace.data.probes import Estimate, ProbeResult
+from deeptrace.data.audit.probes import Estimate, ProbeResult
 
 __all__ = ["AuditTable", "audit_tables", "write_audit_page"]
 

@@ -1,4 +1,4 @@
-"""Clips of real footage cut as `filters_lengths` planned, and what their lengths are once they are written.
+"""Clips of real footage cut as `lengths` planned, and what their lengths are once they are written.
 
 A `LengthMatch` and a folder of videos go in; a folder with clips, ``records.jsonl``, ``match.json`` and
 ``journal.jsonl`` comes out. The folder must be new, or of a run with the same settings: no other file is replaced.
@@ -17,10 +17,10 @@ from typing import Any, Final
 
 import deeptrace
 from deeptrace import files
-from deeptrace.data.filters_lengths import Clip, Distance, LengthMatch, distance
+from deeptrace.data.filters.lengths import Clip, Distance, LengthMatch, distance
 from deeptrace.data.journal import Journal
 from deeptrace.data.jsonl import write_records
-from deeptrace.data.normalise_files import (
+from deeptrace.data.normalise.files import (
     begin,
     clear_leftovers,
     failing,
@@ -34,7 +34,7 @@ from deeptrace.data.normalise_files import (
     unique_targets,
     unpack,
 )
-from deeptrace.data.normalise_geometry import View, carry_trace
+from deeptrace.data.normalise.geometry import View, carry_trace
 from deeptrace.data.paths import resolve
 from deeptrace.data.stats import info_seconds, video_seconds
 from deeptrace.errors import FileError, RecordError, VideoError
