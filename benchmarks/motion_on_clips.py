@@ -24,7 +24,7 @@ import numpy as np
 from deeptrace.inject import make_demo_pair
 from deeptrace.models.motion import MotionModel
 from deeptrace.overlap import box_iou
-from deeptrace.records import Origin, Verdict
+from deeptrace.records import Verdict
 
 
 def inspect(path: Path) -> dict[str, object]:
@@ -102,7 +102,7 @@ def on_scenes(count: int, strength: float) -> None:
     model, found, real, overlaps, errors = MotionModel(), 0, 0, [], []
     for seed in range(1000, 1000 + count):  # seeds that nothing was tuned on
         pair = make_demo_pair(seed, strength=strength)
-        fake, clean = (model.verdict(frames, Origin()) for frames in (pair.fake, pair.clean))
+        fake, clean = model.inspect([pair.fake, pair.clean])
         real += clean.label == "real"
         if not fake.traces or fake.traces[0].categories != pair.trace.categories:
             continue

@@ -73,9 +73,3 @@ def test_every_key_of_a_row_and_every_code_is_described() -> None:
     assert [key for key in ROW_FIELDS if f"`{key}`" not in words] == []
     errors = (ROOT / "docs" / "reading-video.md").read_text()
     assert [code for code in VideoCode.__args__ if f"`{code}`" not in errors] == []
-
-
-def test_the_project_speaks_of_itself_alone() -> None:
-    strangers = re.compile(r"/work/|/farm|\bissue #?\d+\b|\b(this|last|next) session\b")
-    for page in PAGES:
-        assert not strangers.search(page.read_text()), page.name

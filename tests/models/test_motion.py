@@ -13,7 +13,7 @@ from deeptrace.inject import make_demo_pair
 from deeptrace.models import load
 from deeptrace.models.motion import SAMPLED_THINLY, MotionModel, probability
 from deeptrace.overlap import box_iou
-from deeptrace.records import Frames, Origin, Verdict
+from deeptrace.records import Frames, Verdict
 from deeptrace.video import write_video
 
 FPS, HEIGHT, WIDTH, COUNT = 8.0, 240, 320, 28
@@ -23,7 +23,7 @@ MODEL = MotionModel()
 
 def look(images, fps=FPS):
     """The verdict on an array of frames, checked for what every verdict must hold."""
-    verdict = MODEL.verdict(Frames.from_array(np.asarray(images), fps), Origin())
+    [verdict] = MODEL.inspect([Frames.from_array(np.asarray(images), fps)])
     assert isinstance(verdict, Verdict)
     assert 0.0 < verdict.p_fake < 1.0
     assert verdict.p_fake == verdict.p_fake_raw == verdict.p_trace
@@ -95,12 +95,12 @@ def expect(verdict, category, corner, onset_frame):
 )
 def test_it_finds_the_demo_trace_and_calls_the_clean_twin_real(seed, fps, size_hw):
     pair = make_demo_pair(seed, fps=fps, size_hw=size_hw)
-    found = MODEL.verdict(pair.fake, Origin())
+    [found] = MODEL.inspect([pair.fake])
     assert found.label == "fake"
     assert found.traces[0].categories == ("Object Disappearance",)
     assert abs(found.traces[0].onset_seconds - pair.trace.onset_seconds) <= 0.15
     assert box_iou(found.traces[0].bbox_xyxy, pair.trace.bbox_xyxy) >= 0.5
-    clean = MODEL.verdict(pair.clean, Origin())
+    [clean] = MODEL.inspect([pair.clean])
     assert (clean.label, clean.traces) == ("real", ())
     assert clean.p_fake < found.p_fake
 

@@ -29,7 +29,7 @@ def cohen_kappa(a: Sequence[str], b: Sequence[str]) -> float | None:
     if len({*a, *b}) < 2:
         return None
     try:
-        from sklearn.metrics import cohen_kappa_score  # type: ignore[import-untyped]
+        from sklearn.metrics import cohen_kappa_score
     except ImportError:
         raise MissingExtra("Cohen's kappa", "data") from None
     return float(cohen_kappa_score(list(a), list(b)))
@@ -128,7 +128,7 @@ def assign(table: Sequence[Sequence[float]]) -> list[tuple[int, int]]:
         MissingExtra: scipy is not installed.
     """
     try:
-        from scipy.optimize import linear_sum_assignment  # type: ignore[import-untyped]
+        from scipy.optimize import linear_sum_assignment
     except ImportError:
         raise MissingExtra("matching traces", "data") from None
     rows, columns = linear_sum_assignment(table, maximize=True)

@@ -13,8 +13,6 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from deeptrace.records import Frames
-
 Image: TypeAlias = npt.NDArray[np.uint8]
 Affine: TypeAlias = npt.NDArray[np.float64]
 
@@ -69,28 +67,6 @@ class Shot:
             np.ones((height, width), np.uint8), mapping, (width, height), flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
         )
         return warped.astype(np.uint8, copy=False), inside > 0
-
-
-def prepare(frames: Frames, *, fps: float, max_frames: int, short_side: int) -> tuple[Image, npt.NDArray[np.float64]]:
-    """At most ``fps`` frames a second and ``max_frames`` in all, shrunk to ``short_side`` pixels, with their times.
-
-    Frames that the reader sampled already pass unchanged.
-    """
-    keep: list[int] = []
-    due = -np.inf
-    for index, time in enumerate(frames.pts_seconds):
-        # A tenth of the step of slack: times of sampled frames jitter around the grid.
-        if time >= due - 0.1 / fps:
-            keep.append(index)
-            due = max(due, time) + 1.0 / fps if due == -np.inf or time > due + 1.0 / fps else due + 1.0 / fps
-    keep = keep[:max_frames]
-    images = frames.images[keep]
-    height, width = images.shape[1:3]
-    scale = short_side / min(height, width)
-    if scale < 1.0:
-        size = (max(1, round(width * scale)), max(1, round(height * scale)))
-        images = np.stack([cv2.resize(image, size, interpolation=cv2.INTER_AREA) for image in images])
-    return np.ascontiguousarray(images, dtype=np.uint8), frames.pts_seconds[keep]
 
 
 def split_shots(images: Image, pts_seconds: npt.NDArray[np.float64]) -> list[Shot]:

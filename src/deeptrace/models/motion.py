@@ -19,7 +19,7 @@ import numpy as np
 
 from deeptrace.categories import Category
 from deeptrace.models._blur import find_blurring
-from deeptrace.models._flow import Image, Shot, prepare, split_shots
+from deeptrace.models._flow import Image, Shot, split_shots
 from deeptrace.models._vanish import ONSET_SHARE, Finding, Kind, find_vanishing
 from deeptrace.models.base import FrameModel, Sampling, sampled_fps
 from deeptrace.records import Box, Frames, Origin, Trace, Verdict
@@ -81,18 +81,13 @@ class MotionModel(FrameModel):
         or when there were too few, too dark or too flat frames to find anything. Frames too far apart for what is
         looked for (a clip of more than 20 s, say) make it uncertain too, with the flag `SAMPLED_THINLY`.
         """
-        sampling = self.sampling
-        assert sampling.max_frames is not None
-        assert sampling.short_side is not None
-        images, times = prepare(
-            frames, fps=sampling.fps, max_frames=sampling.max_frames, short_side=sampling.short_side
-        )
+        images, times = frames.images, frames.pts_seconds
         events = sorted(_events(images, times, frames), key=lambda e: (-e.strength, e.onset_seconds, e.box))
         strength = events[0].strength if events else 0.0
         p_fake = probability(strength)
         traces = tuple(_trace(event) for event in _distinct(events) if event.strength >= 1.0)[:_MOST_TRACES]
         rate = sampled_fps(frames)
-        thin = rate is not None and rate < sampling.fps / _THIN
+        thin = rate is not None and rate < self.sampling.fps / _THIN
         return Verdict(
             label="fake" if traces else "real",
             uncertain=_NEARLY <= strength < _BARELY or thin or _hard_to_see(images),

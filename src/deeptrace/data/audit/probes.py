@@ -258,7 +258,7 @@ def _answers(guess: Floats, counts: Sequence[int]) -> Ints:
 
 def _fit_predict(train: Floats, truth: Ints, test: Floats, classes: int, seed: int) -> Floats:
     """P(class) of the test rows, ``(N, classes)``. Classes count alike however many clips they have."""
-    from sklearn.ensemble import ExtraTreesClassifier  # type: ignore[import-untyped]
+    from sklearn.ensemble import ExtraTreesClassifier
 
     train, test = _fill(train, test)
     model = ExtraTreesClassifier(
@@ -336,6 +336,6 @@ def _estimate(values: Floats, chance: float) -> Estimate:
 
 def _need_sklearn() -> None:
     try:
-        import sklearn  # type: ignore[import-untyped]  # noqa: F401
+        import sklearn  # noqa: F401
     except ImportError as error:
         raise MissingExtra("the shortcut probes", "data") from error

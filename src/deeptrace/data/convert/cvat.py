@@ -88,8 +88,8 @@ def parse(content: bytes, name: str) -> Element:
         MissingExtra: defusedxml is not installed.
     """
     try:
-        from defusedxml.common import DefusedXmlException  # type: ignore[import-untyped]
-        from defusedxml.ElementTree import ParseError, fromstring  # type: ignore[import-untyped]
+        from defusedxml.common import DefusedXmlException
+        from defusedxml.ElementTree import ParseError, fromstring
     except ImportError:
         raise MissingExtra("reading CVAT files", "data") from None
     try:

@@ -102,7 +102,7 @@ def _file(
 
 def _parquet(file: Path) -> Iterator[tuple[int, Any]]:
     try:
-        import pyarrow  # type: ignore[import-untyped]
+        import pyarrow
         from pyarrow import parquet
     except ImportError:
         raise MissingExtra("reading Parquet", "data") from None

@@ -135,7 +135,7 @@ def _columns(value: Any, name: str = "") -> set[str]:
 
 def _write_parquet(target: Path, rows: list[dict[str, Any]]) -> None:
     try:
-        import pyarrow as pa  # type: ignore[import-untyped]
+        import pyarrow as pa
         from pyarrow import parquet
     except ImportError:
         raise MissingExtra("writing Parquet", "data") from None

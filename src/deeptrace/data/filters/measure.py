@@ -142,7 +142,7 @@ def scipy_stats(feature: str) -> Any:
         MissingExtra: SciPy is not installed.
     """
     try:
-        from scipy import stats  # type: ignore[import-untyped]
+        from scipy import stats
     except ImportError as error:
         raise MissingExtra(feature, "data") from error
     return stats
