@@ -1,0 +1,135 @@
+"""The frozen test set of injected pairs, and the figures of a model on it.
+
+``make_set`` writes a folder: ``pairs.jsonl`` (truth of each pair) and three coded clips a pair (fake, sham, clean), with
+a hash over all of it. ``evaluate`` runs the shipped path (reader, network, finding) over them. Intervals are by
+bootstrap over sources.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from deeptrace.categories import CATEGORIES
+from deeptrace.train.embedded.draw import COUNT, Material, draw_pair, size_of
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How many pairs of which kind; the first ``first`` are made by the implementation that trains."""
+
+    first: int = 420
+    second: int = 220
+    seed: int = 20_000
+
+
+def make_set(folder: Path, material: Material, plan: Plan, *, part: int = 0, parts: int = 1) -> None:
+    """Write the pairs ``part``, ``part + parts``, ...; those that are there are left as they are."""
+    for i in range(part, plan.first + plan.second, parts):
+        home = folder / f"{i:04d}"
+        if (home / "truth.json").exists():
+            continue
+        home.mkdir(parents=True, exist_ok=True)
+        implementation = "first" if i < plan.first else "second"
+        drawn = draw_pair(
+            (plan.seed, i),
+            material,
+            size_of(i, 1),
+            implementation=implementation,
+            footage=i % 2 == 0,
+            paper_prior=(i // 2) % 2 == 1,
+            augment=False,
+            keep=home,
+        )
+        truth = {
+            "index": i,
+            "implementation": implementation,
+            "footage": drawn.footage,
+            "paper_prior": (i // 2) % 2 == 1,
+            "source": drawn.source,
+            "category": drawn.category,
+            "onset": drawn.onset,
+            "boxes": [None if np.isnan(box).any() else [round(float(v), 5) for v in box] for box in drawn.boxes],
+            "params": drawn.params,
+        }
+        (home / "truth.json").write_text(json.dumps(truth), encoding="utf-8")
+
+
+def freeze(folder: Path) -> str:
+    """SHA-256 over all files of the set, by name; written to ``sha256``."""
+    total = hashlib.sha256()
+    for path in sorted(folder.glob("*/*")):
+        total.update(f"{path.parent.name}/{path.name} ".encode())
+        total.update(hashlib.sha256(path.read_bytes()).digest())
+    (folder / "sha256").write_text(total.hexdigest() + "\n", encoding="utf-8")
+    return total.hexdigest()
+
+
+def read_truth(folder: Path) -> list[dict[str, Any]]:
+    """The truth of every pair, in order."""
+    return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*/truth.json"))]
+
+
+# ── figures ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class Row:
+    """One pair, seen by the model. Times are shares of the clip."""
+
+    truth: dict[str, Any]
+    fake: float
+    sham: float
+    clean: float
+    iou: float
+    onset_error: float
+    category: str
+
+
+def figures(rows: Sequence[Row]) -> dict[str, float]:
+    """The measures of the table, over these pairs."""
+    from sklearn.metrics import roc_auc_score
+
+    fake, sham, clean = (np.array([getattr(row, name) for row in rows]) for name in ("fake", "sham", "clean"))
+    labels = np.r_[np.ones(len(rows)), np.zeros(len(rows))]
+    return {
+        "n": len(rows),
+        "auroc_sham": float(roc_auc_score(labels, np.r_[fake, sham])),
+        "auroc_clean": float(roc_auc_score(labels, np.r_[fake, clean])),
+        "twin_sham": float(((fake > sham) + 0.5 * (fake == sham)).mean()),
+        "twin_clean": float(((fake > clean) + 0.5 * (fake == clean)).mean()),
+        "box_iou": float(np.mean([row.iou for row in rows])),
+        "onset_error": float(np.mean([row.onset_error for row in rows])),
+        "category": float(np.mean([row.category == row.truth["category"] for row in rows])),
+    }
+
+
+def constants(train: Sequence[dict[str, Any]], test: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """The best constants fitted on ``train`` truths: median onset, best of the mean and centre boxes, commonest category."""
+    onset = float(np.median([t["onset"] for t in train]))
+    firsts = np.array([t["boxes"][t["onset"]] for t in train])
+    candidates = [firsts.mean(0), np.median(firsts, 0), np.array([0.25, 0.25, 0.75, 0.75]), np.array([0.3, 0.3, 0.7, 0.7])]
+    best = max(candidates, key=lambda box: float(np.mean([box_iou(box, b) for b in firsts])))
+    names = [t["category"] for t in train]
+    common = max(CATEGORIES, key=names.count)
+    return {
+        "onset_error": float(np.mean([abs(onset - t["onset"]) / COUNT for t in test])),
+        "box_iou": float(np.mean([box_iou(best, t["boxes"][t["onset"]]) for t in test])),
+        "category": float(np.mean([t["category"] == common for t in test])),
+    }
+
+
+def box_iou(a: Sequence[float], b: Sequence[float]) -> float:
+    """IoU of two boxes in fractions."""
+    wide = min(a[2], b[2]) - max(a[0], b[0])
+    high = min(a[3], b[3]) - max(a[1], b[1])
+    if wide <= 0 or high <= 0:
+        return 0.0
+    both = wide * high
+    return float(both / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - both))

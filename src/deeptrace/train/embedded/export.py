@@ -1,0 +1,107 @@
+"""Backbone and temporal net as one ONNX file: pictures and motion maps in, maps and logits out; weights in float16."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from deeptrace.train.embedded.network import Backbone, TraceNet
+
+OUTPUTS = ("trace", "started", "box", "category", "clip", "onset", "look")
+"""Names of the ONNX outputs; ``look`` is what the whole-clip head sees, see `generated_features`."""
+
+
+def generated_features(fine: Tensor, coarse: Tensor) -> Tensor:
+    """What the head for ``p_generated`` sees of a window ``(T, C, h, w)`` of features: ``(264,)``.
+
+    Means over frames and cells of the stride-16 stage, and log ratios of second to first differences over time of the
+    stride-8 and stride-16 stages: how unevenly things change.
+    """
+    parts = [coarse.mean(dim=(0, 2, 3))]
+    for stage in (fine, coarse):
+        first = stage[1:] - stage[:-1]
+        second = first[1:] - first[:-1]
+        parts.append(
+            torch.log((second.abs().mean(dim=(0, 2, 3)) + 1e-3) / (first.abs().mean(dim=(0, 2, 3)) + 1e-3))
+        )
+    return torch.cat(parts)
+
+
+class Whole(nn.Module):
+    """One window: ``images`` (T, H, W, 3) uint8, ``aux`` (T, 13, H/4, W/4), ``flow`` (T, 2, H/8, W/8)."""
+
+    def __init__(self, backbone: Backbone, net: TraceNet) -> None:
+        super().__init__()
+        self.backbone, self.net = backbone, net
+
+    def forward(self, images: Tensor, aux: Tensor, flow: Tensor) -> tuple[Tensor, ...]:
+        fine, coarse = self.backbone(images)
+        said = self.net(fine[None], coarse[None], aux[None], flow[None])
+        return (
+            said.trace[0],
+            said.started[0],
+            said.box[0],
+            said.category[0],
+            said.clip[0],
+            said.onset[0],
+            generated_features(fine, coarse),
+        )
+
+
+def export(backbone: Backbone, net: TraceNet, path: Path) -> None:
+    """Write the ONNX file, weights halved to float16 and cast back when it is loaded."""
+    import onnx
+
+    whole = Whole(backbone, net).eval()
+    count, height, width = 24, 144, 256
+    example = (
+        torch.zeros(count, height, width, 3, dtype=torch.uint8),
+        torch.zeros(count, 13, height // 4, width // 4),
+        torch.zeros(count, 2, height // 8, width // 8),
+    )
+    axes = {
+        "images": {0: "frames", 1: "height", 2: "width"},
+        "aux": {0: "frames", 2: "rows4", 3: "columns4"},
+        "flow": {0: "frames", 2: "rows8", 3: "columns8"},
+        "trace": {0: "frames", 1: "rows8", 2: "columns8"},
+        "started": {0: "frames", 1: "rows8", 2: "columns8"},
+        "box": {0: "frames", 2: "rows8", 3: "columns8"},
+        "onset": {0: "frames"},
+    }
+    torch.onnx.export(
+        whole,
+        example,
+        str(path),
+        dynamo=False,
+        input_names=["images", "aux", "flow"],
+        output_names=list(OUTPUTS),
+        dynamic_axes=axes,
+        opset_version=17,
+    )
+    model = onnx.load(str(path))
+    halve(model)
+    onnx.checker.check_model(model)
+    onnx.save(model, str(path))
+
+
+def halve(model: object) -> None:
+    """Store float32 weights of more than 256 values as float16, with a cast behind each."""
+    import numpy as np
+    from onnx import TensorProto, helper, numpy_helper
+
+    graph = model.graph  # type: ignore[attr-defined]
+    casts = []
+    for weight in list(graph.initializer):
+        if weight.data_type != TensorProto.FLOAT:
+            continue
+        values = numpy_helper.to_array(weight)
+        if values.size <= 256 or np.abs(values).max() > 6e4:
+            continue
+        name = f"{weight.name}_half"
+        graph.initializer.remove(weight)
+        graph.initializer.append(numpy_helper.from_array(values.astype(np.float16), name))
+        casts.append(helper.make_node("Cast", [name], [weight.name], to=TensorProto.FLOAT, name=f"{name}_cast"))
+    for cast in reversed(casts):
+        graph.node.insert(0, cast)

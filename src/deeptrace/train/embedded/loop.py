@@ -1,0 +1,279 @@
+"""Training of the embedded network: pairs made by other processes, one optimiser step after another, resumable.
+
+A `Recipe` goes in; ``checkpoint.pt`` (weights, moving average, optimiser, step, figures) and ``log.jsonl`` appear in the
+run's folder. A run that is started again goes on from its last checkpoint; step k sees the same pairs either way.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import multiprocessing
+import os
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from deeptrace.train.embedded.draw import Material, draw_pair, size_of
+from deeptrace.train.embedded.footage import load_pool
+from deeptrace.train.embedded.losses import Truth, clip_losses, dense_losses
+from deeptrace.train.embedded.network import TraceNet
+from deeptrace.train.embedded.recipe import EmbeddedRecipe
+from deeptrace.train.embedded.spool import FeatureMaker, Pair, load_pair, save_pair, wait_for
+
+_log = logging.getLogger(__name__)
+
+WEIGHTS = {"trace": 1.0, "started": 0.5, "box": 0.7, "clip": 1.0, "rank": 1.0, "category": 0.6, "onset": 0.4}
+"""Weight of each loss in the sum."""
+
+_GROUP = 16  # pairs of one size
+
+
+# ── making pairs ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def make_material(recipe: EmbeddedRecipe) -> Material:
+    """The footage of the recipe's training sources, and scenes where it wants them."""
+    pool = load_pool(Path(recipe.footage), Path(recipe.cache))
+    clips = [clip for clip in pool if clip.source not in recipe.held_out]
+    scene = None
+    if recipe.scene_share > 0:
+        from deeptrace.train.embedded.scenes import scene_renderer
+
+        scene = scene_renderer(recipe, clips)
+    return Material(clips, scene, recipe.scene_share)
+
+
+def produce(recipe: EmbeddedRecipe, part: int, parts: int) -> None:
+    """Make pairs ``part``, ``part + parts``, ... ahead of the trainer, and drop those far behind it. Runs until killed."""
+    import cv2
+
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+    spool = Path(recipe.run) / "spool"
+    maker = FeatureMaker(Path(recipe.backbone))
+    material = make_material(recipe)
+    index = part
+    while os.getppid() != 1:
+        cursor = _cursor(spool)
+        index = max(index, _aligned(cursor - recipe.ring, part, parts))
+        if index > cursor + recipe.ahead:
+            time.sleep(0.5)
+            continue
+        path = pair_path(spool, index)
+        if not path.exists():
+            seed = (recipe.seed, index)
+            sham = bool(np.random.default_rng((*seed, 7)).random() < 0.5)
+            drawn = draw_pair(seed, material, size_of(index, _GROUP), twins=("sham" if sham else "clean",))
+            save_pair(path, drawn, maker, sham=sham)
+        old = pair_path(spool, index - recipe.ring - recipe.ahead)
+        old.unlink(missing_ok=True)
+        index += parts
+
+
+def pair_path(spool: Path, index: int) -> Path:
+    """Where pair ``index`` lies."""
+    return spool / f"{index:07d}.npz"
+
+
+def _cursor(spool: Path) -> int:
+    try:
+        return int((spool / "cursor").read_text())
+    except (FileNotFoundError, ValueError):
+        return 0
+
+
+def _aligned(index: int, part: int, parts: int) -> int:
+    index = max(0, index)
+    return index + (part - index) % parts
+
+
+# ── batches ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def batch_indices(recipe: EmbeddedRecipe, step: int) -> list[int]:
+    """The pairs of step ``step``: the next ``fresh`` ones, and ``pairs - fresh`` of the same size from the ring behind."""
+    newest = (step + 1) * recipe.fresh
+    fresh = list(range(step * recipe.fresh, newest))
+    group = fresh[0] // _GROUP
+    rng = np.random.default_rng((recipe.seed, step, 3))
+    size = size_of(fresh[0], _GROUP)
+    groups = [
+        g
+        for g in range(max(0, (newest - recipe.ring) // _GROUP + 1), group)
+        if size_of(g * _GROUP, _GROUP) == size
+    ]
+    if not groups:
+        return fresh
+    picked = rng.choice(groups, recipe.pairs - recipe.fresh)
+    return fresh + [int(g) * _GROUP + int(rng.integers(_GROUP)) for g in picked]
+
+
+def collate(pairs: list[Pair], rng: np.random.Generator, crop: tuple[int, int] | None) -> tuple[list[Tensor], Truth]:
+    """Tensors of fakes then twins, cut to ``crop`` cells around the trace where one is given."""
+    arrays: dict[str, list[Any]] = {key: [] for key in ("fine", "coarse", "aux", "flow", "trace", "box")}
+    for pair in pairs:
+        rows, columns = pair.trace.shape[1:]
+        y = x = 0
+        high, wide = rows, columns
+        if crop is not None:
+            high, wide = min(rows, crop[0]), min(columns, crop[1])
+            y, x = _crop_at(pair, rng, (rows, columns), (high, wide))
+        arrays["fine"].append(pair.fine[..., y : y + high, x : x + wide])
+        arrays["coarse"].append(pair.coarse[..., y // 2 : (y + high) // 2, x // 2 : (x + wide) // 2])
+        arrays["aux"].append(pair.aux[..., 2 * y : 2 * (y + high), 2 * x : 2 * (x + wide)])
+        arrays["flow"].append(pair.flow[..., y : y + high, x : x + wide])
+        arrays["trace"].append(pair.trace[:, y : y + high, x : x + wide])
+        arrays["box"].append(pair.box - np.array([x, y, x, y], np.float32))
+    inputs = [
+        torch.from_numpy(np.concatenate([np.stack([a[k] for a in arrays[key]]) for k in (0, 1)]).astype(np.float32))
+        for key in ("fine", "coarse", "aux", "flow")
+    ]
+    if rng.random() < 0.5:  # mirrored features are near enough to features of a mirror image
+        inputs = [value.flip(-1) for value in inputs]
+        inputs[3][:, :, 0] *= -1
+        inputs[2][:, :, [8, 10]] *= -1
+        width = arrays["trace"][0].shape[2]
+        arrays["trace"] = [np.ascontiguousarray(trace[..., ::-1]) for trace in arrays["trace"]]
+        arrays["box"] = [np.stack([width - b[:, 2], b[:, 1], width - b[:, 0], b[:, 3]], 1) for b in arrays["box"]]
+    count = len(pairs)
+    trace = torch.from_numpy(np.stack(arrays["trace"]))
+    box = torch.from_numpy(np.stack(arrays["box"]).astype(np.float32))
+    onset = torch.tensor([pair.onset for pair in pairs] + [-1] * count)
+    category = torch.tensor([pair.category for pair in pairs] + [-1] * count)
+    seen = trace.flatten(1).sum(1) > 0  # the crop may miss the trace
+    fake = torch.cat([seen.float(), torch.zeros(count)])
+    onset[:count][~seen] = -1
+    category[:count][~seen] = -1
+    return inputs, Truth(
+        fake, torch.cat([trace, torch.zeros_like(trace)]), torch.cat([box, torch.zeros_like(box)]), onset, category
+    )
+
+
+def _crop_at(
+    pair: Pair, rng: np.random.Generator, have: tuple[int, int], want: tuple[int, int]
+) -> tuple[int, int]:
+    """The even top and left of a crop that holds most of the trace."""
+    cells = np.argwhere(pair.trace[pair.onset : pair.onset + 6].any(axis=0))
+    if not len(cells):
+        cells = np.argwhere(pair.trace.any(axis=0))
+    centre = cells.mean(axis=0) if len(cells) else np.array(have) / 2
+    found = []
+    for c, n, m in zip(centre, have, want, strict=True):
+        low = int(np.clip(c - m / 2 + rng.uniform(-0.35, 0.35) * m, 0, n - m))
+        found.append(low // 2 * 2)
+    return found[0], found[1]
+
+
+# ── the loop ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def train(recipe: EmbeddedRecipe) -> Path:
+    """Train until the recipe's last step; the path of the checkpoint."""
+    run = Path(recipe.run)
+    spool = run / "spool"
+    spool.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(recipe.seed)
+    torch.set_num_threads(recipe.threads)
+    net = TraceNet(recipe.width)
+    average = TraceNet(recipe.width)
+    average.load_state_dict(net.state_dict())
+    optimizer = torch.optim.AdamW(net.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+    checkpoint = run / "checkpoint.pt"
+    first = 0
+    if checkpoint.exists():
+        state = torch.load(checkpoint, weights_only=True)
+        net.load_state_dict(state["net"])
+        average.load_state_dict(state["average"])
+        optimizer.load_state_dict(state["optimizer"])
+        first = state["step"]
+    elif recipe.start_from:
+        state = torch.load(recipe.start_from, weights_only=True)
+        net.load_state_dict(state["net"])
+        average.load_state_dict(state["average"])
+    (spool / "cursor").write_text(str(first * recipe.fresh))
+    context = multiprocessing.get_context("spawn")
+    makers = [
+        context.Process(target=produce, args=(recipe, part, recipe.makers), daemon=True)
+        for part in range(recipe.makers)
+    ]
+    for maker in makers:
+        maker.start()
+    sums: dict[str, list[float]] = {}
+    begun = time.monotonic()
+    try:
+        for step in range(first, recipe.steps):
+            for group in optimizer.param_groups:
+                group["lr"] = recipe.learning_rate_at(step)
+            losses = _step(recipe, step, net, spool)
+            total = sum(WEIGHTS[name] * loss for name, loss in losses.items())
+            assert isinstance(total, Tensor)
+            optimizer.zero_grad(set_to_none=True)
+            total.backward()  # type: ignore[no-untyped-call]
+            torch.nn.utils.clip_grad_norm_(net.parameters(), 2.0)
+            optimizer.step()
+            _follow(average, net, min(recipe.average, (1 + step) / (10 + step)))
+            (spool / "cursor").write_text(str((step + 1) * recipe.fresh))
+            for name, loss in losses.items():
+                sums.setdefault(name, []).append(float(loss.detach()))
+            if (step + 1) % 25 == 0 or step + 1 == recipe.steps:
+                row = {"step": step + 1, "seconds": round(time.monotonic() - begun, 1)}
+                row |= {name: round(float(np.mean(values)), 4) for name, values in sums.items()}
+                sums = {}
+                with (run / "log.jsonl").open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(row) + "\n")
+                _log.info("%s", row)
+            if (step + 1) % recipe.save_every == 0 or step + 1 == recipe.steps:
+                _save(checkpoint, net, average, optimizer, step + 1, recipe)
+            if not all(maker.is_alive() for maker in makers):
+                raise RuntimeError("a process that makes pairs has died")
+    finally:
+        for maker in makers:
+            maker.terminate()
+    return checkpoint
+
+
+def _step(recipe: EmbeddedRecipe, step: int, net: TraceNet, spool: Path) -> dict[str, Tensor]:
+    paths = [pair_path(spool, index) for index in batch_indices(recipe, step)]
+    for path in paths:
+        wait_for(path)
+    pairs = [load_pair(path) for path in paths]
+    rng = np.random.default_rng((recipe.seed, step, 5))
+    crop = recipe.crop if recipe.crop and step < recipe.whole_from else None
+    inputs, truth = collate(pairs, rng, crop)
+    net.train()
+    with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bfloat16):
+        outputs = net(*inputs)
+    return dense_losses(outputs, truth) | clip_losses(outputs, truth, len(pairs))
+
+
+@torch.no_grad()
+def _follow(average: TraceNet, net: TraceNet, keep: float) -> None:
+    for slow, fast in zip(average.parameters(), net.parameters(), strict=True):
+        slow.lerp_(fast, 1 - keep)
+
+
+def _save(
+    path: Path, net: TraceNet, average: TraceNet, optimizer: torch.optim.Optimizer, step: int, recipe: EmbeddedRecipe
+) -> None:
+    """Write the checkpoint beside the old one, then take its place: a kill leaves one that is whole."""
+    temporary = path.with_suffix(".new")
+    with temporary.open("wb") as file:
+        torch.save(
+            {
+                "net": net.state_dict(),
+                "average": average.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "step": step,
+                "recipe": json.dumps(asdict(recipe)),
+            },
+            file,
+        )
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)

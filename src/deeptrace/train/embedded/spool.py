@@ -1,0 +1,95 @@
+"""Prepared pairs on disk, made ahead of the trainer by other processes and thrown away behind it.
+
+Pair i is a function of (stage seed, i) alone, so training sees the same pairs however many processes make them, and
+after a restart. A file holds both twins as the frozen backbone's features and motion maps, in float16.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from deeptrace.models.embedded.inputs import prepare
+from deeptrace.train.embedded.targets import make_targets
+
+if TYPE_CHECKING:
+    from deeptrace.train.embedded.draw import Drawn
+
+_KEYS: Final = ("fine", "coarse", "aux", "flow")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A prepared pair: arrays ``(2, T, C, h, w)`` float16, the fake first, and the fake's targets."""
+
+    fine: npt.NDArray[np.float16]
+    coarse: npt.NDArray[np.float16]
+    aux: npt.NDArray[np.float16]
+    flow: npt.NDArray[np.float16]
+    trace: npt.NDArray[np.float32]  # (T, h, w)
+    box: npt.NDArray[np.float32]  # (T, 4)
+    onset: int
+    category: int
+
+
+class FeatureMaker:
+    """Features of clips by the frozen backbone as ONNX, on one thread."""
+
+    def __init__(self, onnx_path: Path) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        self._session = onnxruntime.InferenceSession(str(onnx_path), options, providers=["CPUExecutionProvider"])
+
+    def __call__(self, images: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[np.float16]]:
+        """``fine``, ``coarse``, ``aux``, ``flow`` of a window of frames."""
+        inputs = prepare(images)
+        fine, coarse = self._session.run(None, {"images": inputs.rgb})
+        found = {"fine": fine, "coarse": coarse, "aux": inputs.aux, "flow": inputs.flow}
+        return {name: value.astype(np.float16) for name, value in found.items()}
+
+
+def save_pair(path: Path, drawn: Drawn, maker: FeatureMaker, *, sham: bool) -> None:
+    """Prepare a pair (with the sham or the clean twin) and write it, whole or not at all."""
+    twins = [maker(drawn.fake), maker(drawn.sham if sham else drawn.clean)]
+    targets = make_targets(drawn.mask, drawn.boxes, drawn.onset, drawn.category)
+    arrays: dict[str, Any] = {key: np.stack([twin[key] for twin in twins]) for key in _KEYS}
+    arrays |= {"trace": targets.trace.astype(np.uint8), "box": targets.box}
+    arrays["number"] = np.array([targets.onset, targets.category, int(sham), int(drawn.footage)])
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with temporary.open("wb") as file:
+        np.savez(file, **arrays)
+    temporary.replace(path)
+
+
+def load_pair(path: Path) -> Pair:
+    """A pair written by `save_pair`."""
+    with np.load(path, allow_pickle=False) as found:
+        number = found["number"]
+        return Pair(
+            *(found[key] for key in _KEYS),
+            trace=found["trace"].astype(np.float32),
+            box=found["box"],
+            onset=int(number[0]),
+            category=int(number[1]),
+        )
+
+
+def wait_for(path: Path, *, seconds: float = 900.0) -> None:
+    """Return when the file is there.
+
+    Raises:
+        TimeoutError: it did not come.
+    """
+    end = time.monotonic() + seconds
+    while not path.exists():
+        if time.monotonic() > end:
+            raise TimeoutError(f"{path.name} was not made within {seconds:g} s")
+        time.sleep(0.2)
