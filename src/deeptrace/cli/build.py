@@ -303,6 +303,8 @@ def agreement(source: str, as_json: bool) -> None:
         ["matched traces", "pairs", "mean", "median"],
         [(name, spread.n, _two(spread.mean), _two(spread.median)) for name, spread in spreads],
     )
+    if found.unnamed:
+        click.echo(f"note: {found.unnamed} annotations without an annotator's name are left out", err=True)
     click.echo(f"{found.videos} videos, {len(found.annotators)} annotators, {found.unmatched} traces without a match")
 
 
