@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -159,3 +160,16 @@ def test_language_model_commands(tmp_path: Path) -> None:
         )  # fmt: skip
     assert run.returncode == 1
     assert "Traceback" not in run.stderr
+
+
+def test_tables_keep_numbers_and_names_whole_in_80_columns(example: Path) -> None:
+    audit = deeptrace("audit", example, COLUMNS="80")
+    assert max(map(len, audit.stdout.splitlines())) <= 80
+    row = next(line for line in audit.stdout.splitlines() if line.startswith("Visible geometry"))
+    assert re.fullmatch(r"Visible geometry( +\d+\.\d \[\d+\.\d, \d+\.\d\]){2}  (above|at) chance *|.*unclear *", row)
+    assert any(line.split()[:2] == ["note", "no_explanation"] for line in audit.stdout.splitlines())
+    narrow = deeptrace("audit", example, COLUMNS="40").stdout  # broken, but nothing is cut off
+    assert max(map(len, narrow.splitlines())) <= 40
+    assert "chance" in narrow
+    stats = deeptrace("stats", example, COLUMNS="80").stdout
+    assert re.search(r"video s +trace s$", stats, re.MULTILINE)
