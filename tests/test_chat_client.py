@@ -532,6 +532,25 @@ def test_what_is_shaped_like_a_secret_is_masked(text: str) -> None:
         assert piece not in scrubbed
 
 
+def test_an_answer_that_echoes_the_key_is_kept_without_it(server: FaultServer, tmp_path: Path) -> None:
+    server.default = ok(f"You sent: Bearer {CANARY}. password: hunter22")
+    with ChatClient(server.url, "m", CANARY, cache_dir=tmp_path) as client:
+        replies = [client.complete(ASK), client.complete(ASK)]
+    for reply in replies:
+        assert isinstance(reply, Reply)
+        assert reply.text == "You sent: Bearer [secret]. password: hunter22"  # what the model wrote itself stays
+    assert replies[1].cached
+    assert all(CANARY not in path.read_text() for path in tmp_path.rglob("*") if path.is_file())
+
+
+def test_a_short_key_does_not_change_what_models_say(server: FaultServer) -> None:
+    server.default = ok("The secret door opens.")
+    with ChatClient(server.url, "m", "secret") as client:
+        reply = client.complete(ASK)
+    assert isinstance(reply, Reply)
+    assert reply.text == "The secret door opens."
+
+
 def test_ordinary_text_is_left_alone() -> None:
     text = "the token limit of model sk is 4096; key frames at 0.5 s; password-free; https://host:8000/v1"
     assert Redactor([CANARY]).scrub(text) == text

@@ -308,7 +308,7 @@ def test_a_slow_server_cannot_hold_a_call(server: FaultServer, fake_time: FakeTi
         failed = client.complete(ASK)
     assert isinstance(failed, ChatFailed)
     assert failed.code == code
-    assert time.monotonic() - started < 4.0
+    assert time.monotonic() - started < 10.0  # two attempts of 0.6 s; the server itself would take longer
 
 
 def _closed_port(_: FaultServer) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
 import signal
@@ -12,7 +13,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from deeptrace.cli import cli
 from deeptrace.records import Frames, Verdict
 from deeptrace.rows import outcome_from_row
 from deeptrace.video import write_video
@@ -192,6 +195,17 @@ def test_models_and_doctor() -> None:
     assert findings["packages"]["av"]
     assert "limits" in findings
     assert "write and read a clip" in deeptrace("doctor").stdout
+
+
+def test_doctor_in_a_source_tree_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def requires(name: str) -> list[str]:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "requires", requires)
+    run = CliRunner().invoke(cli, ["doctor", "--json"])
+    findings = json.loads(run.stdout)
+    assert "not installed" in findings["extras"]["unknown"]
+    assert findings["trial"] == "ok"
 
 
 def test_demo_makes_its_clips_and_finds_its_trace(tmp_path: Path) -> None:

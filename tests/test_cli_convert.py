@@ -184,6 +184,8 @@ def test_options_reach_the_writer(run: Run, example: Path, tmp_path: Path) -> No
     assert done.code == 0, done.err
     assert list((tmp_path / "hf").glob("*/metadata.parquet"))
     assert list((tmp_path / "hf").rglob("*.mp4"))
+    assert "not copied" not in done.err
+    assert "x `faketrace_duration: repaired`" in (tmp_path / "hf/README.md").read_text()
     assert run("convert", example, tmp_path / "n", "--to", "labelbox", "--option", "shape=import").code == 0
     assert "globalKey" in (tmp_path / "n").read_text()
 
@@ -192,6 +194,7 @@ def test_a_conversion_counts_what_was_written(run: Run, tmp_path: Path) -> None:
     write_records(tmp_path / "records.jsonl", [Record("a", "a.mp4", label="real"), Record("b", label="real")])
     said = run("convert", tmp_path / "records.jsonl", tmp_path / "hf", "--to", "hf")
     assert "1 of 2 videos written" in said.out
+    assert "note: the videos were not copied" in said.err
     found = json.loads(run("convert", tmp_path / "records.jsonl", tmp_path / "hf", "--to", "hf", "--json").out)
     assert found == {"format": "hf", "videos": 1, "set_aside": 1, "lost": {"path: set_aside": 1}}
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -159,3 +161,42 @@ def test_language_model_commands(tmp_path: Path) -> None:
         )  # fmt: skip
     assert run.returncode == 1
     assert "Traceback" not in run.stderr
+
+
+def test_tables_keep_numbers_and_names_whole_in_80_columns(example: Path) -> None:
+    audit = deeptrace("audit", example, COLUMNS="80")
+    assert max(map(len, audit.stdout.splitlines())) <= 80
+    row = next(line for line in audit.stdout.splitlines() if line.startswith("Visible geometry"))
+    assert re.fullmatch(r"Visible geometry( +\d+\.\d \[\d+\.\d, \d+\.\d\]){2}  (above|at) chance *|.*unclear *", row)
+    assert any(line.split()[:2] == ["note", "no_explanation"] for line in audit.stdout.splitlines())
+    narrow = deeptrace("audit", example, COLUMNS="40").stdout  # broken, but nothing is cut off
+    assert max(map(len, narrow.splitlines())) <= 40
+    assert "chance" in narrow
+    stats = deeptrace("stats", example, COLUMNS="80").stdout
+    assert re.search(r"video s +trace s$", stats, re.MULTILINE)
+
+
+def test_lengths_that_nobody_declared_are_read_from_the_files(example: Path, tmp_path: Path) -> None:
+    def bare(record: Record) -> Record:
+        info = record.info and replace(record.info, duration_seconds=None, num_frames=None)
+        return replace(record, info=info if record.label == "fake" else None)
+
+    records = [bare(record) for record in load_records(example)]
+    lost = replace(records[0], video_id="lost", path="videos/lost.mp4", info=None)
+    write_records(tmp_path / "bare.jsonl", [*records, lost])
+    options = ("--root", example, "--log", tmp_path / "log.jsonl", "--no-motion", "--no-quality")
+    run = deeptrace("filter", tmp_path / "bare.jsonl", tmp_path / "kept.jsonl", *options)
+    assert run.returncode == 0, run.stderr
+    assert "dropped: 1 x length: length_unknown" in run.stderr
+    kept = load_records(tmp_path / "kept.jsonl")
+    assert [r.video_id for r in kept] == [r.video_id for r in records]
+    declared = load_records(example).by_id
+    for record in kept:
+        said = declared[record.video_id].info
+        assert record.info
+        assert said
+        assert record.info.duration_seconds == pytest.approx(said.duration_seconds, abs=0.01)
+        assert (record.info.width, record.info.fps) == (said.width, pytest.approx(said.fps))
+    cut = deeptrace("match-lengths", tmp_path / "bare.jsonl", tmp_path / "cut", "--root", example)
+    assert cut.returncode == 0, cut.stderr
+    assert "after" in cut.stdout

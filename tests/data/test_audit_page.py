@@ -75,16 +75,24 @@ def test_it_is_written_whole(result: Audit, tmp_path: Path) -> None:
 
 def test_the_terminal_says_the_same(result: Audit) -> None:
     tables = {table.title: table for table in audit_tables(result)}
-    assert list(tables) == ["Counts", "Beside the published counts", "Findings", "Shortcuts"]
+    fakes, makers = list(tables)[3:]
+    assert list(tables)[:3] == ["Counts", "Beside the published counts", "Findings"]
     assert all(len(row) == len(table.columns) for table in tables.values() for row in table.rows)
     assert [row[1] for row in tables["Findings"].rows] == [finding.code for finding in result.findings]
     assert ("videos", "6,636", "25", "differs") in tables["Beside the published counts"].rows
-    shares = {row[1]: row[7:9] for row in tables["Shortcuts"].rows}
-    assert shares["Fake or real?"] == ("–", "–")
     assert result.shortcuts is not None
-    accuracy = result.shortcuts.get("geometry", "generator").accuracy
+    said = {task: result.shortcuts.get("geometry", task) for task in ("fake_or_real", "generator")}
+    accuracy = said["generator"].accuracy
     assert accuracy is not None
-    assert shares["Which generator?"] == (score_words(accuracy), "50.0")
+    assert (
+        f"fake or real? {said['fake_or_real'].n} clips in {said['fake_or_real'].groups} groups; guessing gives 50.0"
+        in fakes
+    )
+    assert makers.endswith("; guessing gives 50.0, the largest generator 50.0")
+    row = {row[0]: row for row in tables[fakes].rows}["Visible geometry"]
+    assert row[1:3] == (score_words(said["fake_or_real"].auroc), score_words(said["fake_or_real"].balanced_accuracy))
+    row = {row[0]: row for row in tables[makers].rows}["Visible geometry"]
+    assert row[1:3] == (score_words(said["generator"].auroc), score_words(accuracy))
     assert f"accuracy {score_words(accuracy)}, majority 50.0" in audit_html(result)
     assert score_words(Estimate(0.8312, 0.7061, 0.937, 0.5)) == "83.1 [70.6, 93.7]"
     assert score_words(None) == "–"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deeptrace.categories import CATEGORIES
-from deeptrace.data import convert
+from deeptrace.data import Records, convert
 from deeptrace.data.convert._frames import SNAP_FRAMES, segments_of
 from deeptrace.errors import FileError, RecordError
 from deeptrace.records import Annotation, Box, KeyBox, Record, Trace, VideoInfo
@@ -140,17 +141,19 @@ def test_every_frame_comes_back(form: str, record: Record) -> None:
 @given(
     traces=st.lists(any_traces(), max_size=4),
     label=st.sampled_from(["fake", None]),
+    flags=st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), max_size=2, unique=True),
     extra=st.dictionaries(st.text(st.characters(codec="ascii", categories=["L"]), min_size=1), st.integers(0, 9)),
     layout=st.sampled_from(["hf", "hf, parquet"]),
 )
 def test_hf_brings_every_trace_back_exactly(
-    traces: list[Trace], label: Any, extra: dict[str, int], layout: str
+    traces: list[Trace], label: Any, flags: list[str], extra: dict[str, int], layout: str
 ) -> None:
     traces = [replace(trace, categories=_ordered(trace)) for trace in traces]
     annotations = (Annotation(tuple(traces[:2]), label, "a", extra), Annotation(tuple(traces[2:]), "real", None))
-    record = Record("v", "v.mp4", label="fake", split="test", prompt="p", annotations=annotations, extra=extra)
+    said = {"label": "fake", "split": "test", "prompt": "p", "annotations": annotations, "extra": extra}
+    record = Record("v", "v.mp4", flags=tuple(flags), **said)
     (back,) = again(layout, [record])
-    assert replace(back, flags=()) == replace(record, path="test/v.mp4")
+    assert back == replace(record, path="test/v.mp4")
 
 
 def _ordered(trace: Trace) -> Any:
@@ -337,8 +340,48 @@ def test_hf_copies_videos_and_writes_a_card(tmp_path: Path) -> None:
     assert card.startswith("---\nlicense: cc-by-4.0\n")
     assert "| test | 1 | 0 | 1 | 0 | 0 |" in card
     assert '  - split: test\n    path: "test/**"' in card
-    with pytest.raises(FileError, match=r"cannot copy 'a\.mp4'"):
+    with pytest.raises(FileError, match=r"cannot copy 'videos/a\.mp4': there is no such file"):
         convert.write(tmp_path / "out2", records, "hf", videos=tmp_path / "absent")
+    assert not (tmp_path / "out2").exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "symlink"), reason="no symbolic links")
+def test_hf_publishes_no_file_from_outside_the_videos(tmp_path: Path) -> None:
+    (tmp_path / "private.txt").write_text("secret")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "a.mp4").symlink_to(tmp_path / "private.txt")
+    with pytest.raises(RecordError, match="leads out of the data's root"):
+        convert.write(tmp_path / "out", [Record("a", "a.mp4")], "hf", videos=tmp_path / "data")
+    assert not (tmp_path / "out").exists()
+
+
+def test_hf_refuses_two_videos_at_one_place(tmp_path: Path) -> None:
+    records = [Record("a", "test/v.mp4", split="test"), Record("b", "v.mp4", split="test")]
+    with pytest.raises(RecordError, match="would be one file"):
+        convert.write(tmp_path / "out", records, "hf")
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_was_flagged_and_counted_goes_along_or_is_reported(tmp_path: Path) -> None:
+    record = Record("a", "a.mp4", label="real", info=INFO, flags=("split: emptied",))
+    listed = Records([record], root=tmp_path, earlier={"split: emptied": 1, "<b>`x`: kept": 2})
+    for layout in ("jsonl", "parquet"):
+        assert convert.write(tmp_path / layout, listed, "hf", layout=layout) == []
+        (back,), problems = convert.read(tmp_path / layout)
+        assert (back.flags, problems) == (record.flags, [])
+        card = (tmp_path / layout / "README.md").read_text()
+        assert "- 2 x `<b> x : kept`\n- 1 x `split: emptied`\n" in card
+    for name in ("labelbox", "label-studio", "cvat", "coco", "fiftyone"):
+        problems = convert.write(tmp_path / name, listed, name)
+        assert ("flags", "emptied") in [(problem.field, problem.action) for problem in problems]
+
+
+@pytest.mark.parametrize("flags", ['"{"', '"[1]"', "7", '["a", null]', '"{}"'])
+def test_flags_of_others_that_are_none(tmp_path: Path, flags: str) -> None:
+    (tmp_path / "metadata.jsonl").write_text(f'{{"file_name": "a.mp4", "flags": {flags}}}')
+    (record,), problems = convert.read(tmp_path)
+    assert [problem.tag for problem in problems] == ["flags: emptied"]
+    assert record.flags == ("flags: emptied",)
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:

@@ -120,13 +120,15 @@ def test_what_is_no_file_is_refused_at_once(tmp_path: Path) -> None:
     for name, path, code in hostile.not_files(tmp_path):
         for read in (video.probe, lambda source: video.sample_frames(source, fps=2)):
             times = []
-            for _ in range(3):
+            for _ in range(20):  # the best of many: other work on this machine is no fault of the reader
                 start = time.perf_counter()
                 with pytest.raises(VideoError) as caught:
                     read(path)
                 times.append(time.perf_counter() - start)
                 assert caught.value.code == code, name
                 check_message(caught.value)
+                if times[-1] < 0.05:
+                    break
             assert min(times) < 0.05, f"{name}: {min(times):.3f} s"
 
 

@@ -175,7 +175,7 @@ def test_lies_are_a_crash(part: int, stream: bool, tmp_path: Path, monkeypatch: 
     for name, answer in list(lies().items())[part::4]:
         start = time.monotonic()
         code = listen(answer, "exit", tmp_path, monkeypatch, stream=stream)
-        if code != "DECODER_CRASHED" or time.monotonic() - start > 10:
+        if code != "DECODER_CRASHED" or time.monotonic() - start > 30:
             wrong.append(f"{name}: {code} after {time.monotonic() - start:.1f} s")
     assert not wrong, "\n".join(wrong)
 
@@ -184,13 +184,13 @@ def test_lies_are_a_crash(part: int, stream: bool, tmp_path: Path, monkeypatch: 
 def test_silence_has_an_end(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     start = time.monotonic()
     assert listen(lies()[name], "stay", tmp_path, monkeypatch, HASTY) == "DECODER_TIMEOUT"
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 20  # the worker would stay for 60
 
 
 def test_chatter_has_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     start = time.monotonic()
     assert listen(b"", "flood", tmp_path, monkeypatch, HASTY) == "DECODER_TIMEOUT"
-    assert time.monotonic() - start < 8
+    assert time.monotonic() - start < 20
 
 
 def test_a_reason_is_made_harmless(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -192,6 +192,7 @@ class ChatClient:
             fault = error.fault
         else:
             cost = None if self._prices is None else sum(attempt.cost for attempt in attempts)
+            reply = self._without_secrets(reply)
             reply = replace(reply, attempts=tuple(attempts), cost=cost, seconds=self._clock() - started)
             if self._cache is not None:
                 self._cache.put(key, reply)
@@ -202,6 +203,16 @@ class ChatClient:
             attempts=tuple(attempts),
             cost=None if self._prices is None else sum(attempt.cost for attempt in attempts),
             seconds=self._clock() - started,
+        )
+
+    def _without_secrets(self, reply: Reply) -> Reply:
+        """The reply as it may be kept and published: some endpoints for tests echo the request with its headers."""
+        scrub = self._redactor.scrub_reply
+        return replace(
+            reply,
+            text=scrub(reply.text),
+            reasoning=None if reply.reasoning is None else scrub(reply.reasoning),
+            model=None if reply.model is None else scrub(reply.model),
         )
 
     def _retrying(self, started: float) -> Callable[..., Reply]:

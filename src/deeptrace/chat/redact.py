@@ -12,6 +12,8 @@ MASK: Final = "[secret]"
 
 _MIN_LENGTH: Final = 6  # anything shorter would blank out ordinary words
 
+_MIN_IN_REPLIES: Final = 16  # what a model writes is changed for nothing that it could have written by itself
+
 _SHAPES: Final = (
     re.compile(r"(?i)(\b(?:bearer|basic)\s+)[A-Za-z0-9._~+/=-]{6,}"),
     re.compile(r"(?i)(\b(?:api[-_]?key|access[-_]?token|authorization|x-api-key|password|secret)\b[\"']?\s*[:=]\s*[\"']?)"
@@ -45,6 +47,13 @@ class Redactor:
             text = text.replace(secret, MASK)
         for shape in _SHAPES:
             text = shape.sub(lambda match: f"{match.group(1)}{MASK}", text)
+        return text
+
+    def scrub_reply(self, text: str) -> str:
+        """``text`` of a model without known secrets of 16 characters or more; nothing else in it is touched."""
+        for secret in self._secrets:
+            if len(secret) >= _MIN_IN_REPLIES:
+                text = text.replace(secret, MASK)
         return text
 
 

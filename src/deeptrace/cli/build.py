@@ -216,11 +216,12 @@ def filter_(
     from deeptrace.data import write_records
     from deeptrace.data.filters import filter_length, filter_motion, filter_quality, write_filter_log
     from deeptrace.data.filters.measure import Meter
+    from deeptrace.data.infos import fill_lengths
     from deeptrace.data.journal import Journal
 
     records = load_source(source)
     print_problems(records.counts)
-    steps = [filter_length(records, min_seconds=min_seconds, max_seconds=max_seconds)]
+    steps = [filter_length(fill_lengths(records, records.root), min_seconds=min_seconds, max_seconds=max_seconds)]
     with Journal(f"{log}.measures", Meter.settings) as journal:
         meter = Meter(records.root, journal)
         for wanted, name, run in ((motion, "motion", filter_motion), (quality, "quality", filter_quality)):
@@ -248,10 +249,11 @@ def match_lengths(source: str, target: Path, seed: int) -> int:
     """
     from deeptrace.data.filters.cut import cut_clips
     from deeptrace.data.filters.lengths import match_lengths as run_match
+    from deeptrace.data.infos import fill_lengths
 
     records = load_source(source)
     print_problems(records.counts)
-    matched = run_match(records, seed=seed)
+    matched = run_match(fill_lengths(records, records.root), seed=seed)
     with bar("cutting", len(matched.clips) + len(matched.unsure)) as report:
         cut = cut_clips(matched, records.root, target, counts=records.counts, progress=report)
     for reason, count in cut.excluded.items():
@@ -303,6 +305,8 @@ def agreement(source: str, as_json: bool) -> None:
         ["matched traces", "pairs", "mean", "median"],
         [(name, spread.n, _two(spread.mean), _two(spread.median)) for name, spread in spreads],
     )
+    if found.unnamed:
+        click.echo(f"note: {found.unnamed} annotations without an annotator's name are left out", err=True)
     click.echo(f"{found.videos} videos, {len(found.annotators)} annotators, {found.unmatched} traces without a match")
 
 

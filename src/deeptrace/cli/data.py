@@ -264,7 +264,7 @@ def convert(source: str, target: str, format_name: str, options: tuple[str, ...]
     cvat density=dense|sparse, zipped=true|false; hf layout=jsonl|parquet, videos=FOLDER, title=TEXT, license=TEXT;
     coco every=N, file_name=TEXT.
     """
-    from deeptrace.data import write_records
+    from deeptrace.data import Records, write_records
     from deeptrace.data.convert import FORMATS, read_options, write
     from deeptrace.data.infos import InfoMissing, fill_infos
 
@@ -283,11 +283,15 @@ def convert(source: str, target: str, format_name: str, options: tuple[str, ...]
         note_root(target, records)
     else:
         root = click.get_current_context().meta[f"{__name__}.root"]
-        listed = list(records) if root is None else fill_infos(records, root)
+        if root is not None:
+            filled = fill_infos(records, root)
+            records = Records(filled, root=records.root, problems=records.problems, earlier=records.earlier)
         try:
-            problems = write(target, listed, format_name, **read)  # type: ignore[arg-type]  # checked above
+            problems = write(target, records, format_name, **read)  # type: ignore[arg-type]  # checked above
         except InfoMissing as error:
             raise _without_info(error, root) from None
+        if format_name == "hf" and "videos" not in read:
+            click.echo("note: the videos were not copied; --option videos=FOLDER copies them from there", err=True)
     lost = count_problems(problems)
     for what, count in lost.items():
         click.echo(f"not carried: {count} x {visible(what)}", err=True)

@@ -68,9 +68,13 @@ def _version(name: str) -> str | None:
 
 
 def _extras() -> dict[str, str]:
-    """Each extra of the package, and which of its distributions are missing."""
+    """Each extra of the package, and which of its distributions are missing; run from a bare source tree, unknown."""
+    try:
+        requirements = importlib.metadata.requires("deeptrace") or []
+    except importlib.metadata.PackageNotFoundError:
+        return {"unknown": "deeptrace runs from its source tree and is not installed, so its extras cannot be listed"}
     missing: dict[str, list[str]] = {}
-    for requirement in importlib.metadata.requires("deeptrace") or []:
+    for requirement in requirements:
         # 'scipy>=1.11; extra == "data"': the name ends where a version, a marker or an extra of its own begins.
         extra = re.search(r"""extra\s*==\s*['"]([^'"]+)""", requirement)
         name = re.match(r"[A-Za-z0-9._-]+", requirement)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 import click
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -23,6 +24,9 @@ from deeptrace.html import visible
 Report = Callable[[int, int], None]
 
 _NUMBERS: Final = re.compile(r"-|[-+\d.,%/ xof\[\]]*\d[-+\d.,%/ xof\[\]]*")  # "12", "3 of 25", "83.1 [70.6, 93.7]"
+_WHOLE: Final = 24  # a longer cell may be broken over lines
+_BROKEN: Final = 12  # columns that a broken one needs to be read
+_GAP: Final = 2  # blanks between two columns
 
 
 class Terminal(Console):
@@ -72,13 +76,27 @@ def bar(what: str, total: int | None = None) -> Iterator[Report]:
 def print_table(heads: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None) -> None:
     """A table on stdout; columns of numbers are set right. Text from files stays text; None is a dash."""
     cells = [["-" if cell is None else visible(str(cell)) for cell in row] for row in rows]
+    columns = list(zip(heads, zip(*cells, strict=True) if cells else [()] * len(heads), strict=True))
+    console = Terminal()
+    whole = _whole_columns(columns, console.width)
     table = Table(box=None, pad_edge=False, header_style="bold", title=title, title_justify="left")
-    for head, column in zip(heads, zip(*cells, strict=True) if cells else [()] * len(heads), strict=True):
+    for (head, column), keep in zip(columns, whole, strict=True):
         numbers = all(_NUMBERS.fullmatch(cell) for cell in column)
-        table.add_column(head, justify="right" if numbers else "left", overflow="fold")
+        table.add_column(head, justify="right" if numbers else "left", overflow="fold", no_wrap=keep)
     for row in cells:
         table.add_row(*map(Text, row))
-    Terminal().print(table)
+    console.print(table)
+
+
+def _whole_columns(columns: Sequence[tuple[str, Sequence[str]]], width: int) -> list[bool]:
+    """Which columns are not broken over lines: numbers and single words, where that leaves the others some room."""
+    widths = [max(map(cell_len, (head, *column))) for head, column in columns]
+    whole = [
+        size <= _WHOLE and all(" " not in cell or _NUMBERS.fullmatch(cell) for cell in column)
+        for size, (_, column) in zip(widths, columns, strict=True)
+    ]
+    least = sum(size if keep else min(size, _BROKEN) for size, keep in zip(widths, whole, strict=True))
+    return whole if least + _GAP * (len(columns) - 1) <= width else [False] * len(columns)
 
 
 def print_problems(counts: dict[str, int]) -> None:

@@ -22,6 +22,15 @@ class InfoMissing(RecordError):
         self.what = what
 
 
+def info_seconds(info: VideoInfo | None) -> float | None:
+    """The length that a header or a row declares, else frames / rate; None where neither is known."""
+    if info is None:
+        return None
+    if info.duration_seconds is not None:
+        return info.duration_seconds
+    return info.num_frames / info.fps if info.num_frames is not None and info.fps is not None else None
+
+
 class ProbedInfos(Mapping[str, VideoInfo]):
     """``infos`` of the caller, which can also read a video's header; each file is read at most once."""
 
@@ -57,6 +66,17 @@ def fill_infos(records: Iterable[Record], root: Path) -> list[Record]:
         else replace(record, info=info)
         for record in records
     ]
+
+
+def fill_lengths(records: Iterable[Record], root: Path) -> list[Record]:
+    """The records; where no length is known it is read from the file's header. What annotations declare stays."""
+    filled = []
+    for record in records:
+        seen = None if record.path is None or info_seconds(record.info) is not None else _probe(root, record.path)
+        if seen is not None and record.info is not None:
+            seen = replace(record.info, num_frames=seen.num_frames, duration_seconds=seen.duration_seconds)
+        filled.append(record if seen is None else replace(record, info=seen))
+    return filled
 
 
 def _probe(root: Path, path: str) -> VideoInfo | None:

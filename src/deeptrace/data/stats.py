@@ -15,9 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from deeptrace.categories import CATEGORIES, read_tags
+from deeptrace.data.infos import info_seconds
 from deeptrace.data.load import Records
 from deeptrace.data.tolerant import has_text
-from deeptrace.records import Annotation, Record, RecordLabel, Trace, VideoInfo
+from deeptrace.records import Annotation, Record, RecordLabel, Trace
 
 MAP_CELLS: Final = 16
 """Rows and columns of the position map."""
@@ -155,15 +156,6 @@ def describe(records: Iterable[Record]) -> Stats:
 def video_seconds(record: Record) -> float | None:
     """The length of the video as its file declares it, else frames / rate; None where neither is known."""
     return info_seconds(record.info)
-
-
-def info_seconds(info: VideoInfo | None) -> float | None:
-    """The length that a header or a row declares, else frames / rate; None where neither is known."""
-    if info is None:
-        return None
-    if info.duration_seconds is not None:
-        return info.duration_seconds
-    return info.num_frames / info.fps if info.num_frames is not None and info.fps is not None else None
 
 
 # ── Table 1 ─────────────────────────────────────────────────────────────────────────────────────────────────────────

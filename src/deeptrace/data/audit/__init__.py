@@ -23,7 +23,7 @@ from deeptrace.data.audit.duplicates import clusters, members, near_duplicates, 
 from deeptrace.data.audit.features import RATE_FEATURES, Table, container_table, geometry_table, stack
 from deeptrace.data.audit.probes import Shortcuts, run_probes
 from deeptrace.data.audit.scan import Backbone, Scan
-from deeptrace.data.stats import info_seconds
+from deeptrace.data.infos import info_seconds
 from deeptrace.errors import MissingExtra, RecordError
 from deeptrace.records import Record, VideoInfo
 

@@ -10,7 +10,7 @@ from typing import Final, Literal
 
 from deeptrace.data import tolerant
 from deeptrace.data.audit.duplicates import members
-from deeptrace.data.stats import info_seconds
+from deeptrace.data.infos import info_seconds
 from deeptrace.records import Record, Trace, VideoInfo
 
 FindingLevel = Literal["error", "warning", "note"]

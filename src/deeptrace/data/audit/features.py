@@ -14,7 +14,7 @@ from typing import IO, Final
 import numpy as np
 import numpy.typing as npt
 
-from deeptrace.data.stats import info_seconds
+from deeptrace.data.infos import info_seconds
 from deeptrace.records import VideoInfo
 
 Floats = npt.NDArray[np.float64]

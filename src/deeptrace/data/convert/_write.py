@@ -83,9 +83,11 @@ def prepare(
     return log, ready
 
 
-def report_lost(record: Record, where: Where, format_name: str, *, confidence: bool, extra: bool = False) -> None:
+def report_lost(record: Record, where: Where, format_name: str, *, confidence: bool) -> None:
     """Report the fields of a record that a format has no place for."""
-    if not extra and (record.extra or any(annotation.extra for annotation in record.annotations)):
+    if record.extra or any(annotation.extra for annotation in record.annotations):
         where.add("extra", f"has no place in {format_name}", "emptied")
+    if record.flags:
+        where.add("flags", f"has no place in {format_name}", "emptied")
     if not confidence and any(trace.confidence is not None for trace in record.traces):
         where.add("confidence", f"has no place in {format_name}", "emptied")

@@ -32,6 +32,7 @@ from deeptrace.data.convert._common import (
     text,
 )
 from deeptrace.data.problems import Problem
+from deeptrace.data.tolerant import is_text
 from deeptrace.errors import FileError, JsonError, MissingExtra, RecordError
 from deeptrace.files import loads
 from deeptrace.records import Annotation, Box, KeyBox, Record, Trace, VideoInfo
@@ -52,6 +53,7 @@ _KNOWN: Final = (
     "duration",
     "traces",
     "annotations",
+    "flags",
     "extra",
 )
 _TRACE_FIELDS: Final = tuple(Trace.__dataclass_fields__)
@@ -97,7 +99,8 @@ def _file(
         where, start = log.at(row_number, said or stem(path)), len(log.problems)
         record = _record(row, path, folder, infos, where)
         report_bad(row, where)
-        yield replace(record, flags=flags_of(log.problems[start:])), said is not None
+        flags = (*_flags(row.get("flags"), where), *flags_of(log.problems[start:]))
+        yield replace(record, flags=tuple(dict.fromkeys(flags))), said is not None
 
 
 def _parquet(file: Path) -> Iterator[tuple[int, Any]]:
@@ -134,6 +137,21 @@ def _extra(value: object, where: Where) -> Mapping[str, Any]:
     except JsonError as error:
         where.add("extra", str(error), "emptied")
         return {}
+
+
+def _flags(value: object, where: Where) -> list[str]:
+    """The flags that a record had when it was written: a JSON list as text, or a list."""
+    try:
+        given = loads(value) if isinstance(value, str) else value
+    except JsonError as error:
+        where.add("flags", str(error), "emptied")
+        return []
+    if given is None:
+        return []
+    if not isinstance(given, list) or not all(is_text(flag) for flag in given):
+        where.add("flags", "is not a list of texts", "emptied")
+        return []
+    return given
 
 
 def _annotations(row: Mapping[str, Any], where: Where) -> tuple[Annotation, ...]:

@@ -6,15 +6,17 @@ Videos stay files (``to_parquet`` of ``datasets`` would store absolute paths, no
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, Literal
 
 from deeptrace.data.convert._common import Log
+from deeptrace.data.paths import resolve
 from deeptrace.data.problems import Problem
-from deeptrace.data.tolerant import is_text
+from deeptrace.data.tolerant import is_text, open_regular
 from deeptrace.errors import FileError, MissingExtra, RecordError
 from deeptrace.files import atomic_write, dumps, write_jsonl, write_text
+from deeptrace.html import visible
 from deeptrace.records import Record
 from deeptrace.rows import trace_to_json
 
@@ -37,12 +39,13 @@ def write(
     to ``path`` itself. ``license`` is of the annotations, as an identifier of the Hub.
 
     Raises:
-        RecordError: some records have a split and others none, or a split or path leaves the folder.
-        FileError: a video cannot be copied.
+        RecordError: some records have a split and others none; a split or path leaves the folder, also by a symbolic
+            link; two records come to one file.
+        FileError: a video is not there or cannot be copied.
     """
     log, splits = Log(path.name), _splits(records)
     rows: dict[str | None, list[dict[str, Any]]] = {split: [] for split in splits}
-    copies: list[tuple[Path, Path]] = []
+    places: dict[Path, Record] = {}
     for number, record in enumerate(records):
         where = log.at(number, record.video_id)
         if record.path is None:
@@ -52,9 +55,12 @@ def write(
             where.add("path", "is not UTF-8, and Parquet cannot hold it: not written", "set_aside")
             continue
         name = _file_name(record)
+        other = places.setdefault(Path(path, record.split or "", name), record)
+        if other is not record:
+            raise RecordError("path", f"{other.path!r} and {record.path!r} would be one file, {name!r}")
         rows[record.split].append(_row(record, name))
-        if videos is not None:
-            copies.append((Path(videos, record.path), Path(path, record.split or "", name)))
+    # All before the first byte: a file that is missing or lies elsewhere must not leave half a dataset behind.
+    copies = [] if videos is None else [(_source(videos, record), target) for target, record in places.items()]
     if layout == "jsonl":
         _warn_of_untyped(rows, log)
     for split, listed in rows.items():
@@ -66,7 +72,8 @@ def write(
             write_jsonl(folder / "metadata.jsonl", listed)
     for source, target in copies:
         _copy(source, target)
-    write_text(path / "README.md", _card(rows, layout, title, license))
+    counts: Mapping[str, int] = getattr(records, "counts", {})
+    write_text(path / "README.md", _card(rows, layout, title, license, counts))
     return log.problems
 
 
@@ -111,6 +118,8 @@ def _row(record: Record, file_name: str) -> dict[str, Any]:
             }
             for annotation in record.annotations
         ],
+        # A text that is always there: of lists that are empty in one split `datasets` would guess another type.
+        "flags": dumps(list(record.flags)),
         "extra": dumps(dict(record.extra)) if record.extra else None,
     }
 
@@ -155,24 +164,34 @@ def _write_parquet(target: Path, rows: list[dict[str, Any]]) -> None:
     annotation = pa.struct([("annotator", text), ("label", text), ("num_traces", pa.int64()), ("extra", text)])
     types = {"width": pa.int64(), "height": pa.int64(), "fps": number, "num_frames": pa.int64(), "duration": number}
     types |= {"traces": pa.list_(trace), "annotations": pa.list_(annotation)}
-    names = ("file_name", "video_id", "label", "source", "prompt", *types, "extra")
+    names = ("file_name", "video_id", "label", "source", "prompt", *types, "flags", "extra")
     schema = pa.schema([(name, types.get(name, text)) for name in names])
     with atomic_write(target) as file:
         parquet.write_table(pa.Table.from_pylist(rows, schema=schema), file)
 
 
+def _source(videos: Path | str, record: Record) -> Path:
+    """Where a record's video lies, which `resolve` has checked: what is copied here is going to be published."""
+    source = resolve(videos, record)
+    if not source.is_file():
+        raise FileError(f"cannot copy {record.path!r}: there is no such file in {Path(videos).name!r}")
+    return source
+
+
 def _copy(source: Path, target: Path) -> None:
-    if target.exists() and source.exists() and target.samefile(source):
+    if target.exists() and target.samefile(source):
         return
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with open(source, "rb") as file, atomic_write(target) as copy:
+        with open(open_regular(source), "rb") as file, atomic_write(target) as copy:
             shutil.copyfileobj(file, copy)
     except OSError as error:
         raise FileError(f"cannot copy {source.name!r}: {error.strerror or error}") from None
 
 
-def _card(rows: dict[str | None, list[dict[str, Any]]], layout: str, title: str, license_name: str) -> str:
+def _card(
+    rows: dict[str | None, list[dict[str, Any]]], layout: str, title: str, license_name: str, counts: Mapping[str, int]
+) -> str:
     total = sum(map(len, rows.values()))
     size = next((name for limit, name in _SIZES if total < limit), "1M<n<10M")
     lines = ["---", f"license: {license_name}", "task_categories:", "- video-classification", "- video-text-to-text"]
@@ -187,18 +206,29 @@ def _card(rows: dict[str | None, list[dict[str, Any]]], layout: str, title: str,
     ]
     for split, listed in rows.items():
         labels = [row["label"] for row in listed]
-        counts = [labels.count(label) for label in ("fake", "real", "unsure")]
+        by_label = [labels.count(label) for label in ("fake", "real", "unsure")]
         traces = sum(len(row["traces"]) for row in listed)
-        lines.append(f"| {split or 'all'} | {len(listed)} | {' | '.join(map(str, counts))} | {traces} |")
+        lines.append(f"| {split or 'all'} | {len(listed)} | {' | '.join(map(str, by_label))} | {traces} |")
     lines += [
         "",
         f"One row a video in `metadata.{layout}`, with `file_name` relative to its folder. A trace is visible on",
         "`[onset_seconds, offset_seconds)`, seconds from the first frame; `bbox_xyxy` is the box at onset in",
         "fractions of the frame (x0, y0, x1, y1, origin top left); `track` moves it, linear between visible keys.",
-        "`annotations` says who wrote which of the `traces`, in order.",
+        "`annotations` says who wrote which of the `traces`, in order. `flags`, a JSON list, names what was emptied or",
+        "repaired when the annotations were read.",
         "",
+        *_counted(counts),
         "The licence above is of the annotations. Say here under which terms the videos stand: of generated videos the",
         "generators' terms, of recorded ones those of their source.",
         "",
     ]
     return "\n".join(lines)
+
+
+def _counted(counts: Mapping[str, int]) -> list[str]:
+    """The lines of the card that count what was emptied, repaired or set aside where the records come from."""
+    if not counts:
+        return []
+    # Field names come from strangers: in a span of code nothing of them is markup.
+    listed = [f"- {count:,} x `{visible(what).replace('`', ' ')}`" for what, count in counts.items()]
+    return ["When the annotations were read:", "", *listed, ""]

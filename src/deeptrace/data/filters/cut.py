@@ -18,6 +18,7 @@ from typing import Any, Final
 import deeptrace
 from deeptrace import files
 from deeptrace.data.filters.lengths import Clip, Distance, LengthMatch, distance
+from deeptrace.data.infos import info_seconds
 from deeptrace.data.journal import Journal
 from deeptrace.data.jsonl import write_records
 from deeptrace.data.normalise.files import (
@@ -36,7 +37,7 @@ from deeptrace.data.normalise.files import (
 )
 from deeptrace.data.normalise.geometry import View, carry_trace
 from deeptrace.data.paths import resolve
-from deeptrace.data.stats import info_seconds, video_seconds
+from deeptrace.data.stats import video_seconds
 from deeptrace.errors import FileError, RecordError, VideoError
 from deeptrace.records import Record, VideoInfo
 from deeptrace.rows import record_from_json, record_to_json

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from deeptrace.data.infos import info_seconds
 from deeptrace.data.journal import Journal
 from deeptrace.data.jsonl import write_records
 from deeptrace.data.normalise.files import (
@@ -36,7 +37,6 @@ from deeptrace.data.normalise.files import (
 from deeptrace.data.normalise.geometry import View, carry_trace, center_crop
 from deeptrace.data.normalise.video import Form, FrameMissing, Window, stable_share, write_view
 from deeptrace.data.paths import resolve
-from deeptrace.data.stats import info_seconds
 from deeptrace.errors import FileError, RecordError, VideoError
 from deeptrace.html import visible
 from deeptrace.records import Record, VideoInfo, check_number
