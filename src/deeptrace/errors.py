@@ -30,6 +30,12 @@ VideoCode = Literal[
     "WRITE_FAILED",  # a video could not be written
 ]
 
+InjectionCode = Literal[
+    "NO_OBJECT",  # nothing in the footage that this category could act on (at the onset asked for)
+    "NO_ROOM",  # too few frames after the onset, or no place in the frame for what is to appear
+    "TOO_FAINT",  # the change would be too small to see
+]
+
 
 class DeepTraceError(Exception):
     """Base of every error raised by deeptrace. ``code`` is stable across releases; the text is not."""
@@ -78,6 +84,14 @@ class FileError(DeepTraceError):
     """A file of ours (not a video) that cannot be read or written."""
 
     code = "FILE_ERROR"
+
+
+class InjectionError(DeepTraceError):
+    """A trace that cannot be put into this footage. ``code`` is one of `InjectionCode`."""
+
+    def __init__(self, code: InjectionCode, message: str) -> None:
+        super().__init__(message)
+        self.code: str = code
 
 
 class MissingExtra(DeepTraceError, ImportError):

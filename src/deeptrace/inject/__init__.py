@@ -1,7 +1,8 @@
 """Videos with a fake trace at a known place and time, each beside a clean twin that is the same but for the trace.
 
-A scene goes in, an `InjectedPair` comes out; `deeptrace demo` is the caller. One file per category, one function with a
-``strength`` each, listed in `INJECTORS`.
+`find_things` and `inject` put a trace of any category into given frames, beside a sham that went through the same steps
+and shows nothing. `make_demo_pair` renders a scene with and without a trace; `deeptrace demo` is its caller. One file per
+category.
 """
 
 from __future__ import annotations
@@ -10,15 +11,23 @@ from typing import Final, Protocol
 
 from deeptrace.categories import Category
 from deeptrace.inject.disappearance import object_disappearance
+from deeptrace.inject.engine import IMPLEMENTATIONS, Injection, inject
 from deeptrace.inject.pair import InjectedPair
 from deeptrace.inject.scene import Scene, Thing, make_scene
+from deeptrace.inject.things import Things, TrackedThing, find_things
 
 __all__ = [
+    "IMPLEMENTATIONS",
     "INJECTORS",
     "InjectedPair",
+    "Injection",
     "Injector",
     "Scene",
     "Thing",
+    "Things",
+    "TrackedThing",
+    "find_things",
+    "inject",
     "make_demo_pair",
     "make_scene",
     "object_disappearance",

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
+
 from deeptrace.errors import RecordError
 from deeptrace.inject.pair import InjectedPair, direction_words
 from deeptrace.inject.scene import Scene
+from deeptrace.inject.shot import Edit, Moment, Picture, Placed, Shot, compose, layer_matte, region, shift
+from deeptrace.inject.things import Roi, TrackedThing
 from deeptrace.records import KeyBox, Trace, check_number
 from deeptrace.words import place_words
 
@@ -82,3 +88,28 @@ def _explain(scene: Scene, strength: float) -> str:
         f"{article} {size}{thing.look.colour} {thing.look.shape} {direction_words(thing.velocity(onset))} "
         f"{place_words(box)} {verb} {'in mid-air' if lifted else 'on the floor'} at {onset:.1f} s."
     )
+
+
+# ── in footage ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def disappearance(shot: Shot, thing: TrackedThing, rng: np.random.Generator) -> Edit:
+    """The object is gone from one moment to the next, or fades: what lies behind it shows in its place.
+
+    Of the object's opacity the level's share of 1.4 is lost, all at most.
+    """
+    del rng  # nothing to choose
+    plate = shot.plate([thing])
+
+    def kept(moment: Moment) -> list[Placed]:
+        share = 1.0 - min(1.0, 1.4 * moment.level)
+        return [Placed(thing, moment.index, shift((0.0, 0.0)), share)] if share > 0 else []
+
+    def roi(moment: Moment) -> Roi:
+        return region(shot, moment, [thing], [])
+
+    def paint(moment: Moment, where: Roi) -> Picture:
+        picture = compose(shot, moment, where, plate=plate, lifted=[thing], placed=[] if moment.sham else kept(moment))
+        return replace(picture, focus=layer_matte(shot, thing, moment.index, where))
+
+    return Edit(thing, roi, paint, "vanishes while in plain view", {})

@@ -1,0 +1,130 @@
+"""How footage moves: dense flow both ways, the camera's motion, and cuts, on small grey frames.
+
+In goes an array of frames, out comes `Motion`. "Work pixels" are those of the shrunk frames, at most `WORK_SIDE` on the
+longer side; transforms are ``(3, 3)`` and act on work pixels, centres at whole numbers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+Image: TypeAlias = npt.NDArray[np.uint8]
+Floats: TypeAlias = npt.NDArray[np.float32]
+Transform: TypeAlias = npt.NDArray[np.float64]
+
+WORK_SIDE = 224
+
+# A cut: after undoing the flow, frames of one shot differ by a few grey levels; unrelated ones by tens.
+_CUT_DIFFERENCE = 22.0
+_CUT_TIMES_MEDIAN = 4.0
+
+
+@dataclass(frozen=True)
+class Motion:
+    """Motion of T frames at work size.
+
+    ``forward[t]`` maps pixels of frame t onto t + 1, ``backward[t]`` those of t + 1 onto t, both ``(h, w, 2)`` float32
+    offsets (x, y). ``camera[t]`` maps work pixels of frame 0's view onto frame t as the background moves; within one
+    shot only. ``shot_of[t]`` numbers the shots between cuts.
+    """
+
+    small: Image  # (T, h, w, 3)
+    forward: Floats  # (T - 1, h, w, 2)
+    backward: Floats  # (T - 1, h, w, 2)
+    camera: Transform  # (T, 3, 3)
+    shot_of: npt.NDArray[np.int64]  # (T,)
+    size_hw: tuple[int, int]  # of the full frames
+
+    @property
+    def scale(self) -> tuple[float, float]:
+        """Full pixels per work pixel, (x, y)."""
+        return self.size_hw[1] / self.small.shape[2], self.size_hw[0] / self.small.shape[1]
+
+    def between(self, source: int, target: int) -> Transform:
+        """FULL pixels of frame ``source`` onto frame ``target``, as the background moves."""
+        work = self.camera[target] @ np.linalg.inv(self.camera[source])
+        up = to_full(self.scale)
+        mapped: Transform = up @ work @ np.linalg.inv(up)
+        return mapped
+
+    def residual(self, index: int) -> Floats:
+        """How fast each pixel moves against the camera from frame ``index`` on, work pixels a frame, ``(h, w)``."""
+        flow = self.forward[index]
+        step = self.camera[index + 1] @ np.linalg.inv(self.camera[index])
+        own = flow - _flow_of(step, flow.shape[:2])
+        speed: Floats = np.hypot(own[..., 0], own[..., 1])
+        return speed
+
+
+def to_full(scale: tuple[float, float]) -> Transform:
+    """Work pixels onto full pixels: pixel centres are at whole numbers in both."""
+    sx, sy = scale
+    return np.array([[sx, 0, 0.5 * sx - 0.5], [0, sy, 0.5 * sy - 0.5], [0, 0, 1]], dtype=np.float64)
+
+
+def watch(images: Image) -> Motion:
+    """The motion of frames ``(T, H, W, 3)``; T may be 1."""
+    height, width = images.shape[1:3]
+    ratio = min(1.0, WORK_SIDE / max(height, width))
+    size = (max(16, round(width * ratio)), max(16, round(height * ratio)))  # (w, h)
+    small = images
+    if size != (width, height):
+        small = np.stack([cv2.resize(image, size, interpolation=cv2.INTER_AREA) for image in images])
+    grey = [cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in small]
+    engine = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+    count = len(images)
+    forward = np.zeros((max(count - 1, 0), size[1], size[0], 2), np.float32)
+    backward = np.zeros_like(forward)
+    camera = np.tile(np.eye(3), (count, 1, 1))
+    left_over = np.zeros(max(count - 1, 0))
+    for t in range(count - 1):
+        forward[t] = engine.calc(grey[t], grey[t + 1], None)
+        backward[t] = engine.calc(grey[t + 1], grey[t], None)
+        left_over[t] = np.abs(remap(grey[t], backward[t]).astype(np.float32) - grey[t + 1]).mean()
+        camera[t + 1] = _camera_step(forward[t]) @ camera[t]
+    usual = float(np.median(left_over)) if count > 1 else 0.0
+    cut = left_over > max(_CUT_DIFFERENCE, _CUT_TIMES_MEDIAN * usual)
+    shot_of = np.concatenate([[0], np.cumsum(cut)]).astype(np.int64)
+    for t in np.flatnonzero(cut) + 1:  # camera paths start anew after a cut
+        camera[t:] = camera[t:] @ np.linalg.inv(camera[t])
+    return Motion(small, forward, backward, camera, shot_of, (height, width))
+
+
+def remap(image: npt.NDArray[np.generic], offsets: Floats) -> npt.NDArray[np.generic]:
+    """``out(p) = image(p + offsets(p))``, linear, edges repeated."""
+    height, width = offsets.shape[:2]
+    xs, ys = grid(height, width)
+    return np.asarray(
+        cv2.remap(image, xs + offsets[..., 0], ys + offsets[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    )
+
+
+def grid(height: int, width: int) -> tuple[Floats, Floats]:
+    """The x and y of each pixel, float32 ``(H, W)``."""
+    xs, ys = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
+    return xs, ys
+
+
+def _flow_of(step: Transform, shape: tuple[int, ...]) -> Floats:
+    xs, ys = grid(shape[0], shape[1])
+    flow = np.stack([step[0, 0] * xs + step[0, 1] * ys + step[0, 2], step[1, 0] * xs + step[1, 1] * ys + step[1, 2]], -1)
+    return np.asarray(flow - np.stack([xs, ys], -1), dtype=np.float32)
+
+
+def _camera_step(flow: Floats) -> Transform:
+    """The affine motion that most of the frame shares; the identity when no motion is shared."""
+    height, width = flow.shape[:2]
+    ys, xs = np.mgrid[4 : height - 4 : 7, 4 : width - 4 : 7]
+    start = np.stack([xs.ravel(), ys.ravel()], -1).astype(np.float32)
+    end = start + flow[ys.ravel(), xs.ravel()]
+    cv2.setRNGSeed(0)
+    step, inliers = cv2.estimateAffine2D(start, end, method=cv2.RANSAC, ransacReprojThreshold=0.7, maxIters=200)
+    if step is None or inliers is None or inliers.mean() < 0.2 or abs(np.linalg.det(step[:, :2]) - 1) > 0.4:
+        shift = np.median(end - start, axis=0)
+        return np.array([[1, 0, shift[0]], [0, 1, shift[1]], [0, 0, 1]], dtype=np.float64)
+    return np.vstack([step, [0.0, 0.0, 1.0]])

@@ -1,0 +1,198 @@
+"""The picture behind an object: other frames seen through the camera's motion, then a fill where none ever shows it.
+
+Two ways, by ``implementation``. *first*: each pixel from the frame nearest in time that shows it; never seen ones from
+the best matching place beside the hole, its brightness carried over from the rim. *second*: the median of all frames
+that show it; never seen ones by OpenCV's inpainting (Telea).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from deeptrace.inject.blend import Implementation, feather, over, widen
+from deeptrace.inject.footage import Floats, Motion
+from deeptrace.inject.things import Roi, TrackedThing
+
+_STEPS = (2, -2, 4, -4, 7, -7, 11, -11, 16, -16, 23, -23)
+
+
+class Plate:
+    """What lies behind ``things`` in the frames ``first`` to ``last`` of some footage."""
+
+    def __init__(
+        self,
+        images: npt.NDArray[np.uint8],
+        motion: Motion,
+        things: Sequence[TrackedThing],
+        implementation: Implementation,
+    ) -> None:
+        self._images, self._motion, self._things, self._implementation = images, motion, things, implementation
+        self._reference: tuple[int, npt.NDArray[np.uint8]] | None = None
+
+    def hole(self, index: int, roi: Roi) -> npt.NDArray[np.bool_]:
+        """The pixels of ``roi`` that the things cover in frame ``index``, with a margin for soft edges and shadows."""
+        covered = np.zeros((roi[3] - roi[1], roi[2] - roi[0]), np.float32)
+        for thing in self._things:
+            if thing.visible[index]:
+                covered = np.maximum(covered, thing.matte(index, roi))
+        margin = 2.0 * max(1.0, self._motion.scale[0])
+        return np.asarray(widen(covered, margin) > 0.08)
+
+    def patch(self, index: int, roi: Roi) -> Floats:
+        """The region ``roi`` of frame ``index`` without the things, ``(h, w, 3)`` float32."""
+        x0, y0, x1, y1 = roi
+        picture = self._images[index, y0:y1, x0:x1].astype(np.float32)
+        hole = self.hole(index, roi)
+        if not hole.any():
+            return picture
+        seen = picture.copy()
+        need = hole.copy()
+        if self._implementation == "first":
+            self._fill_nearest(seen, need, index, roi)
+        else:
+            self._fill_median(seen, need, index, roi)
+        if need.any():
+            self._fill_carried(seen, need, index, roi)
+        soft = feather(hole.astype(np.float32), 1.0)
+        # Only inside the hole: a feather outwards would touch pixels that are already right.
+        return np.where(hole[..., None], over(picture, seen, np.maximum(soft, hole)), picture)
+
+    def _seen_from(self, index: int, other: int, roi: Roi) -> tuple[Floats, npt.NDArray[np.bool_]]:
+        """Frame ``other`` as the camera of frame ``index`` would see it, and where it shows background."""
+        x0, y0, x1, y1 = roi
+        size = (x1 - x0, y1 - y0)
+        mapping = self._motion.between(index, other)[:2].copy()
+        mapping[:, 2] += mapping[:, :2] @ np.array([x0, y0], np.float64)
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        image = cv2.warpAffine(self._images[other], mapping, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+        height, width = self._images.shape[1:3]
+        inside = cv2.warpAffine(np.full((height, width), 255, np.uint8), mapping, size, flags=flags) > 250
+        whole: Roi = (0, 0, width, height)
+        hole = self.hole(other, whole).astype(np.uint8)
+        covered = cv2.warpAffine(hole * 255, mapping, size, flags=flags) > 8
+        return image.astype(np.float32), inside & ~covered
+
+    def _others(self, index: int) -> list[int]:
+        shot = self._motion.shot_of
+        return [
+            index + step
+            for step in _STEPS
+            if 0 <= index + step < len(self._images) and shot[index + step] == shot[index]
+        ]
+
+    def _fill_nearest(self, seen: Floats, need: npt.NDArray[np.bool_], index: int, roi: Roi) -> None:
+        for other in self._others(index):
+            if not need.any():
+                return
+            image, shown = self._seen_from(index, other, roi)
+            new = need & shown
+            if new.any():
+                seen[new] = (image + self._difference(seen, image, shown & ~need, new))[new]
+                need &= ~shown
+
+    def _fill_median(self, seen: Floats, need: npt.NDArray[np.bool_], index: int, roi: Roi) -> None:
+        views = [self._seen_from(index, other, roi) for other in self._others(index)[:7]]
+        if not views:
+            return
+        stack = np.stack([np.where(shown[..., None], image, np.nan)[need] for image, shown in views])  # (K, N, 3)
+        known = ~np.isnan(stack[..., 0]).all(0)
+        values = np.zeros(stack.shape[1:], np.float32)
+        values[known] = np.nanmedian(stack[:, known], axis=0)
+        where = np.argwhere(need)[known]
+        seen[where[:, 0], where[:, 1]] = values[known]
+        need[where[:, 0], where[:, 1]] = False
+
+    @staticmethod
+    def _difference(
+        seen: Floats, image: Floats, rim: npt.NDArray[np.bool_], new: npt.NDArray[np.bool_]
+    ) -> Floats:
+        """How much brighter the footage is than ``image`` near the hole, spread smoothly into it, at most 20 levels."""
+        sigma = max(3.0, 0.35 * float(np.sqrt(new.sum())))
+        weight = rim.astype(np.float32)
+        size = (max(8, rim.shape[1] // 4), max(8, rim.shape[0] // 4))
+        small = cv2.resize(np.dstack([(seen - image) * weight[..., None], weight]), size, interpolation=cv2.INTER_AREA)
+        spread = cv2.GaussianBlur(small, (0, 0), max(1.0, sigma / 4))
+        level = spread[..., :3] / np.maximum(spread[..., 3:], 1e-3)
+        level = cv2.resize(np.clip(level, -20, 20), (rim.shape[1], rim.shape[0]), interpolation=cv2.INTER_LINEAR)
+        return np.asarray(level, dtype=np.float32)
+
+    def _fill_carried(self, seen: Floats, need: npt.NDArray[np.bool_], index: int, roi: Roi) -> None:
+        """What no frame shows: invented once in one frame, and carried to the others with the camera."""
+        shot = self._motion.shot_of
+        if self._reference is None or shot[self._reference[0]] != shot[index]:
+            self._reference = (index, self._invent(index))
+        home, invented = self._reference
+        x0, y0, x1, y1 = roi
+        mapping = self._motion.between(index, home)[:2].copy()
+        mapping[:, 2] += mapping[:, :2] @ np.array([x0, y0], np.float64)
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        image = cv2.warpAffine(invented, mapping, (x1 - x0, y1 - y0), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+        picture = image.astype(np.float32)
+        if self._implementation == "first":
+            picture = picture + self._difference(seen, picture, ~need, need)
+        seen[need] = np.clip(picture[need], 0, 255)
+
+    def _invent(self, index: int) -> npt.NDArray[np.uint8]:
+        """The whole frame with its hole filled from its surroundings."""
+        height, width = self._images.shape[1:3]
+        hole = self.hole(index, (0, 0, width, height))
+        image = self._images[index]
+        if self._implementation == "second":
+            radius = 3.0 * max(1.0, self._motion.scale[0])
+            return np.asarray(_telea(image, hole, radius))
+        # The copy of a place beside the hole whose rim fits best: real texture instead of a smear.
+        ys, xs = np.nonzero(hole)
+        x0, x1, y0, y1 = int(xs.min()), int(xs.max()) + 1, int(ys.min()), int(ys.max()) + 1
+        rim = (widen(hole.astype(np.float32), 4) > 0.5) & ~hole
+        ry, rx = np.nonzero(rim)
+        best, shift = np.inf, (0, 0)
+        for share in (1.0, 1.35):
+            for angle in np.arange(0, 2 * np.pi, np.pi / 8):
+                dx = round(float(np.cos(angle)) * share * (x1 - x0 + 8))
+                dy = round(float(np.sin(angle)) * share * (y1 - y0 + 8))
+                if x0 + dx < 0 or y0 + dy < 0 or x1 + dx > width or y1 + dy > height:
+                    continue
+                inside = (ry + dy >= 0) & (ry + dy < height) & (rx + dx >= 0) & (rx + dx < width)
+                if inside.sum() < 8 or hole[ys + dy, xs + dx].any():
+                    continue
+                a = image[ry[inside], rx[inside]].astype(np.float32)
+                b = image[ry[inside] + dy, rx[inside] + dx].astype(np.float32)
+                cost = float(((a - b) - 0.7 * (a - b).mean(0)).__abs__().mean())
+                if cost < best:
+                    best, shift = cost, (dx, dy)
+        if not np.isfinite(best):
+            return np.asarray(_telea(image, hole, 3.0 * max(1.0, self._motion.scale[0])))
+        dx, dy = shift
+        place = np.array([[1, 0, -dx], [0, 1, -dy]], np.float64)
+        moved = cv2.warpAffine(image, place, (width, height), borderMode=cv2.BORDER_REFLECT).astype(np.float32)
+        base = image.astype(np.float32)
+        moved += self._difference(base, moved, rim, hole)
+        return np.where(hole[..., None], np.clip(moved, 0, 255), base).astype(np.uint8)
+
+
+def _telea(image: npt.NDArray[np.uint8], hole: npt.NDArray[np.bool_], radius: float) -> npt.NDArray[np.uint8]:
+    """OpenCV's inpainting, on the part of the frame round the hole only: its cost is per pixel looked at."""
+    ys, xs = np.nonzero(hole)
+    pad = 12
+    y0, y1 = max(0, int(ys.min()) - pad), min(hole.shape[0], int(ys.max()) + 1 + pad)
+    x0, x1 = max(0, int(xs.min()) - pad), min(hole.shape[1], int(xs.max()) + 1 + pad)
+    result = image.copy()
+    part, mask = image[y0:y1, x0:x1], hole[y0:y1, x0:x1].astype(np.uint8)
+    shrink = max(1.0, radius / 4)  # a smear has no detail to lose, so a large one is made small first
+    if shrink > 1.0:
+        size = (max(8, round((x1 - x0) / shrink)), max(8, round((y1 - y0) / shrink)))
+        low = cv2.inpaint(
+            cv2.resize(part, size, interpolation=cv2.INTER_AREA),
+            (cv2.resize(mask * 255, size, interpolation=cv2.INTER_AREA) > 0).astype(np.uint8),
+            4,
+            cv2.INPAINT_TELEA,
+        )
+        filled = cv2.resize(low, (x1 - x0, y1 - y0), interpolation=cv2.INTER_CUBIC)
+    else:
+        filled = cv2.inpaint(part, mask, radius, cv2.INPAINT_TELEA)
+    result[y0:y1, x0:x1] = np.where(mask[..., None] > 0, filled, part)
+    return result
