@@ -13,6 +13,7 @@ from deeptrace.categories import Category
 from deeptrace.inject.disappearance import object_disappearance
 from deeptrace.inject.engine import IMPLEMENTATIONS, Injection, inject
 from deeptrace.inject.pair import InjectedPair
+from deeptrace.inject.rendered import RenderedScene, render_scene
 from deeptrace.inject.scene import Scene, Thing, make_scene
 from deeptrace.inject.things import Things, TrackedThing, find_things
 
@@ -22,6 +23,7 @@ __all__ = [
     "InjectedPair",
     "Injection",
     "Injector",
+    "RenderedScene",
     "Scene",
     "Thing",
     "Things",
@@ -31,6 +33,7 @@ __all__ = [
     "make_demo_pair",
     "make_scene",
     "object_disappearance",
+    "render_scene",
 ]
 
 

@@ -36,9 +36,28 @@ class TrackedThing:
     centres: npt.NDArray[np.float64]  # (T, 2) x, y; NaN where it is not visible
     sizes: npt.NDArray[np.float64]  # (T,) square root of the area in pixels; NaN where it is not visible
     moving: bool  # against the background
-    speed: float  # its own motion against the background, pixels a frame, mean
     rgb: tuple[float, float, float]  # mean colour, 0..255
     scale: tuple[float, float]  # full pixels per work pixel (x, y)
+
+    @classmethod
+    def of(cls, motion: Motion, masks: Image, low: int, high: int, *, moving: bool) -> TrackedThing:
+        """A thing whose masks are known, visible in the frames ``low`` to ``high`` (exclusive)."""
+        count, height, width = masks.shape
+        visible = np.zeros(count, np.bool_)
+        visible[low:high] = True
+        masks = masks.copy()
+        masks[~visible] = 0
+        sx, sy = motion.scale
+        xs, ys = grid(height, width)
+        centres, sizes = np.full((count, 2), np.nan), np.full(count, np.nan)
+        for t in range(low, high):
+            soft = masks[t].astype(np.float32)
+            total = float(soft.sum())
+            centres[t] = ((soft * xs).sum() / total + 0.5) * sx - 0.5, ((soft * ys).sum() / total + 0.5) * sy - 0.5
+            sizes[t] = np.sqrt(total / 255.0 * sx * sy)
+        middle = (low + high) // 2
+        r, g, b = (float(v) for v in motion.small[middle][masks[middle] > 127].mean(0))
+        return cls(masks, visible, centres, sizes, moving, (r, g, b), (sx, sy))
 
     @property
     def first(self) -> int:
@@ -236,26 +255,9 @@ def _follow(
         low -= 1
     while high + 1 < count and visible[high + 1]:
         high += 1
-    visible[:] = False
-    visible[low : high + 1] = True
-    masks[~visible] = 0
     if high - low < 3:
         return None
-    sx, sy = motion.scale
-    xs, ys = grid(height, width)
-    centres = np.full((count, 2), np.nan)
-    sizes = np.full(count, np.nan)
-    for t in range(low, high + 1):
-        soft = masks[t].astype(np.float32)
-        total = float(soft.sum())
-        centres[t] = ((soft * xs).sum() / total + 0.5) * sx - 0.5, ((soft * ys).sum() / total + 0.5) * sy - 0.5
-        sizes[t] = np.sqrt(total / 255.0 * sx * sy)
     speeds = [
         float((motion.residual(t) * masks[t]).sum() / max(int(masks[t].sum(dtype=np.int64)), 1)) for t in range(low, high)
     ]
-    speed = float(np.mean(speeds))
-    core = masks[index] > 127
-    r, g, b = (float(v) for v in motion.small[index][core].mean(0))
-    return TrackedThing(
-        masks, visible, centres, sizes, by_motion or speed > 2 * _STILL, speed * (sx + sy) / 2, (r, g, b), (sx, sy)
-    )
+    return TrackedThing.of(motion, masks, low, high + 1, moving=by_motion or float(np.mean(speeds)) > 2 * _STILL)
