@@ -8,7 +8,7 @@ seed gives the same pair.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -20,10 +20,11 @@ import numpy.typing as npt
 from deeptrace.categories import CATEGORIES, Category
 from deeptrace.errors import DeepTraceError
 from deeptrace.errors import InjectionError
-from deeptrace.inject import find_things, inject
+from deeptrace.inject import Things, find_things, inject
 from deeptrace.models.embedded.inputs import FPS, Bytes
 from deeptrace.records import Frames
 from deeptrace.train.embedded.footage import Clip
+from deeptrace.train.embedded.scenes import SceneMaker
 from deeptrace.video import VideoWriter, sample_frames
 
 COUNT: Final = 24
@@ -46,8 +47,6 @@ PAPER_SHARES: Final = {
 """Shares of tag mentions in the paper, in per cent (Figure 4)."""
 
 Twin = Literal["sham", "clean"]
-Scene = Callable[[np.random.Generator, tuple[int, int], int], Bytes]
-"""Renders ``(T, H, W, 3)`` frames of a scene from a generator of random numbers, a size and a count of frames."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ class Material:
     """What pairs are made of: clips of the pool, and the share of pairs that are rendered scenes."""
 
     clips: Sequence[Clip]
-    scene: Scene | None = None
+    scene: SceneMaker | None = None
     scene_share: float = 0.5
 
 
@@ -107,8 +106,7 @@ def draw_pair(
     category = CATEGORIES[int(rng.choice(len(CATEGORIES), p=shares / shares.sum()))]
     for attempt in range(tries):
         real = footage if footage is not None else bool(material.scene is None or rng.random() >= material.scene_share)
-        images, source = _window(rng, material, size_hw, real)
-        frames = Frames.from_array(images, FPS)
+        frames, things, source = _material(rng, material, size_hw, real)
         # Paper: early onset, about 70% of the clip; else uniform.
         share = float(rng.beta(1.2, 3.2)) if paper else float(rng.uniform(0.08, 0.8))
         onset = min(max(1, round(share * COUNT)), COUNT - 4)
@@ -116,7 +114,7 @@ def draw_pair(
         offset = min(COUNT, onset + max(4, round(lasts)))
         number = int(rng.integers(2**31))
         try:
-            things = find_things(frames, seed=number)
+            things = things or find_things(frames, seed=number)
             made = inject(
                 frames,
                 category,
@@ -140,7 +138,7 @@ def draw_pair(
         three = (made.fake.images, made.sham.images, made.clean.images)
         mask = made.mask
         if augment:
-            other, _ = _window(rng, material, size_hw, real) if rng.random() < 0.1 else (None, "")
+            other = _material(rng, material, size_hw, real)[0].images if rng.random() < 0.1 else None
             three, mask, boxes = _camera_events(rng, three, mask, boxes, other)
             seen = np.flatnonzero(~np.isnan(boxes[:, 0]))
             if not len(seen):
@@ -157,18 +155,25 @@ def draw_pair(
     raise DeepTraceError(f"no pair of {category!r} came of {tries} windows")
 
 
-def _window(
+def _material(
     rng: np.random.Generator, material: Material, size_hw: tuple[int, int], real: bool
-) -> tuple[Bytes, str]:
-    """A window of ``COUNT`` frames of that size, and its source."""
-    if not real:
-        assert material.scene is not None
-        return material.scene(rng, size_hw, COUNT), "scene"
+) -> tuple[Frames, Things | None, str]:
+    """A window of ``COUNT`` frames of that size, the things in it where they are known, and its source."""
+    if real:
+        images, source = _window(rng, material.clips, size_hw)
+        return Frames.from_array(images, FPS), None, source
+    assert material.scene is not None
+    scene = material.scene(rng, size_hw, COUNT)
+    return scene.frames, scene.things, "scene"
+
+
+def _window(rng: np.random.Generator, all_clips: Sequence[Clip], size_hw: tuple[int, int]) -> tuple[Bytes, str]:
+    """A window of footage, cut, zoomed, sped up and mirrored, and its source."""
     # By source first: a repository of twenty clips of one camera counts no more than others... but not for nothing.
-    sources = sorted({clip.source for clip in material.clips})
-    counts = np.array([sum(c.source == s for c in material.clips) for s in sources], np.float64)
+    sources = sorted({clip.source for clip in all_clips})
+    counts = np.array([sum(c.source == s for c in all_clips) for s in sources], np.float64)
     source = sources[int(rng.choice(len(sources), p=np.sqrt(counts) / np.sqrt(counts).sum()))]
-    clips = [clip for clip in material.clips if clip.source == source]
+    clips = [clip for clip in all_clips if clip.source == source]
     clip = clips[int(rng.integers(len(clips)))]
     pool = clip.frames()
     # Whole steps only: motion must not judder. Now and then slower or faster than life.

@@ -24,6 +24,7 @@ from deeptrace.train.embedded.footage import load_pool
 from deeptrace.train.embedded.losses import Truth, clip_losses, dense_losses
 from deeptrace.train.embedded.network import TraceNet
 from deeptrace.train.embedded.recipe import EmbeddedRecipe
+from deeptrace.train.embedded.scenes import scene_maker
 from deeptrace.train.embedded.spool import FeatureMaker, Pair, load_pair, save_pair, wait_for
 
 _log = logging.getLogger(__name__)
@@ -43,9 +44,7 @@ def make_material(recipe: EmbeddedRecipe) -> Material:
     clips = [clip for clip in pool if clip.source not in recipe.held_out]
     scene = None
     if recipe.scene_share > 0:
-        from deeptrace.train.embedded.scenes import scene_renderer
-
-        scene = scene_renderer(recipe, clips)
+        scene = scene_maker(clips, recipe.cutouts)
     return Material(clips, scene, recipe.scene_share)
 
 

@@ -31,7 +31,6 @@ class EmbeddedRecipe:
     threads: int = 1
     width: int = 96
     scene_share: float = 0.0
-    photos: str | None = None
     cutouts: str | None = None
     learning_rate: float = 1.5e-3
     warmup: int = 100
