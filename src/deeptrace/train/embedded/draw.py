@@ -145,7 +145,7 @@ def draw_pair(
                 continue
         crf = int(rng.integers(16, 31))
         fake, sham, clean = (
-            _encoded(clip, crf, keep and keep / f"{name}.mp4") if name in ("fake", *twins) else clip
+            encoded(clip, crf, keep and keep / f"{name}.mp4") if name in ("fake", *twins) else clip
             for name, clip in zip(("fake", "sham", "clean"), three, strict=True)
         )
         return Drawn(
@@ -249,7 +249,7 @@ def _camera_events(
     return tuple(made), mask, boxes
 
 
-def _encoded(images: Bytes, crf: int, keep: Path | None = None) -> Bytes:
+def encoded(images: Bytes, crf: int, keep: Path | None = None) -> Bytes:
     """The frames after H.264 and our reader."""
     shared = Path("/dev/shm")
     with tempfile.TemporaryDirectory(dir=shared if shared.is_dir() else None) as folder:
