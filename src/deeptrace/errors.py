@@ -6,6 +6,7 @@ part only: an absolute path or a secret never enters a message.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal
 
 VideoCode = Literal[
@@ -78,6 +79,22 @@ class FileError(DeepTraceError):
     """A file of ours (not a video) that cannot be read or written."""
 
     code = "FILE_ERROR"
+
+
+class RecipeError(DeepTraceError, ValueError):
+    """A recipe that cannot be used. ``problems`` lists everything that is wrong in it."""
+
+    code = "INVALID_RECIPE"
+
+    def __init__(self, name: str, problems: Iterable[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__(f"{name}: " + "\n  ".join(["cannot be used:", *self.problems]))
+
+
+class TrainError(DeepTraceError):
+    """A training that cannot start or go on."""
+
+    code = "TRAIN_ERROR"
 
 
 class MissingExtra(DeepTraceError, ImportError):

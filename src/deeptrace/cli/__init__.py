@@ -18,6 +18,7 @@ from deeptrace.cli.data import data
 from deeptrace.cli.doctor import doctor
 from deeptrace.cli.inspect import demo, inspect
 from deeptrace.cli.models import models
+from deeptrace.cli.train import train
 from deeptrace.errors import DeepTraceError, MissingExtra, ModelError
 from deeptrace.html import visible
 
@@ -37,6 +38,7 @@ cli.add_command(data)
 for command in COMMANDS:
     data.add_command(command)
 cli.add_command(models)
+cli.add_command(train)
 cli.add_command(doctor)
 
 
