@@ -75,7 +75,7 @@ def test_everything_that_is_wrong_is_said_at_once() -> None:
 
 
 def test_what_is_missing_is_named() -> None:
-    with pytest.raises(RecipeError, match="optim.learning_rate: is missing"):
+    with pytest.raises(RecipeError, match=r"optim\.learning_rate: is missing"):
         build(Recipe, {"kind": "x", "optim": {}}, "r.toml")
 
 

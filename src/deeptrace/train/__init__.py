@@ -1,8 +1,8 @@
 """Training: records -> examples -> checkpoint, from one TOML recipe. Knows which kinds there are, none in particular.
 
-A kind is a recipe (a frozen dataclass whose fields are the TOML file's) and a function that trains by it. A run lives in
-one folder: the resolved ``recipe.toml``, checkpoints, logs and, when it is done, ``final/``. Running the same recipe
-again goes on where the folder stands.
+A kind is a recipe (a frozen dataclass whose fields are the TOML file's) and a function that trains by it. A run lives
+in one folder: the resolved ``recipe.toml``, checkpoints, logs and, when it is done, ``final/``. Running the same
+recipe again goes on where the folder stands.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def train(file: str | os.PathLike[str], out: str | os.PathLike[str], settings: S
     text = to_toml(recipe)
     written = folder / RECIPE_NAME
     if (folder / FINAL).exists():
-        raise TrainError(f"{folder.name!r} is done: its result is in {folder / FINAL}. Take another folder to train anew")
+        raise TrainError(f"{folder.name!r} is done: its result is in {FINAL!r}. Take another folder to train anew")
     if written.exists():
         _check_same(kind, recipe, written)
     elif int(os.environ.get("RANK", "0")) == 0:

@@ -1,4 +1,4 @@
-"""A recipe: one TOML file -> one frozen dataclass, and back. Knows the form of recipes, not what a kind of training does.
+"""A recipe: one TOML file -> one frozen dataclass, and back. Knows the form of recipes, not what a kind does.
 
 All that is wrong in a file is said at once, by the name of the table and the key. An unknown key is an error: a
 misspelt one would train something else than was meant.
