@@ -1,0 +1,38 @@
+"""transformers, imported when needed and kept quiet. Knows no model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from deeptrace.errors import MissingExtra
+
+
+def load_transformers(feature: str) -> Any:
+    """The transformers package, with torch and torchvision there too.
+
+    Raises:
+        MissingExtra: one of them is not installed; ``feature`` says what needed it.
+    """
+    try:
+        import torch  # noqa: F401
+        import torchvision  # noqa: F401 - the video processors of transformers need it, and say so late
+        import transformers
+    except ImportError:
+        raise MissingExtra(feature, "hf") from None
+    return transformers
+
+
+@contextmanager
+def no_bars() -> Iterator[None]:
+    """Reading and writing weights without the library's own progress bars."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
