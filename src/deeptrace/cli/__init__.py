@@ -13,6 +13,7 @@ from typing import NoReturn
 import click
 
 from deeptrace import __version__
+from deeptrace.cli.bench import bench
 from deeptrace.cli.build import COMMANDS
 from deeptrace.cli.data import data
 from deeptrace.cli.doctor import doctor
@@ -37,6 +38,7 @@ cli.add_command(demo)
 cli.add_command(data)
 for command in COMMANDS:
     data.add_command(command)
+cli.add_command(bench)
 cli.add_command(models)
 cli.add_command(train)
 cli.add_command(doctor)
