@@ -11,13 +11,14 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TypeAlias, get_args
 
 import numpy as np
 
 from deeptrace.answer import Space
-from deeptrace.errors import FileError, JsonError, ModelError
+from deeptrace.errors import FileError, JsonError, MissingExtra, ModelError
 from deeptrace.files import loads, read_bytes
 from deeptrace.models._library import load_transformers, no_bars
 from deeptrace.models.base import Sampling
@@ -32,6 +33,10 @@ IGNORED: Final = -100
 
 VIDEO_PLACEHOLDER: Final = "<video>"
 """Where the frames go in a question; without it they come first."""
+
+Part: TypeAlias = Literal["vision", "projector", "language"]
+Dtype: TypeAlias = Literal["auto", "float32", "bfloat16", "float16"]
+Quantization: TypeAlias = Literal["int8", "nf4"]
 
 # How far the mean step between frames may lie from the sampling's own and still be taken for it: frames are on screen
 # up to one source frame before the moment asked for, which is 1/12 of a second at 12 fps.
@@ -75,6 +80,8 @@ class Family(ABC):
     released_space: ClassVar[SpaceKind]
     released_sampling: ClassVar[Sampling]
     released_system_prompt: ClassVar[str]
+    parts: ClassVar[dict[Part, tuple[str, ...]]]
+    """Beginnings of parameter names, part by part; see `part_of`."""
     merge: ClassVar[int] = 2
     """Patches a side that become one token."""
 
@@ -188,7 +195,7 @@ class Family(ABC):
             if "mm_token_type_ids" in inputs:
                 kinds = inputs["mm_token_type_ids"]
                 inputs["mm_token_type_ids"] = torch.cat([kinds, torch.zeros_like(said, dtype=kinds.dtype)], dim=1)
-        return Encoded(inputs, labels, self.space_of(frames, size), size, prompt)
+        return Encoded(inputs, labels, self.space(frames), size, prompt)
 
     def tokenize(self, text: str) -> list[int]:
         """The tokens of plain text, without any that begin or end a sequence."""
@@ -296,28 +303,50 @@ class Family(ABC):
         grid = -(-padded // video.temporal_patch_size), shape[-2] // video.patch_size, shape[-1] // video.patch_size
         return self._vision_size(grid)
 
-    def space_of(self, frames: Frames, size: VisionSize) -> Space:
-        """The space in which this checkpoint speaks of these frames."""
-        match self.space_kind:
+    def space(self, frames: Frames, kind: SpaceKind | None = None) -> Space:
+        """The space of coordinates for these frames: the checkpoint's own kind, or another one."""
+        match kind or self.space_kind:
             case "per-mille":
                 return Space("per-mille")
             case "source":
                 height, width = frames.source_hw
                 return Space("source", width, height)
             case "resized":
-                height, width = size.resized_hw
+                height, width = self.vision_size(len(frames), *frames.images.shape[1:3]).resized_hw
                 return Space("resized", width, height)
 
     # ── the model ──
 
-    def load_model(self, folder: str | os.PathLike[str], **options: Any) -> Any:
-        """The model of a checkpoint folder: safetensors only, in evaluation mode. ``options`` go to transformers.
+    @classmethod
+    def part_of(cls, parameter: str) -> Part:
+        """The part of the model that a parameter of this name belongs to; the longest prefix decides."""
+        found = max(
+            ((len(prefix), part) for part, prefixes in cls.parts.items() for prefix in prefixes if prefix in parameter),
+            default=(0, "language"),
+        )
+        return found[1]
+
+    def load_model(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        dtype: Dtype = "auto",
+        device: str = "auto",
+        quantization: Quantization | None = None,
+    ) -> Any:
+        """The model of a checkpoint folder: safetensors only, in evaluation mode, with `prepare` done.
+
+        ``dtype`` "auto" is float32 on the CPU and the checkpoint's own on a GPU. ``device`` is "auto" (a GPU when there
+        is one; spread over all of them when there are several), "cpu", "cuda" or "cuda:1". ``quantization`` "int8" or
+        "nf4" packs the language part's weights through bitsandbytes, on a GPU.
 
         Raises:
-            ModelError: weights are missing, do not fit, or are not safetensors.
+            ModelError: weights are missing, do not fit, or are not safetensors; or there is no such device.
+            MissingExtra: quantization without bitsandbytes.
         """
         transformers = load_transformers("a language model")
         cls = getattr(transformers, self.model_class)
+        options = _placement(device, dtype, quantization)
         try:
             with no_bars():
                 model, report = cls.from_pretrained(
@@ -342,7 +371,78 @@ class Family(ABC):
         return model.eval()
 
     def prepare(self, model: Any) -> None:  # noqa: B027 - most families need nothing
-        """Make a freshly loaded model do what the released weights were trained with. Training calls this as well."""
+        """Make a freshly loaded model do what the released weights were trained with. `load_model` has done it."""
+
+    def generate(self, model: Any, batch: Mapping[str, torch.Tensor], *, max_new_tokens: int) -> list[str]:
+        """Greedy answers to a batch that was collated with ``pad_left=True`` and lies on the model's device."""
+        import torch
+
+        inputs = {name: value for name, value in batch.items() if name != "labels"}
+        with torch.inference_mode():
+            out = model.generate(
+                **inputs,
+                max_new_tokens=max_new_tokens,
+                do_sample=False,
+                num_beams=1,
+                # The checkpoint's own settings for sampling mean nothing to a greedy run, and would be warned of.
+                temperature=None,
+                top_p=None,
+                top_k=None,
+                repetition_penalty=1.0,
+                eos_token_id=self._end,
+                pad_token_id=self._pad,
+            )
+        return [self.decode(ids) for ids in out[:, inputs["input_ids"].shape[1] :].tolist()]
+
+    def next_logprobs(self, model: Any, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """``(B, vocabulary)`` float32: log-probability of the first token of an answer, by one pass over the prompts.
+
+        The batch was collated with ``pad_left=True`` and lies on the model's device.
+        """
+        import torch
+
+        inputs = {name: value for name, value in batch.items() if name != "labels"}
+        with torch.inference_mode():
+            out = model(**inputs, logits_to_keep=1, use_cache=False)
+        return torch.log_softmax(out.logits[:, -1].float(), dim=-1)
+
+
+def _placement(device: str, dtype: Dtype, quantization: Quantization | None) -> dict[str, Any]:
+    """Options of transformers for where the weights go and how they are kept."""
+    import torch
+
+    gpus = torch.cuda.device_count()
+    kind, _, index = device.partition(":")
+    if kind not in ("auto", "cpu", "cuda") or (index and not (kind == "cuda" and index.isdecimal())):
+        raise ModelError(f"device: {device!r} is not one of auto, cpu, cuda, cuda:N.")
+    if kind == "cuda" and gpus <= int(index or 0):
+        raise ModelError(f"device {device!r} is not there: {gpus} CUDA GPUs are visible.")
+    if dtype not in get_args(Dtype):
+        raise ModelError(f"dtype: {dtype!r} is not one of {', '.join(get_args(Dtype))}.")
+    on_gpu = kind == "cuda" or (kind == "auto" and gpus > 0)
+    options: dict[str, Any] = {"dtype": "float32" if dtype == "auto" and not on_gpu else dtype}
+    if quantization is not None:
+        if quantization not in get_args(Quantization):
+            raise ModelError(f"quantization: {quantization!r} is not one of {', '.join(get_args(Quantization))}.")
+        if not on_gpu:
+            raise ModelError(f"quantization {quantization!r} needs a CUDA GPU; on the CPU use dtype bfloat16.")
+        options["quantization_config"] = _quantization_config(quantization)
+    if on_gpu:
+        options["device_map"] = "auto" if kind == "auto" and gpus > 1 else {"": int(index or 0)}
+    return options
+
+
+def _quantization_config(quantization: Quantization) -> Any:
+    import torch
+    import transformers
+
+    if find_spec("bitsandbytes") is None:
+        raise MissingExtra("quantized weights", "quant")
+    if quantization == "int8":
+        return transformers.BitsAndBytesConfig(load_in_8bit=True)
+    return transformers.BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16
+    )
 
 
 def _video_size_in(folder: Path) -> dict[str, int] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import MethodType
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from deeptrace.models._families.base import Family
+from deeptrace.models._families.base import Family, Part
 from deeptrace.models.base import Sampling
 from deeptrace.models.checkpoint import SpaceKind
 
@@ -25,6 +25,11 @@ class Qwen25VL(Family):
     released_space: ClassVar[SpaceKind] = "resized"
     released_sampling = Sampling(fps=2.0, max_frames=768)
     released_system_prompt = "You are a helpful assistant."
+    parts: ClassVar[dict[Part, tuple[str, ...]]] = {
+        "vision": ("model.visual.",),
+        "projector": ("model.visual.merger.",),
+        "language": ("model.language_model.", "lm_head."),
+    }
 
     def render_video(self) -> str:
         """The placeholder between vision marks."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from deeptrace.models._families.base import Family
+from deeptrace.models._families.base import Family, Part
 from deeptrace.models.base import Sampling
 from deeptrace.models.checkpoint import SpaceKind
 
@@ -21,6 +21,11 @@ class Qwen3VL(Family):
     released_space: ClassVar[SpaceKind] = "per-mille"
     released_sampling = Sampling(fps=2.0, max_frames=768)
     released_system_prompt = ""
+    parts: ClassVar[dict[Part, tuple[str, ...]]] = {
+        "vision": ("model.visual.",),
+        "projector": ("model.visual.merger.", "model.visual.deepstack_merger_list."),
+        "language": ("model.language_model.", "lm_head."),
+    }
 
     def render_video(self) -> str:
         """A bare placeholder: the processor puts the vision marks around each pair of frames itself.

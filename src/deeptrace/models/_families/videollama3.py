@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from deeptrace.models._families.base import Family
+from deeptrace.models._families.base import Family, Part
 from deeptrace.models.base import Sampling
 from deeptrace.models.checkpoint import SpaceKind
 
@@ -26,6 +26,11 @@ class VideoLlama3(Family):
         "You are VideoLLaMA3 created by Alibaba DAMO Academy, a helpful assistant to help people understand images "
         "and videos."
     )
+    parts: ClassVar[dict[Part, tuple[str, ...]]] = {
+        "vision": ("model.vision_model.",),
+        "projector": ("model.projector.",),
+        "language": ("model.language_model.", "lm_head."),
+    }
 
     def render_video(self) -> str:
         """One placeholder and the new line that ends the frames."""
