@@ -1,7 +1,7 @@
 """Which tokens of an answer decide, and how much each token of it weighs in the loss.
 
 An answer has some sixty tokens, of which one says FAKE or REAL, a dozen say where and two or three say when. The rest
-is the sentence round them and the explanation. With all alike, a model learns to write well long before it learns to see.
+is the sentence round them and the explanation. With all alike, a model learns to write long before it learns to see.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from deeptrace.errors import TrainError
 if TYPE_CHECKING:
     import torch
 
-_DECIDES: Final = re.compile("|".join([r"\bFAKE\b|\bREAL\b", r"\d+(?:\.\d+)?", *map(re.escape, CATEGORIES)]), re.I)
+_NAMES: Final = "|".join(re.escape(name) for name in CATEGORIES)
+_DECIDES: Final = re.compile(rf"\bFAKE\b|\bREAL\b|\d+(?:\.\d+)?|{_NAMES}", re.IGNORECASE)
 
 
 def decisive_spans(answer: str, explanations: Iterable[str | None]) -> list[tuple[int, int]]:
