@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import Any
 
 import click
 
@@ -117,3 +118,41 @@ def check(folder: str, base: str | None, numbers: bool, as_json: bool) -> int:
             click.echo(f"{what}: {visible(name)}")
     click.echo("nothing is wrong with it" if report.ok else "do not use it")
     return 0 if report.ok else 1
+
+
+@models.command()
+@click.argument("folder", type=click.Path())
+@click.option("--seconds", type=click.FloatRange(min=0, min_open=True), default=5.0, show_default=True)
+@click.option("--width", type=click.IntRange(min=1), default=1280, show_default=True, help="Pixels of a clip.")
+@click.option("--height", type=click.IntRange(min=1), default=720, show_default=True, help="Pixels of a clip.")
+@click.option("--batch-size", type=click.IntRange(min=1), default=1, show_default=True, help="Clips at once.")
+@click.option("--max-new-tokens", type=click.IntRange(min=1), default=512, show_default=True, help="Of an answer.")
+@click.option(
+    "--dtype", type=click.Choice(["auto", "float32", "bfloat16", "float16"]), default="auto", show_default=True
+)
+@click.option("--quantization", type=click.Choice(["int8", "nf4"]), help="Packed weights.")
+@click.option("--json", "as_json", is_flag=True, help="The figures as JSON.")
+def estimate(folder: str, as_json: bool, **options: Any) -> None:
+    """Say what clips of a size will take with the checkpoint in FOLDER: tokens and memory. Loads no weights."""
+    from deeptrace.models.estimate import estimate as run
+
+    said = run(folder, **options)
+    if as_json:
+        click.echo(dumps({**asdict(said), "total": said.total}, indent=1))
+        return
+    height, width = said.resized_hw
+    rows: list[tuple[str, str]] = [
+        ("frames", f"{said.frames}"),
+        ("resized to", f"{width} x {height}"),
+        ("video tokens", f"{said.video_tokens:,}"),
+        ("prompt tokens", f"{said.prompt_tokens:,}"),
+        ("weights", _gib(said.weights)),
+        ("cache", _gib(said.cache)),
+        ("activations, roughly", _gib(said.activations)),
+        ("in all", _gib(said.total)),
+    ]
+    print_table(["what", "how much"], rows)
+
+
+def _gib(count: int) -> str:
+    return f"{count / 2**30:.2f} GiB"
