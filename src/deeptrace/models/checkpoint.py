@@ -159,7 +159,7 @@ def read_config(folder: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def refuse_unsafe(folder: Path) -> None:
-    """Make sure that a folder holds no pickle, no array of objects, and no archive, under whatever name.
+    """Make sure that a folder holds no pickle, no array of objects, no archive under any name, and no endless JSON.
 
     Raises:
         ModelError: names the first such file, and what to do.
@@ -173,6 +173,8 @@ def refuse_unsafe(folder: Path) -> None:
             )
         if path.suffix == ".safetensors" and path.is_file():
             _check_safetensors_start(path)
+        if path.suffix == ".json" and path.is_file() and path.stat().st_size > MAX_JSON_BYTES:
+            raise ModelError(f"{str(inner)!r} has {path.stat().st_size} bytes, more than {MAX_JSON_BYTES}.")
 
 
 def _used_when_loading(inner: Path) -> bool:

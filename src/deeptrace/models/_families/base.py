@@ -69,6 +69,31 @@ class Encoded:
     prompt: str  # as the tokenizer saw it, each frame's tokens written out
 
 
+@dataclass(frozen=True)
+class Generated:
+    """An answer as it was generated. ``ended`` is False where it was cut off at the limit of new tokens.
+
+    ``first_logprobs`` are the log-probabilities ``(vocabulary,)`` of its first token, float32 on the CPU.
+    """
+
+    text: str
+    ended: bool
+    tokens: int
+    first_logprobs: torch.Tensor
+
+
+class _FirstLogits:
+    """A step of the library's generation that changes nothing and keeps the first logits; all would be too many."""
+
+    def __init__(self) -> None:
+        self.logits: Any = None
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        if self.logits is None:
+            self.logits = scores.float().cpu()
+        return scores
+
+
 class Family(ABC):
     """A family of video language models, bound to the processor and the card of one checkpoint."""
 
@@ -134,6 +159,14 @@ class Family(ABC):
     @abstractmethod
     def render_video(self) -> str:
         """What stands for the video in the text before the processor writes its tokens out."""
+
+    def time_text(self, seconds: float) -> str:
+        """What the processor writes around one step's tokens: its time, and marks; "" where it writes nothing."""
+        return ""
+
+    def time_tokens(self) -> int:
+        """How many tokens that is, for a time below 10 seconds."""
+        return len(self.tokenize(self.time_text(0.5)))
 
     def render_prompt(self, question: str) -> str:
         """The conversation up to where the answer begins, the video as `render_video` says.
@@ -375,9 +408,15 @@ class Family(ABC):
 
     def generate(self, model: Any, batch: Mapping[str, torch.Tensor], *, max_new_tokens: int) -> list[str]:
         """Greedy answers to a batch that was collated with ``pad_left=True`` and lies on the model's device."""
+        return [one.text for one in self.answer(model, batch, max_new_tokens=max_new_tokens)]
+
+    def answer(self, model: Any, batch: Mapping[str, torch.Tensor], *, max_new_tokens: int) -> list[Generated]:
+        """As `generate`, with whether each answer came to its end and the log-probabilities of its first token."""
         import torch
+        from transformers import LogitsProcessorList
 
         inputs = {name: value for name, value in batch.items() if name != "labels"}
+        first = _FirstLogits()
         with torch.inference_mode():
             out = model.generate(
                 **inputs,
@@ -391,20 +430,26 @@ class Family(ABC):
                 repetition_penalty=1.0,
                 eos_token_id=self._end,
                 pad_token_id=self._pad,
+                logits_processor=LogitsProcessorList([first]),
             )
-        return [self.decode(ids) for ids in out[:, inputs["input_ids"].shape[1] :].tolist()]
+        made = out[:, inputs["input_ids"].shape[1] :].tolist()
+        logprobs = torch.log_softmax(first.logits, dim=-1)
+        return [
+            Generated(self.decode(ids), self._end in ids, _count_until(ids, self._end), logprobs[row])
+            for row, ids in enumerate(made)
+        ]
 
     def next_logprobs(self, model: Any, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """``(B, vocabulary)`` float32: log-probability of the first token of an answer, by one pass over the prompts.
+        """Log-probabilities ``(B, vocabulary)`` of an answer's first token, by one pass over the prompts.
 
-        The batch was collated with ``pad_left=True`` and lies on the model's device.
+        float32 on the CPU. The batch was collated with ``pad_left=True`` and lies on the model's device.
         """
         import torch
 
         inputs = {name: value for name, value in batch.items() if name != "labels"}
         with torch.inference_mode():
             out = model(**inputs, logits_to_keep=1, use_cache=False)
-        return torch.log_softmax(out.logits[:, -1].float(), dim=-1)
+        return torch.log_softmax(out.logits[:, -1].float(), dim=-1).cpu()
 
 
 def _placement(device: str, dtype: Dtype, quantization: Quantization | None) -> dict[str, Any]:
@@ -461,6 +506,10 @@ def _video_size_in(folder: Path) -> dict[str, int] | None:
         if isinstance(size, dict) and size.get("shortest_edge") and size.get("longest_edge"):
             return check_size({edge: size[edge] for edge in ("shortest_edge", "longest_edge")})
     return None
+
+
+def _count_until(ids: Sequence[int], end: int) -> int:
+    return ids.index(end) + 1 if end in ids else len(ids)
 
 
 def _one_line(error: Exception) -> str:

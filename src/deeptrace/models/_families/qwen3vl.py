@@ -34,3 +34,7 @@ class Qwen3VL(Family):
         so that marks would stand within marks, which no released weights have seen.
         """
         return "<|video_pad|>"
+
+    def time_text(self, seconds: float) -> str:
+        """The time before a pair of frames, and the marks around its tokens."""
+        return f"<{seconds:.1f} seconds><|vision_start|><|vision_end|>"

@@ -35,3 +35,7 @@ class VideoLlama3(Family):
     def render_video(self) -> str:
         """One placeholder and the new line that ends the frames."""
         return "<|video_pad|>\n"
+
+    def time_text(self, seconds: float) -> str:
+        """The time before a frame, and the comma behind it."""
+        return f"Time {seconds:.1f}s:,"
