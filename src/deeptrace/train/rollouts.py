@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader
 
 from deeptrace.answer import Space
 from deeptrace.errors import TrainError
+from deeptrace.metrics import claimed
 from deeptrace.models._families import Encoded
 from deeptrace.records import Outcome, Record, Trace, Verdict
 from deeptrace.train.dataset import AnswerDataset, Weights
@@ -251,17 +252,15 @@ def rollout_metrics(tried: Sequence[tuple[Record, Reward]]) -> dict[str, float]:
     for record, reward in tried:
         said["verdict"].append(_label(reward.outcome))
         true["verdict"].append(record.label)
-        _places(reward.outcome.traces if _label(reward.outcome) == "fake" else (), record, said)  # type: ignore[union-attr]
+        _places(claimed(reward.outcome), record, said)
         _places(record.traces, record, true)
-    for name in said:
-        metrics[f"entropy_{name}"] = entropy(said[name])
+    for name, values in said.items():
+        metrics[f"entropy_{name}"] = entropy(values)
         of_truth = entropy(true[name])
-        if of_truth > 0 and len(said["verdict"]) >= _ENOUGH:
-            metrics[f"variety_{name}"] = variety = entropy(said[name]) / of_truth
+        if of_truth > 0 and len(tried) >= _ENOUGH:
+            metrics[f"variety_{name}"] = variety = entropy(values) / of_truth
             if variety < COLLAPSED:
-                logger.warning(
-                    "answers have collapsed: their %s varies %.0f%% as much as the truth", name, 100 * variety
-                )
+                logger.warning("answers have collapsed: %s varies %.0f%% as much as in truth", name, 100 * variety)
     return metrics
 
 
