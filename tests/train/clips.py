@@ -16,17 +16,17 @@ from deeptrace.video import probe, write_video
 
 SIDE = 112
 FPS = 4.0
-FRAMES = 12  # three seconds
+FRAMES = 8  # two seconds
 
 
 def make_data(folder: Path, *, fakes: int = 9, reals: int = 7, seed: int = 0, split: str = "train") -> Path:
-    """``records.jsonl`` and its clips: 3 s at 4 fps, 112 x 112 pixels, each of a colour of its own."""
+    """``records.jsonl`` and its clips: 2 s at 4 fps, 112 x 112 pixels, each of a colour of its own."""
     rng = random.Random(seed)
     folder.mkdir(parents=True, exist_ok=True)
     records = []
     for i in range(fakes + reals):
         label: Any = "fake" if i < fakes else "real"
-        onset = rng.choice([0.5, 1.0, 1.5, 2.0])
+        onset = rng.choice([0.5, 1.0, 1.5])
         x, y = rng.randrange(0, 11) / 14, rng.randrange(0, 11) / 14  # at whole patches of 14 pixels
         box: Box = (x, y, x + 4 / 14, y + 4 / 14)
         path = folder / f"{split}{i:02d}.mp4"
@@ -63,7 +63,7 @@ def sft_recipe(base: Path, records: Path, **tables: Any) -> SftRecipe:
             "cache": str(records.parent / "cache"),
             "eval_split": "train",
         },
-        "sampling": {"fps": 2.0, "max_frames": 6},
+        "sampling": {"fps": 2.0, "max_frames": 4},
         "optim": {"learning_rate": 5e-4, "batch_size": 4, "max_steps": 4, "warmup": 0.0, "schedule": "constant"},
         "eval": {"videos": 0, "max_new_tokens": 64, "batch_size": 8},
         "save": {"every_steps": 0},

@@ -73,7 +73,7 @@ class DataTable:
 
 @dataclass(frozen=True)
 class QuestionTable:
-    """What is asked, and in which form it is answered. None: as the base checkpoint says, or its family."""
+    """What is asked, and in which form it is answered. ``space`` None: as the base checkpoint says, or its family."""
 
     format: str = "trained"
     space: Literal["source", "resized", "per-mille"] | None = None
