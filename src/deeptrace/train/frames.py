@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import zipfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import Final
@@ -91,7 +92,7 @@ def _store(entry: Path, frames: Frames) -> None:
 def _load(entry: Path) -> Frames | None:
     """The frames in an entry; None where there is none, or one that is not whole (by hand, or a failing disk)."""
     try:
-        with np.load(entry, allow_pickle=False) as arrays:
+        with open(entry, "rb") as file, np.load(file, allow_pickle=False) as arrays:
             duration = float(arrays["duration_seconds"])
             height, width = (int(side) for side in arrays["source_hw"])
             return Frames(
@@ -102,6 +103,6 @@ def _load(entry: Path) -> Frames | None:
             )
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, EOFError, VideoError):
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, VideoError):
         entry.unlink(missing_ok=True)
         return None
