@@ -16,6 +16,7 @@ from deeptrace.metrics import VideoScore, score_video, truth_of
 from deeptrace.records import Outcome, Record, Trace, Verdict
 from deeptrace.train.dataset import AnswerDataset
 from deeptrace.train.decisive import answer_loss
+from deeptrace.train.positions import last_positions
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,8 @@ def ask(
                 scores.append(score)
         right = _to(dataset.family.collate([dataset[i].encoded for i in chosen]), device)
         labels = right.pop("labels")
-        with torch.inference_mode():
+        first = int((labels != -100).int().argmax(dim=1).min())
+        with torch.inference_mode(), last_positions(model, labels.shape[1] - first + 1):
             logits = model(**right, use_cache=False).logits
         count = int((labels != -100).sum())
         loss_sum += float(answer_loss(logits, labels)) * count

@@ -26,6 +26,7 @@ from deeptrace.metrics import claimed
 from deeptrace.models._families import Encoded
 from deeptrace.records import Outcome, Record, Trace, Verdict
 from deeptrace.train.dataset import AnswerDataset, Weights
+from deeptrace.train.positions import last_positions
 from deeptrace.train.reward import WHOLE_CLIP, Reward, blind_trace, grounded_reward
 from deeptrace.train.trainer import RunTrainer
 
@@ -141,7 +142,9 @@ class GrpoTrainer(RunTrainer):
         self._tried += [(prompt.record, reward) for prompt, reward in zip(prompts, rewards, strict=True)]
         advantages = self._advantages([reward.total for reward in rewards])
         kept = _kept(said, family.processor.tokenizer.convert_tokens_to_ids("<|im_end|>"))
-        logp = log_likelihoods(model, batch, said, kept, self._table.temperature)
+        bare = self.accelerator.unwrap_model(model)
+        with last_positions(bare, said.shape[1] + 1):
+            logp = log_likelihoods(model, batch, said, kept, self._table.temperature)
         # One update a rollout, so the ratio to the policy that sampled is one, and only its gradient matters.
         gain = advantages.to(logp.device)[:, None] * torch.exp(logp - logp.detach())
         if self._table.beta:
@@ -189,7 +192,7 @@ class GrpoTrainer(RunTrainer):
         """An estimate, never negative, of how far the model has moved from the base: ``(B, C)`` nats a token."""
         assert self._reference is not None
         reference, without_adapter = self._reference(self.accelerator.unwrap_model(self.model_wrapped))
-        with torch.no_grad(), without_adapter:
+        with torch.no_grad(), without_adapter, last_positions(reference, said.shape[1] + 1):
             before = log_likelihoods(reference, batch, said, kept, self._table.temperature)
         ahead = before - logp
         return torch.exp(ahead) - ahead - 1
@@ -226,7 +229,7 @@ def log_likelihoods(
     if "mm_token_type_ids" in batch:
         kinds = batch["mm_token_type_ids"]
         inputs["mm_token_type_ids"] = torch.cat([kinds, torch.zeros_like(said, dtype=kinds.dtype)], dim=1)
-    logits = model(**inputs, logits_to_keep=said.shape[1] + 1, use_cache=False).logits[:, :-1].float() / temperature
+    logits = model(**inputs, use_cache=False).logits[:, -said.shape[1] - 1 : -1].float() / temperature
     picked = torch.log_softmax(logits, dim=-1).gather(2, said[:, :, None]).squeeze(2)
     return picked * kept
 

@@ -26,6 +26,7 @@ from deeptrace.models._library import no_bars
 from deeptrace.train import checkpoints
 from deeptrace.train.balance import Order
 from deeptrace.train.decisive import answer_loss
+from deeptrace.train.positions import last_positions
 from deeptrace.train.tables import EvalTable, HardwareTable, LogTable, ModelTable, OptimTable, SaveTable
 
 logger = logging.getLogger(__name__)
@@ -148,9 +149,9 @@ class RunTrainer(Trainer):
         """The loss of the answers' tokens, weighted, as a mean over all tokens of the step in all processes."""
         inputs = dict(inputs)
         labels, weights = inputs.pop("labels"), inputs.pop("loss_weights", None)
-        # Only where an answer begins: over thousands of video tokens the logits would take more memory than the model.
-        first = int((labels != -100).int().argmax(dim=1).min())
-        outputs = model(**inputs, logits_to_keep=labels.shape[1] - first + 1, use_cache=False)
+        first = int((labels != -100).int().argmax(dim=1).min())  # where the first answer begins
+        with last_positions(self.accelerator.unwrap_model(model), labels.shape[1] - first + 1):
+            outputs = model(**inputs, use_cache=False)
         loss = answer_loss(outputs.logits, labels, weights, tokens=num_items_in_batch)
         if num_items_in_batch is not None:
             loss = loss * self.accelerator.num_processes  # gradients are averaged over processes
