@@ -24,7 +24,8 @@ from deeptrace.answer import (
     project,
     question,
     render,
-)from deeptrace.errors import AnswerError
+)
+from deeptrace.errors import AnswerError
 from deeptrace.records import Annotation, Frames, Record, Trace, Unparsed, Verdict
 from deeptrace.rows import trace_from_json
 
