@@ -156,3 +156,15 @@ def estimate(folder: str, as_json: bool, **options: Any) -> None:
 
 def _gib(count: int) -> str:
     return f"{count / 2**30:.2f} GiB"
+
+
+@models.command()
+@click.argument("adapter", type=click.Path())
+@click.argument("dst", type=click.Path())
+@click.option("--base", required=True, type=click.Path(), help="The model that the adapter was trained on.")
+def merge(adapter: str, dst: str, base: str) -> None:
+    """Merge a LoRA ADAPTER into its base model: a checkpoint DST that `hf:` loads like any other."""
+    from deeptrace.models.adapter import merge as run
+
+    report = run(adapter, base, dst)
+    click.echo(f"{report.tensors} tensors, {report.nbytes:,} bytes")

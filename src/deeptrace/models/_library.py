@@ -24,6 +24,18 @@ def load_transformers(feature: str) -> Any:
     return transformers
 
 
+def load_errors() -> tuple[type[Exception], ...]:
+    """What the library raises for a folder that it cannot make sense of."""
+    from huggingface_hub.errors import StrictDataclassError
+
+    return (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError, StrictDataclassError)
+
+
+def one_line(error: Exception) -> str:
+    """The library's words on one line, cut short: they may hold anything."""
+    return " ".join(str(error).split())[:300]
+
+
 @contextmanager
 def no_bars() -> Iterator[None]:
     """Reading and writing weights without the library's own progress bars."""

@@ -14,7 +14,7 @@ from typing import Any
 
 from deeptrace.errors import DeepTraceError, FileError, JsonError, ModelError
 from deeptrace.files import loads, read_bytes
-from deeptrace.models._library import load_transformers, no_bars, quiet
+from deeptrace.models._library import load_errors, load_transformers, no_bars, one_line, quiet
 from deeptrace.models.checkpoint import read_card, read_config, refuse_unsafe
 from deeptrace.models.weights import Tensor, count_not_finite, read_weights
 
@@ -145,9 +145,8 @@ def _loading_report(path: Path, model_type: str) -> dict[str, Any]:
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,
             )
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError) as error:
-        words = " ".join(str(error).split())[:300]
-        raise ModelError(f"{path.name!r} cannot be loaded: {words}") from None
+    except load_errors() as error:
+        raise ModelError(f"{path.name!r} cannot be loaded: {one_line(error)}") from None
     found: dict[str, Any] = report
     return found
 

@@ -21,7 +21,7 @@ import numpy as np
 from deeptrace.answer import QUESTIONS
 from deeptrace.errors import FileError, JsonError, ModelError
 from deeptrace.files import loads, read_bytes, sync_folder, write_text
-from deeptrace.models._library import load_transformers, no_bars, quiet
+from deeptrace.models._library import load_errors, load_transformers, no_bars, one_line, quiet
 from deeptrace.models.base import Sampling
 from deeptrace.models.checkpoint import (
     MAX_JSON_BYTES,
@@ -152,8 +152,8 @@ def native_config(config: Mapping[str, Any], *, image_token_id: int, video_token
             tie_word_embeddings=bool(config.get("tie_word_embeddings", False)),
             dtype=config.get("torch_dtype") or config.get("dtype"),
         )
-    except (TypeError, ValueError) as error:
-        raise ModelError(f"config.json does not describe such a model: {_one_line(error)}") from None
+    except load_errors() as error:
+        raise ModelError(f"config.json does not describe such a model: {one_line(error)}") from None
     made.architectures = ["VideoLlama3ForConditionalGeneration"]
     return made
 
@@ -378,8 +378,8 @@ def _tokenizer(folder: Path) -> Any:
                 settings.write_text(json.dumps(row))
             with quiet():
                 return transformers.AutoTokenizer.from_pretrained(alone, trust_remote_code=False, local_files_only=True)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
-            raise ModelError(f"the tokenizer of {folder.name!r} cannot be loaded: {_one_line(error)}") from None
+        except load_errors() as error:
+            raise ModelError(f"the tokenizer of {folder.name!r} cannot be loaded: {one_line(error)}") from None
 
 
 def _optional_json(path: Path) -> dict[str, Any]:
@@ -426,7 +426,3 @@ def _try_encoding(folder: Path) -> None:
     shown = family.encode(Frames.from_array(images, 1.0), "Is it fake?")
     if int((shown.inputs["input_ids"] == family.processor.video_token_id).sum()) < 1:
         raise ModelError("the processor that was written shows no frame to the model.")
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]

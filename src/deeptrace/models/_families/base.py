@@ -20,7 +20,7 @@ import numpy as np
 from deeptrace.answer import Space
 from deeptrace.errors import FileError, JsonError, MissingExtra, ModelError
 from deeptrace.files import loads, read_bytes
-from deeptrace.models._library import load_transformers, no_bars
+from deeptrace.models._library import load_errors, load_transformers, no_bars, one_line
 from deeptrace.models.base import Sampling
 from deeptrace.models.checkpoint import MAX_JSON_BYTES, CheckpointCard, SpaceKind, check_size
 from deeptrace.records import Frames
@@ -147,8 +147,8 @@ class Family(ABC):
             processor = transformers.AutoProcessor.from_pretrained(
                 folder, trust_remote_code=False, local_files_only=True
             )
-        except (OSError, ValueError, KeyError, TypeError, ImportError, AttributeError) as error:
-            raise ModelError(f"the processor of {Path(folder).name!r} cannot be loaded: {_one_line(error)}") from None
+        except load_errors() as error:
+            raise ModelError(f"the processor of {Path(folder).name!r} cannot be loaded: {one_line(error)}") from None
         if getattr(processor, "video_processor", None) is None or getattr(processor, "tokenizer", None) is None:
             raise ModelError(f"{Path(folder).name!r} has no video processor or no tokenizer beside the weights.")
         own = size or (card.size if card is not None else None) or _video_size_in(Path(folder))
@@ -213,7 +213,7 @@ class Family(ABC):
             )
         except ValueError as error:
             height, width = frames.images.shape[1:3]
-            raise ModelError(f"frames of {width} x {height} do not fit the processor: {_one_line(error)}") from None
+            raise ModelError(f"frames of {width} x {height} do not fit the processor: {one_line(error)}") from None
         inputs = {name: value for name, value in out.items() if isinstance(value, torch.Tensor)}
         size = self._vision_size(inputs["video_grid_thw"][0].tolist())
         ids = inputs["input_ids"]
@@ -332,7 +332,7 @@ class Family(ABC):
                 cap_pixels_per_frame=getattr(video, "cap_pixels_per_frame", None),
             ).shape
         except ValueError as error:
-            raise ModelError(f"frames of {width} x {height} do not fit the processor: {_one_line(error)}") from None
+            raise ModelError(f"frames of {width} x {height} do not fit the processor: {one_line(error)}") from None
         grid = -(-padded // video.temporal_patch_size), shape[-2] // video.patch_size, shape[-1] // video.patch_size
         return self._vision_size(grid)
 
@@ -390,8 +390,8 @@ class Family(ABC):
                     output_loading_info=True,
                     **options,
                 )
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError) as error:
-            raise ModelError(f"the weights of {Path(folder).name!r} cannot be loaded: {_one_line(error)}") from None
+        except load_errors() as error:
+            raise ModelError(f"the weights of {Path(folder).name!r} cannot be loaded: {one_line(error)}") from None
         absent = sorted(report.get("missing_keys", ()))
         wrong = sorted(str(key) for key in report.get("mismatched_keys", ()))
         if absent or wrong:
@@ -510,7 +510,3 @@ def _video_size_in(folder: Path) -> dict[str, int] | None:
 
 def _count_until(ids: Sequence[int], end: int) -> int:
     return ids.index(end) + 1 if end in ids else len(ids)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
