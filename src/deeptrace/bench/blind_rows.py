@@ -20,9 +20,14 @@ CONSTANT: Final[tuple[Literal["always FAKE", "always REAL", "whole frame"], ...]
 
 
 def blind_rows(
-    dataset: Dataset, train: Iterable[Record], *, grades: GradeBook | None = None, seed: int = 0
+    dataset: Dataset,
+    train: Iterable[Record],
+    *,
+    grades: GradeBook | None = None,
+    seed: int = 0,
+    keep_texts: bool = False,
 ) -> tuple[list[Run], str | None]:
-    """The four rows, and why there are only three where the one that learns is missing.
+    """The four rows, and a note: why there are only three, or that they learned from videos scored here.
 
     "always FAKE" claims the constants that were learned, or nothing without them. They are asked for everything, so
     what they do not say is the worst.
@@ -30,18 +35,22 @@ def blind_rows(
     Raises:
         MissingExtra: scikit-learn is not installed.
     """
-    reason = None
+    learned_from, note = list(train), None
     try:
-        blind: Blind | None = fit_blind(train, seed=seed)
+        blind: Blind | None = fit_blind(learned_from, seed=seed)
     except RecordError as error:
-        blind, reason = None, str(error)
+        blind, note = None, f"There is no blind row, nor constants for always FAKE: {error}"
+    scored = {record.video_id for record in dataset.records}
+    both = sum(record.split == "train" and record.video_id in scored for record in learned_from)
+    if blind is not None and both:
+        note = f"The blind row learned from {both} of the videos that are scored here."
     names: tuple[BlindName, ...] = CONSTANT if blind is None else ("blind", *CONSTANT)
-    return [
-        score_outcomes(
-            dataset, blind_verdicts(dataset.records, blind, name), name, asked=frozenset(FIELDS), grades=grades
-        )
-        for name in names
-    ], reason
+    everything = frozenset(FIELDS)
+    runs = []
+    for name in names:
+        said = blind_verdicts(dataset.records, blind, name)
+        runs.append(score_outcomes(dataset, said, name, asked=everything, grades=grades, keep_texts=keep_texts))
+    return runs, note
 
 
 def blind_verdicts(records: tuple[Record, ...], blind: Blind | None, name: BlindName) -> dict[str, Verdict]:

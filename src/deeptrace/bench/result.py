@@ -126,7 +126,8 @@ class Comparison:
 class Scores:
     """All tables of some runs on one split of a data set.
 
-    ``blind`` are the rows that see no pixels; ``blind_reason`` says why the one that learns from train is missing.
+    ``blind`` are the rows that see no pixels; ``blind_note`` says why the one that learns from
+    train is missing, or that it learned from videos scored here.
     ``published``: the paper's rows of this split; ``is_release``: these are as many videos as the paper's.
     ``variance``: by model, how far runs that differ only in their seed lie apart, and how far judges do.
     """
@@ -140,7 +141,7 @@ class Scores:
     seed: int
     runs: tuple[RunScore, ...]
     blind: tuple[RunScore, ...]
-    blind_reason: str | None
+    blind_note: str | None
     published: tuple[Published, ...]
     is_release: bool
     comparisons: tuple[Comparison, ...]
@@ -163,7 +164,7 @@ class Scores:
             **alone,
             "runs": runs,
             "blind": [run.to_json() for run in self.blind],
-            "blind_reason": self.blind_reason,
+            "blind_note": self.blind_note,
             "published": {"unit": "0-100", "same_videos": self.is_release, "rows": [asdict(r) for r in self.published]},
             "comparisons": [
                 {"name": c.name, "against": c.against, **_differences(c.differences)} for c in self.comparisons

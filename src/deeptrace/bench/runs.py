@@ -75,7 +75,7 @@ def dataset_of(records: Iterable[Record], split: str) -> Dataset:
     )
 
 
-@dataclass
+@dataclass(eq=False)
 class Run:
     """One model's answers on the videos of a `Dataset`: ``rows`` (N, K) in the order of `COLUMNS`, ``p`` (N,).
 

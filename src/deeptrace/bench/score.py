@@ -35,7 +35,7 @@ def score(
     dataset: Dataset,
     blind: Sequence[Run] = (),
     *,
-    blind_reason: str | None = None,
+    blind_note: str | None = None,
     clusters: Mapping[str, Hashable] | None = None,
     replicates: int = REPLICATES,
     permutations: int = PERMUTATIONS,
@@ -58,16 +58,13 @@ def score(
     groups_of = _clusters(dataset, clusters)
     draws = draw(groups_of, replicates=replicates, seed=seed)
     setting = Setting(dataset, draws, groups_of, permutations, seed)
-    measured = [setting.measure(run) for run in (*runs, *blind)]
-    base = next((m for m in measured if m.run.name == BLIND and m.run in blind), None)
+    measured, unseeing = [setting.measure(run) for run in runs], [setting.measure(run) for run in blind]
+    base = next((row for row in unseeing if row.run.name == BLIND), None)
     skills = differences(measured, base, setting, adapt=True)
-    reference = next((m for m in measured if m.run.name == (against or (names[0] if names else None))), None)
-    others = [m for m in measured[: len(runs)] if m is not reference]
-    apart = differences(others, reference, setting) if len(runs) > 1 else []
-    scored = [
-        _run_score(m, setting, "measured" if i < len(runs) else "blind", skill, (texts or {}).get(m.run.name))
-        for i, (m, skill) in enumerate(zip(measured, skills, strict=True))
-    ]
+    reference = next((row for row in measured if row.run.name == (against or names[0])), None) if measured else None
+    others = [row for row in measured if row is not reference]
+    apart = differences(others, reference, setting)
+    words = texts or {}
     return Scores(
         split=dataset.split,
         videos=len(dataset.truths),
@@ -76,17 +73,20 @@ def score(
         replicates=replicates,
         permutations=permutations,
         seed=seed,
-        runs=tuple(scored[: len(runs)]),
-        blind=tuple(scored[len(runs) :]),
-        blind_reason=blind_reason,
+        runs=tuple(
+            _run_score(row, setting, "measured", skill, words.get(row.run.name))
+            for row, skill in zip(measured, skills, strict=True)
+        ),
+        blind=tuple(_run_score(row, setting, "blind", {}, words.get(row.run.name)) for row in unseeing),
+        blind_note=blind_note,
         published=published(dataset.split),
         is_release=is_release(dataset.truths, dataset.split),
         comparisons=tuple(
-            Comparison(m.run.name, reference.run.name, found)
-            for m, found in zip(others, apart, strict=False)
+            Comparison(row.run.name, reference.run.name, found)
+            for row, found in zip(others, apart, strict=True)
             if reference is not None
         ),
-        variance=variance(measured[: len(runs)]),
+        variance=variance(measured),
     )
 
 

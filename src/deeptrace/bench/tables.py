@@ -35,17 +35,19 @@ _PAPER: Final[Mapping[str, str]] = {
 _FAIR: Final[Mapping[str, str]] = {
     "fair_overall": "Fair overall",
     "viou_f1": "vIoU-F1",
-    "viou_f1_if_fake": "if FAKE",
-    "viou_precision": "precision ≥",
-    "viou_recall": "recall",
+    "viou_f1_if_fake": "vIoU-F1 if FAKE",
+    "viou_precision": "Precision ≥",
+    "viou_recall": "Recall",
     "tiou": "tIoU",
     "onset_error_seconds": "Onset s ↓",
     "category_f1": "Category F1",
     "explanation": "Expl.",
-    "balanced_accuracy": "Bal. acc.",
+}
+_PROBABILITY: Final[Mapping[str, str]] = {
+    "balanced_accuracy": "Balanced acc.",
     "auroc": "AUROC",
-    "tpr_at_1_fpr": "TPR@1%",
-    "tpr_at_10_fpr": "TPR@10%",
+    "tpr_at_1_fpr": "TPR at 1% FPR",
+    "tpr_at_10_fpr": "TPR at 10% FPR",
     "calibration_error": "ECE ↓",
     "brier": "Brier ↓",
 }
@@ -54,8 +56,8 @@ _COUNTS: Final = ("videos", "unparsed", "failed", "missing")
 
 def tables(scores: Scores) -> list[Table]:
     """All tables: the paper's protocol, the fair one, skill over the blind row, comparisons, groups."""
-    found = [paper_table(scores), fair_table(scores), *skill_tables(scores), *comparison_tables(scores)]
-    return [*found, *group_tables(scores), *text_tables(scores)]
+    found = [paper_table(scores), fair_table(scores), probability_table(scores), *skill_tables(scores)]
+    return [*found, *comparison_tables(scores), *text_tables(scores), *group_tables(scores)]
 
 
 def paper_table(scores: Scores) -> Table:
@@ -71,8 +73,8 @@ def paper_table(scores: Scores) -> Table:
     ]
     if scores.published and not scores.is_release:
         notes.append("The published rows are of the release's split; these are other videos.")
-    if scores.blind_reason is not None:
-        notes.append(f"No blind row: {scores.blind_reason}")
+    if scores.blind_note is not None:
+        notes.append(scores.blind_note)
     if not any(run.run.judged for run in scores.runs):
         notes.append("No judge graded explanations: Overall and Expl. are empty where an answer would need one.")
     notes += _incomplete(scores)
@@ -88,20 +90,36 @@ def _paper_row(run: RunScore) -> tuple[Cell, ...]:
 
 def fair_table(scores: Scores) -> Table:
     """The fair protocol in [0, 1], rows of equal fields together, the best first."""
-    shown = _ranked((*scores.runs, *scores.blind), "fair")
     rows = [
-        (_name(run), "+".join(run.fair_fields) or None, *(_span(run.fair[key], 1, 3) for key in _FAIR), *_pairs(run),
+        (_name(run), " ".join(run.fair_fields) or None, *(_span(run.fair[key], 1, 3) for key in _FAIR), *_pairs(run),
          *_counts(run))
-        for run in shown
+        for run in _ranked((*scores.runs, *scores.blind), "fair")
     ]  # fmt: skip
     heads = ("model", "overall of", *_FAIR.values(), "pairs", "true traces", *_COUNTS)
     notes = [
         _videos(scores),
         "Only rows with equal fields under 'overall of' can be ranked against each other.",
         "tIoU and onset error are of matched pairs. Precision is a lower bound: people did not mark every trace.",
+        *(f"{run.name}: its format has no {_filled(run)}" for run in scores.runs if run.run.filled),
         *_incomplete(scores),
     ]
     return Table(f"The fair protocol, {scores.split}, 0-1", heads, tuple(rows), tuple(notes))
+
+
+def _filled(run: RunScore) -> str:
+    ends = {"onset": "onset, filled in with the video's start", "offset": "offset, filled in with the video's end"}
+    return "; no ".join(ends[name] for name in ("onset", "offset") if run.run.filled[name])
+
+
+def probability_table(scores: Scores) -> Table:
+    """Labels and probabilities; rows without probabilities have only the first."""
+    rows = [
+        (_name(run), *(_span(run.fair[key], 1, 3) for key in _PROBABILITY), str(run.counts["with_p"]), *_counts(run))
+        for run in (*scores.runs, *scores.blind)
+    ]
+    heads = ("model", *_PROBABILITY.values(), "with p", *_COUNTS)
+    notes = ("A video without a probability counts as the one that is most wrong, where the model gives any.",)
+    return Table(f"Labels and probabilities, {scores.split}, 0-1", heads, tuple(rows), notes)
 
 
 def _pairs(run: RunScore) -> tuple[Cell, Cell]:
@@ -181,7 +199,7 @@ _GROUP_TITLES: Final = {
 
 def group_tables(scores: Scores) -> list[Table]:
     """One table a grouping: each group of each measured row, and of the blind one."""
-    shown = (*scores.runs, *(run for run in scores.blind if run.skill))
+    shown = (*scores.runs, *(run for run in scores.blind if run.name == "blind"))
     found = []
     for grouping, title in _GROUP_TITLES.items():
         rows = [

@@ -89,18 +89,19 @@ def score_command(
     book = None if grades is None else GradeBook.from_file(grades)
     foreign = Foreign(format_, space)
     runs = read_runs(verdicts, dataset, foreign=foreign, grades=book, keep_texts=text)
-    blind, reason = blind_rows(dataset, records if train is None else load_records(train), grades=book, seed=seed)
+    known = records if train is None else load_records(train)
+    blind, note = blind_rows(dataset, known, grades=book, seed=seed, keep_texts=text)
     found = score(
         runs,
         dataset,
         blind,
-        blind_reason=reason,
+        blind_note=note,
         clusters=read_clusters(clusters),
         replicates=replicates,
         permutations=permutations,
         seed=seed,
         against=against,
-        texts=_texts(runs) if text else None,
+        texts=_texts([*runs, *blind]) if text else None,
     )
     if as_json:
         click.echo(dumps(found.to_json(), indent=1))
