@@ -54,9 +54,9 @@ class Calibration:
         """What stands in a row's ``calibration``: method, split and track."""
         return f"platt, {self.split}, {self.track}"
 
-    def __call__(self, p_raw: float) -> float:
+    def __call__(self, p_fake_raw: float) -> float:
         """The calibrated probability, in [0, 1]."""
-        return float(_sigmoid(np.asarray(self.slope * _logit(np.asarray(p_raw)) + self.intercept)))
+        return float(_sigmoid(np.asarray(self.slope * _logit(np.asarray(p_fake_raw)) + self.intercept)))
 
     def apply(self, outcome: Outcome) -> Outcome:
         """The outcome with its ``p_fake`` made from its ``p_fake_raw``; what has none stays as it is."""

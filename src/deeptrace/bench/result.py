@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
 
+from deeptrace.answer import FIELDS, Field
 from deeptrace.bench.published import Published
 from deeptrace.bench.run_table import Run
 from deeptrace.bench.statistics import Interval, Spread
 from deeptrace.bench.totals import FAIR_VERSION, PAPER_KEYS, overall_fields
-from deeptrace.metrics import FIELDS, Field
 
 Protocol = Literal["paper", "fair"]
 Kind = Literal["measured", "blind"]

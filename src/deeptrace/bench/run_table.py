@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from deeptrace.answer import FIELDS
 from deeptrace.bench.dataset import Dataset
 from deeptrace.bench.questions import fields_of
 from deeptrace.bench.totals import COLUMNS, PLACE, row_of, worst_p
 from deeptrace.errors import RecordError
-from deeptrace.metrics import FIELDS, Fields, VideoScore, said_fields
+from deeptrace.metrics import Fields, VideoScore, said_fields
 from deeptrace.records import Outcome, Verdict
 
 Floats = npt.NDArray[np.float64]
