@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
-from deeptrace.answer import QUESTIONS, Format, Space, project, render
+from deeptrace.answer import QUESTIONS, Format, Shown, Space, project, question, render
 from deeptrace.errors import DeepTraceError, TrainError
 from deeptrace.models._families import Encoded, Family
 from deeptrace.models.checkpoint import SpaceKind
@@ -17,6 +17,9 @@ from deeptrace.train.frames import FrameStore
 
 if TYPE_CHECKING:
     import torch
+
+
+_TIMES_BESIDE_FRAMES: Final = frozenset({"videollama3", "qwen3-vl"})  # the others' prompts have no word of time
 
 
 @dataclass(frozen=True)
@@ -31,9 +34,10 @@ class Asking:
         """The question, whatever the video."""
         return QUESTIONS[self.format]
 
-    def question(self, frames: Frames) -> str:
-        """The question about these frames."""
-        return self.template
+    def question(self, frames: Frames, space: Space, family: Family) -> str:
+        """The question about these frames, in this space, to this family."""
+        shown = Shown.of(frames, times_beside_frames=family.name in _TIMES_BESIDE_FRAMES)
+        return question(self.format, space, shown)
 
 
 @dataclass(frozen=True)
@@ -84,7 +88,7 @@ class AnswerDataset:
             frames = self.store.frames(example.path)
             space = self.family.space(frames, self.asking.space)
             answer = render(example.record, self.asking.format, space)
-            encoded = self.family.encode(frames, self.asking.question(frames), answer)
+            encoded = self.family.encode(frames, self.asking.question(frames, space, self.family), answer)
             return Item(encoded, answer, self._weights(example, answer, space, encoded))
         except DeepTraceError as error:
             raise TrainError(f"video {example.record.video_id!r}: {error}") from None
@@ -94,10 +98,10 @@ class AnswerDataset:
         example = self.examples[index]
         try:
             frames = self.store.frames(example.path)
-            encoded = self.family.encode(frames, self.asking.question(frames))
+            space = self.family.space(frames, self.asking.space)
+            return self.family.encode(frames, self.asking.question(frames, space, self.family)), space
         except DeepTraceError as error:
             raise TrainError(f"video {example.record.video_id!r}: {error}") from None
-        return encoded, self.family.space(frames, self.asking.space)
 
     def _weights(self, example: Example, answer: str, space: Space, encoded: Encoded) -> torch.Tensor | None:
         if self.weights.are_equal:

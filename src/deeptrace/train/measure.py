@@ -12,6 +12,7 @@ from statistics import fmean, median
 from typing import Any
 
 from deeptrace.answer import parse
+from deeptrace.blind import best_box
 from deeptrace.metrics import VideoScore, score_video, truth_of
 from deeptrace.records import Outcome, Record, Trace, Verdict
 from deeptrace.train.dataset import AnswerDataset
@@ -28,25 +29,15 @@ class Blind:
 
     @classmethod
     def fit(cls, records: Sequence[Record]) -> Blind:
-        """The more frequent label; the median onset; of the records' own boxes the one that overlaps best with all."""
+        """The more frequent label; the median onset; the box of the largest mean IoU."""
         labels = Counter(record.label for record in records)
         traces = [trace for record in records if record.label == "fake" for trace in record.traces]
+        boxes = [trace.bbox_xyxy for trace in traces if trace.bbox_xyxy is not None]
         onsets = [trace.onset_seconds for trace in traces if trace.onset_seconds is not None]
         return cls(
             label="fake" if labels["fake"] >= labels["real"] else "real",
-            trace=Trace(bbox_xyxy=_best_box(traces), onset_seconds=median(onsets) if onsets else None),
+            trace=Trace(bbox_xyxy=best_box(boxes), onset_seconds=median(onsets) if onsets else None),
         )
-
-
-_CANDIDATES = 200
-
-
-def _best_box(traces: Sequence[Trace]) -> Any:
-    from deeptrace.overlap import box_iou
-
-    boxes = [trace.bbox_xyxy for trace in traces if trace.bbox_xyxy is not None]
-    step = max(1, len(boxes) // _CANDIDATES)
-    return max(boxes[::step], key=lambda box: sum(box_iou(box, other) for other in boxes), default=None)
 
 
 def summarise(scores: Sequence[VideoScore]) -> dict[str, float]:

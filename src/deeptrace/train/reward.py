@@ -18,7 +18,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from deeptrace.answer import Format, Space, parse
+from deeptrace.answer import FAKE_WITHOUT_PLACE, FORMATS, Format, Space, parse
 from deeptrace.errors import RecordError
 from deeptrace.metrics import Truth, VideoScore, score_video, truth_of
 from deeptrace.records import Outcome, Record, Trace, Verdict
@@ -63,10 +63,13 @@ def grounded_reward(text: str, record: Record, format: Format, space: Space, *, 
         return Reward(UNPARSED, 0.0, 0.0, 0.0, 0.0, outcome)
     if outcome.label != truth.label:
         return Reward(WRONG, WRONG, 0.0, 0.0, 0.0, outcome)
-    clean = 0.0 if outcome.flags else CLEAN
+    # Where nobody marked a place, an answer without one says all that is known.
+    pardoned = set() if truth.tubes else {FAKE_WITHOUT_PLACE}
+    clean = 0.0 if set(outcome.flags) - pardoned else CLEAN
     overlap = category = 0.0
-    if truth.label == "fake" and truth.tubes:
-        score = score_video(truth, outcome)
+    fields = FORMATS[format].fields
+    if truth.label == "fake" and truth.tubes and "box" in fields:
+        score = score_video(truth, outcome, fields=fields)
         overlap = OVERLAP * ((score.viou_f1 or 0.0) - _overlap_of(truth, (blind,)))
         category = CATEGORY * _category_f1(score)
     return Reward(VERDICT + clean + overlap + category, VERDICT, clean, overlap, category, outcome)
