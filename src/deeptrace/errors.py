@@ -6,6 +6,7 @@ part only: an absolute path or a secret never enters a message.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal
 
 VideoCode = Literal[
@@ -92,6 +93,22 @@ class InjectionError(DeepTraceError):
     def __init__(self, code: InjectionCode, message: str) -> None:
         super().__init__(message)
         self.code: str = code
+
+
+class RecipeError(DeepTraceError, ValueError):
+    """A recipe that cannot be used. ``problems`` lists everything that is wrong in it."""
+
+    code = "INVALID_RECIPE"
+
+    def __init__(self, name: str, problems: Iterable[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__(f"{name}: " + "\n  ".join(["cannot be used:", *self.problems]))
+
+
+class TrainError(DeepTraceError):
+    """A training that cannot start or go on."""
+
+    code = "TRAIN_ERROR"
 
 
 class MissingExtra(DeepTraceError, ImportError):

@@ -13,11 +13,13 @@ from typing import NoReturn
 import click
 
 from deeptrace import __version__
+from deeptrace.cli.bench import bench
 from deeptrace.cli.build import COMMANDS
 from deeptrace.cli.data import data
 from deeptrace.cli.doctor import doctor
 from deeptrace.cli.inspect import demo, inspect
 from deeptrace.cli.models import models
+from deeptrace.cli.train import train
 from deeptrace.errors import DeepTraceError, MissingExtra, ModelError
 from deeptrace.html import visible
 
@@ -36,7 +38,9 @@ cli.add_command(demo)
 cli.add_command(data)
 for command in COMMANDS:
     data.add_command(command)
+cli.add_command(bench)
 cli.add_command(models)
+cli.add_command(train)
 cli.add_command(doctor)
 
 

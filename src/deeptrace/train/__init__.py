@@ -1,0 +1,126 @@
+"""Training: records -> examples -> checkpoint, from one TOML recipe. Knows which kinds there are, none in particular.
+
+A kind is a recipe (a frozen dataclass whose fields are the TOML file's) and a function that trains by it. A run lives
+in one folder: the resolved ``recipe.toml``, checkpoints, logs and, when it is done, ``final/``. Running the same
+recipe again goes on where the folder stands.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from importlib import import_module, resources
+from pathlib import Path
+from typing import Any, Final
+
+from deeptrace.errors import FileError, RecipeError, TrainError
+from deeptrace.files import read_bytes, write_text
+from deeptrace.train.recipe import build, override, read_toml, to_toml
+
+KINDS: Final[dict[str, str]] = {
+    "sft": "deeptrace.train.sft:KIND",
+    "grpo": "deeptrace.train.grpo:KIND",
+}
+"""The ``kind`` of a recipe -> ``module:attribute`` of its `Kind`, imported when asked for."""
+
+RECIPE_NAME: Final = "recipe.toml"
+FINAL: Final = "final"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """``recipe``: a frozen dataclass with at least ``kind``; ``run(recipe, out)`` trains into the folder.
+
+    ``run`` goes on where the folder stands, and returns the folder of the result.
+    """
+
+    recipe: type[Any]
+    run: Callable[[Any, Path], Path]
+
+
+def find_recipe(name: str | os.PathLike[str]) -> Path:
+    """The file of that path, or the recipe of that name which comes with the package (see `shipped`).
+
+    Raises:
+        FileError: there is neither.
+    """
+    path = Path(name)
+    if path.exists():
+        return path
+    known = shipped()
+    if os.fspath(name) in known:
+        return known[os.fspath(name)]
+    close = difflib.get_close_matches(path.stem, known, n=1)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    raise FileError(f"no recipe {path.name!r}: neither a file nor one of {', '.join(known)}.{hint}")
+
+
+def shipped() -> dict[str, Path]:
+    """The recipes that come with the package, by name."""
+    folder = Path(str(resources.files("deeptrace.train") / "recipes"))
+    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+
+
+def load_recipe(file: str | os.PathLike[str], settings: Iterable[str] = ()) -> tuple[Kind, Any]:
+    """The kind and the recipe in a TOML file, with ``table.key=value`` settings put in.
+
+    Raises:
+        FileError: no such file.
+        RecipeError: lists everything that is wrong in it.
+        MissingExtra: the kind's optional packages are not installed.
+    """
+    path = find_recipe(file)
+    table = override(read_toml(path), settings, path.name)
+    name = table.get("kind")
+    if name not in KINDS:
+        raise RecipeError(path.name, [f"kind: {name!r} is not one of {', '.join(KINDS)}"])
+    module, _, attribute = KINDS[name].partition(":")
+    kind: Kind = getattr(import_module(module), attribute)
+    return kind, build(kind.recipe, table, path.name)
+
+
+def train(file: str | os.PathLike[str], out: str | os.PathLike[str], settings: Sequence[str] = ()) -> Path:
+    """Train by a recipe into the folder ``out``; the folder of the result.
+
+    A folder that was begun with the same recipe is gone on with; in several processes (torchrun, accelerate) all call
+    this with the same arguments.
+
+    Raises:
+        RecipeError: see `load_recipe`.
+        TrainError: the folder was begun with another recipe, or is done.
+    """
+    kind, recipe = load_recipe(file, settings)
+    folder = Path(out)
+    text = to_toml(recipe)
+    written = folder / RECIPE_NAME
+    if (folder / FINAL).exists():
+        raise TrainError(f"{folder.name!r} is done: its result is in {FINAL!r}. Take another folder to train anew")
+    if written.exists():
+        _check_same(kind, recipe, written)
+    elif int(os.environ.get("RANK", "0")) == 0:
+        if folder.exists() and any(folder.iterdir()):
+            raise TrainError(f"{folder.name!r} is not empty and holds no {RECIPE_NAME}: take a folder of its own")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise FileError(f"cannot make the folder {folder.name!r}: {error.strerror}") from None
+        write_text(written, text)
+    return kind.run(recipe, folder)
+
+
+def _check_same(kind: Kind, recipe: Any, written: Path) -> None:
+    before = to_toml(build(kind.recipe, read_toml(written), written.name)).splitlines()
+    changed = [line for line in to_toml(recipe).splitlines() if line not in before]
+    changed += [line for line in before if line not in to_toml(recipe).splitlines()]
+    if changed:
+        raise TrainError(
+            f"{written.parent.name!r} was begun with another recipe ({'; '.join(changed[:6])}). "
+            "Use the same, or another folder"
+        )
+
+
+def recipe_text(file: str | os.PathLike[str]) -> str:
+    """The TOML of a recipe as it was written, comments and all."""
+    return read_bytes(find_recipe(file)).decode("utf-8-sig")

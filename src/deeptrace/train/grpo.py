@@ -1,0 +1,107 @@
+"""The RL stage (``kind = "grpo"``): a model that can answer tries several answers to each video and learns from reward.
+
+Group-relative policy optimisation (arXiv 2402.03300), one update a rollout: of a group of sampled answers to one
+prompt, those that earn more than the group's mean become likelier, the others less. The reward is `grounded_reward`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+from deeptrace.errors import MissingExtra
+from deeptrace.train import FINAL, Kind
+from deeptrace.train.recipe import Count, NotNegative, Positive, Range, WholeNumber
+from deeptrace.train.tables import (
+    DataTable,
+    EvalTable,
+    HardwareTable,
+    LicenceTable,
+    LogTable,
+    LoraTable,
+    ModelTable,
+    OptimTable,
+    QuestionTable,
+    SamplingTable,
+    SaveTable,
+)
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class GrpoTable:
+    """How answers are tried and weighed.
+
+    ``group``: answers a prompt. ``temperature``: of sampling. ``beta``: how strongly the model is held near the base (a
+    KL term; 0: not at all, and no second model in memory). ``scale``: divide a group's advantages by its standard
+    deviation. ``blind``: what pointing is measured against, see `deeptrace.train.reward`.
+    """
+
+    group: Annotated[int, Range(low=2)] = 8
+    temperature: Positive = 1.0
+    max_new_tokens: Count = 192
+    beta: NotNegative = 0.0
+    scale: bool = True
+    blind: Literal["whole-clip", "fitted"] = "fitted"
+
+
+@dataclass(frozen=True)
+class GrpoRecipe:
+    """A recipe of ``kind = "grpo"``. ``optim.batch_size`` counts prompts; each is answered ``grpo.group`` times."""
+
+    kind: str
+    model: ModelTable
+    data: DataTable
+    name: str = ""
+    seed: WholeNumber = 0
+    lora: LoraTable | None = None
+    question: QuestionTable = field(default_factory=QuestionTable)
+    sampling: SamplingTable = field(default_factory=SamplingTable)
+    grpo: GrpoTable = field(default_factory=GrpoTable)
+    optim: OptimTable = field(default_factory=lambda: OptimTable(learning_rate=1e-6, schedule="constant"))
+    eval: EvalTable = field(default_factory=EvalTable)
+    save: SaveTable = field(default_factory=SaveTable)
+    log: LogTable = field(default_factory=LogTable)
+    hardware: HardwareTable = field(default_factory=HardwareTable)
+    licences: LicenceTable = field(default_factory=LicenceTable)
+
+    def problems(self) -> Iterator[str]:
+        """What does not fit together."""
+        if self.hardware.fsdp:
+            yield "hardware.fsdp: answers cannot be generated from weights that are shared out; use DDP, or LoRA"
+        if self.data.answers != "per-video":
+            yield 'data.answers: the reward speaks of all traces of a video; use "per-video"'
+        if self.model.quantization != "none" and self.lora is None:
+            yield "model.quantization: packed weights cannot be trained; add a [lora] table"
+        if len(set(self.model.freeze)) == 3 and self.lora is None:
+            yield "model.freeze: freezes everything, so that nothing is trained"
+
+
+def run(recipe: GrpoRecipe, out: Path) -> Path:
+    """Train into the folder, from its newest checkpoint where there is one; the folder of the result.
+
+    Raises:
+        MissingExtra: torch, transformers or peft is not installed.
+        TrainError: a prompt holds no video, the records give no example, or the loss is no number.
+    """
+    try:
+        import transformers  # noqa: F401
+
+        from deeptrace.train.rollouts import GrpoTrainer, check_prompts
+    except ImportError:
+        raise MissingExtra("training", "train") from None
+    from deeptrace.train.setup import finish, prepare
+    from deeptrace.train.trainer import run as run_trainer
+
+    setup = prepare(recipe, out)
+    trainer = GrpoTrainer(recipe.grpo, setup, out)
+    check_prompts(trainer.prompts, recipe.data.workers)
+    run_trainer(trainer, out)
+    return finish(setup, trainer, out / FINAL)
+
+
+KIND: Final = Kind(GrpoRecipe, run)

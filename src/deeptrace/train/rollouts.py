@@ -1,0 +1,291 @@
+"""Answers tried, rewarded and learned from: the step of the RL stage, on transformers' own `generate`.
+
+TRL's GRPO trainer puts no video into a prompt: it would train on the question alone and say nothing. Here a prompt
+without video tokens is an error before the first step, and what the answers still vary in is logged at every step.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import math
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean, pstdev
+from typing import TYPE_CHECKING, Any, Final
+
+import torch
+from torch.utils.data import DataLoader
+
+from deeptrace.answer import Space
+from deeptrace.errors import TrainError
+from deeptrace.metrics import claimed
+from deeptrace.models._families import Encoded
+from deeptrace.records import Outcome, Record, Trace, Verdict
+from deeptrace.train.dataset import AnswerDataset, Weights
+from deeptrace.train.positions import last_positions
+from deeptrace.train.reward import WHOLE_CLIP, Reward, blind_trace, grounded_reward
+from deeptrace.train.trainer import RunTrainer
+
+if TYPE_CHECKING:
+    from deeptrace.train.grpo import GrpoTable
+    from deeptrace.train.setup import Setup
+
+logger = logging.getLogger(__name__)
+
+COLLAPSED: Final = 0.2
+"""Below this share of what the truth varies by, answers have collapsed onto a few."""
+_ENOUGH: Final = 32  # answers, before anything is said of how they vary
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One question about one video, and the truth."""
+
+    encoded: Encoded
+    space: Space
+    record: Record
+
+
+class PromptDataset:
+    """A map-style data set of `Prompt`; every prompt is checked for video tokens as it is made."""
+
+    def __init__(self, answers: AnswerDataset) -> None:
+        self._answers = answers
+        self._video = answers.family.processor.tokenizer.convert_tokens_to_ids("<|video_pad|>")
+
+    def __len__(self) -> int:
+        return len(self._answers)
+
+    def __getitem__(self, index: int) -> Prompt:
+        """The prompt.
+
+        Raises:
+            TrainError: it holds no video, or its video cannot be read.
+        """
+        encoded, space = self._answers.prompt(index)
+        record = self._answers.examples[index].record
+        if not int((encoded.inputs["input_ids"] == self._video).sum()) or "pixel_values_videos" not in encoded.inputs:
+            raise TrainError(
+                f"video {record.video_id!r}: the prompt holds no video tokens; the model would see nothing"
+            )
+        return Prompt(encoded, space, record)
+
+
+def _as_list(prompts: list[Prompt]) -> list[Prompt]:
+    return prompts
+
+
+def check_prompts(prompts: PromptDataset, workers: int) -> None:
+    """Make every prompt once, before the first step. With a cache, this also reads every video.
+
+    Raises:
+        TrainError: one holds no video tokens, or its video cannot be read.
+    """
+    loader: Any = DataLoader(prompts, batch_size=1, num_workers=workers, collate_fn=_as_list)  # type: ignore[arg-type]
+    count = sum(len(batch) for batch in loader)
+    logger.info("%d prompts hold their video", count)
+
+
+def _collate(prompts: list[Prompt]) -> dict[str, Any]:
+    return {"prompts": prompts}
+
+
+class GrpoTrainer(RunTrainer):
+    """A run whose step samples answers, rewards them, and moves towards those that earned more than their group."""
+
+    def __init__(self, table: GrpoTable, setup: Setup, out: Path) -> None:
+        answers = AnswerDataset(setup.train, setup.family, setup.store, setup.asking, Weights())
+        self.prompts = PromptDataset(answers)
+        super().__init__(
+            setup.model,
+            out=out,
+            tables=setup.tables,
+            dataset=self.prompts,
+            collate=_collate,
+            order=setup.order,
+            measure=setup.measure,
+            decorate=setup.decorate,
+        )
+        self.loss_is_scaled_for_ga = False
+        self._table = table
+        self._setup = setup
+        records = [example.record for example in setup.train]
+        self._blind: Trace = blind_trace(records) if table.blind == "fitted" else WHOLE_CLIP
+        self._reference = _reference(self.model) if table.beta else None
+        self._tried: list[tuple[Record, Reward]] = []
+        self._spread: list[float] = []
+
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+    ) -> Any:
+        """Sample, reward, and the loss: minus the mean over answers of advantage times log-likelihood a token."""
+        prompts = [prompt for prompt in inputs["prompts"] for _ in range(self._table.group)]
+        family = self._setup.family
+        batch = {
+            name: value.to(self.accelerator.device)
+            for name, value in family.collate([prompt.encoded for prompt in prompts], pad_left=True).items()
+        }
+        said = self._sample(batch)
+        texts = [family.decode(ids) for ids in said.tolist()]
+        rewards = [
+            grounded_reward(text, prompt.record, self._setup.asking.format, prompt.space, blind=self._blind)
+            for text, prompt in zip(texts, prompts, strict=True)
+        ]
+        self._tried += [(prompt.record, reward) for prompt, reward in zip(prompts, rewards, strict=True)]
+        advantages = self._advantages([reward.total for reward in rewards])
+        kept = _kept(said, family.processor.tokenizer.convert_tokens_to_ids("<|im_end|>"))
+        bare = self.accelerator.unwrap_model(model)
+        with last_positions(bare, said.shape[1] + 1):
+            logp = log_likelihoods(model, batch, said, kept, self._table.temperature)
+        # One update a rollout, so the ratio to the policy that sampled is one, and only its gradient matters.
+        gain = advantages.to(logp.device)[:, None] * torch.exp(logp - logp.detach())
+        if self._table.beta:
+            gain = gain - self._table.beta * self._divergence(batch, said, kept, logp)
+        loss = -(gain * kept).sum() / kept.sum()
+        return (loss, None) if return_outputs else loss
+
+    def _sample(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """``(B, C)`` sampled tokens; what follows the token that ends an answer is padding."""
+        model: Any = self.accelerator.unwrap_model(self.model_wrapped)
+        was_training = model.training
+        model.eval()
+        tokenizer = self._setup.family.processor.tokenizer
+        end, pad = tokenizer.convert_tokens_to_ids(["<|im_end|>", "<|endoftext|>"])
+        with torch.no_grad():
+            out = model.generate(
+                **batch,
+                max_new_tokens=self._table.max_new_tokens,
+                do_sample=True,
+                temperature=self._table.temperature,
+                top_p=1.0,
+                top_k=0,
+                num_beams=1,
+                repetition_penalty=1.0,
+                eos_token_id=end,
+                pad_token_id=pad,
+            )
+        model.train(was_training)
+        said: torch.Tensor = out[:, batch["input_ids"].shape[1] :]
+        return said
+
+    def _advantages(self, rewards: Sequence[float]) -> torch.Tensor:
+        values: list[float] = []
+        for start in range(0, len(rewards), self._table.group):
+            group = rewards[start : start + self._table.group]
+            mean, deviation = fmean(group), pstdev(group)
+            self._spread.append(deviation)
+            unit = deviation + 1e-4 if self._table.scale else 1.0
+            values += [(reward - mean) / unit for reward in group]
+        return torch.tensor(values)
+
+    def _divergence(
+        self, batch: Mapping[str, torch.Tensor], said: torch.Tensor, kept: torch.Tensor, logp: torch.Tensor
+    ) -> torch.Tensor:
+        """An estimate, never negative, of how far the model has moved from the base: ``(B, C)`` nats a token."""
+        assert self._reference is not None
+        reference, without_adapter = self._reference(self.accelerator.unwrap_model(self.model_wrapped))
+        with torch.no_grad(), without_adapter, last_positions(reference, said.shape[1] + 1):
+            before = log_likelihoods(reference, batch, said, kept, self._table.temperature)
+        ahead = before - logp
+        return torch.exp(ahead) - ahead - 1
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """What is logged anyway, and what the rollouts since the last line earned and vary in."""
+        if "loss" in logs and self._tried:
+            logs = {**logs, **rollout_metrics(self._tried), "reward_spread": fmean(self._spread)}
+            self._tried, self._spread = [], []
+        super().log(logs, start_time)
+
+
+def _reference(model: Any) -> Callable[[Any], tuple[Any, Any]]:
+    """How to compute with the base: without the adapter where there is one, else with a copy made now."""
+    if hasattr(model, "disable_adapter"):
+        return lambda wrapped: (wrapped, wrapped.disable_adapter())
+    frozen = copy.deepcopy(model).eval().requires_grad_(False)
+    return lambda _: (frozen, nullcontext())
+
+
+def _kept(said: torch.Tensor, end: int) -> torch.Tensor:
+    """``(B, C)`` 1.0 up to the token that ends an answer, that one included; 0.0 after."""
+    ended_before = (said == end).long().cumsum(dim=1) - (said == end).long()
+    return (ended_before == 0).float()
+
+
+def log_likelihoods(
+    model: Any, batch: Mapping[str, torch.Tensor], said: torch.Tensor, kept: torch.Tensor, temperature: float
+) -> torch.Tensor:
+    """``(B, C)`` log-likelihood of each sampled token, as it was sampled: after the temperature. 0 where not kept."""
+    inputs = dict(batch)
+    inputs["input_ids"] = torch.cat([batch["input_ids"], said], dim=1)
+    inputs["attention_mask"] = torch.cat([batch["attention_mask"], kept.to(batch["attention_mask"].dtype)], dim=1)
+    if "mm_token_type_ids" in batch:
+        kinds = batch["mm_token_type_ids"]
+        inputs["mm_token_type_ids"] = torch.cat([kinds, torch.zeros_like(said, dtype=kinds.dtype)], dim=1)
+    logits = model(**inputs, use_cache=False).logits[:, -said.shape[1] - 1 : -1].float() / temperature
+    picked = torch.log_softmax(logits, dim=-1).gather(2, said[:, :, None]).squeeze(2)
+    return picked * kept
+
+
+# ── what rollouts vary in ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+def rollout_metrics(tried: Sequence[tuple[Record, Reward]]) -> dict[str, float]:
+    """Means of the reward and its parts, and how much the answers vary beside how much the truth does.
+
+    ``entropy_...`` are bits. ``variety_...`` is that of the answers by that of the truth, 1 when they vary alike; where
+    the truth does not vary there is none. Below `COLLAPSED` a warning is logged.
+    """
+    rewards = [reward for _, reward in tried]
+    metrics = {
+        "reward": fmean(reward.total for reward in rewards),
+        **{f"reward_{name}": fmean(getattr(r, name) for r in rewards) for name in ("verdict", "overlap", "category")},
+        "reward_right": fmean(float(reward.verdict > 0) for reward in rewards),
+        "reward_unparsed": fmean(float(not isinstance(reward.outcome, Verdict)) for reward in rewards),
+    }
+    said: dict[str, list[Hashable]] = {"verdict": [], "box": [], "onset": []}
+    true: dict[str, list[Hashable]] = {"verdict": [], "box": [], "onset": []}
+    for record, reward in tried:
+        said["verdict"].append(_label(reward.outcome))
+        true["verdict"].append(record.label)
+        _places(claimed(reward.outcome), record, said)
+        _places(record.traces, record, true)
+    for name, values in said.items():
+        metrics[f"entropy_{name}"] = entropy(values)
+        of_truth = entropy(true[name])
+        if of_truth > 0 and len(tried) >= _ENOUGH:
+            metrics[f"variety_{name}"] = variety = entropy(values) / of_truth
+            if variety < COLLAPSED:
+                logger.warning("answers have collapsed: %s varies %.0f%% as much as in truth", name, 100 * variety)
+    return metrics
+
+
+def _label(outcome: Outcome) -> str:
+    return outcome.label if isinstance(outcome, Verdict) else "none"
+
+
+_CELLS: Final = 4
+
+
+def _places(traces: Iterable[Trace], record: Record, into: dict[str, list[Hashable]]) -> None:
+    """The cell of a 4 x 4 grid in which each box has its centre, and the tenth of the video in which it begins."""
+    length = record.info.length_seconds if record.info is not None else None
+    for trace in traces:
+        if trace.bbox_xyxy is not None:
+            x0, y0, x1, y1 = trace.bbox_xyxy
+            into["box"].append((int((x0 + x1) / 2 * _CELLS), int((y0 + y1) / 2 * _CELLS)))
+        if trace.onset_seconds is not None:
+            into["onset"].append(min(9, int(10 * trace.onset_seconds / length)) if length else trace.onset_seconds)
+
+
+def entropy(values: Sequence[Hashable]) -> float:
+    """Entropy of how often each value occurs, in bits. By hand: a, a, b, c: 0.5 * 1 + 2 * 0.25 * 2 = 1.5."""
+    counts = Counter(values)
+    return -sum(count / len(values) * math.log2(count / len(values)) for count in counts.values()) + 0.0

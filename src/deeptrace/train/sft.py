@@ -1,0 +1,120 @@
+"""Supervised fine-tuning (``kind = "sft"``): a video language model learns to give the right answer, word for word."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from deeptrace.errors import MissingExtra
+from deeptrace.train import FINAL, Kind
+from deeptrace.train.recipe import NotNegative, WholeNumber
+from deeptrace.train.tables import (
+    DataTable,
+    EvalTable,
+    HardwareTable,
+    LicenceTable,
+    LogTable,
+    LoraTable,
+    ModelTable,
+    OptimTable,
+    QuestionTable,
+    SamplingTable,
+    SaveTable,
+)
+
+if TYPE_CHECKING:
+    from deeptrace.train.setup import Setup
+    from deeptrace.train.trainer import RunTrainer
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class LossTable:
+    """How much tokens weigh: those that decide (label, coordinates, times, categories), and all others.
+
+    Scaled so that an answer's weights sum to its number of tokens. ``other = 0`` trains on what decides alone.
+    """
+
+    decisive: NotNegative = 1.0
+    other: NotNegative = 1.0
+
+    def problems(self) -> Iterator[str]:
+        """What does not fit together."""
+        if self.decisive == 0:
+            yield "decisive: is 0, so that neither label nor place nor time would be learned"
+
+
+@dataclass(frozen=True)
+class SftRecipe:
+    """A recipe of ``kind = "sft"``."""
+
+    kind: str
+    model: ModelTable
+    data: DataTable
+    name: str = ""
+    seed: WholeNumber = 0
+    lora: LoraTable | None = None
+    question: QuestionTable = field(default_factory=QuestionTable)
+    sampling: SamplingTable = field(default_factory=SamplingTable)
+    loss: LossTable = field(default_factory=LossTable)
+    optim: OptimTable = field(default_factory=OptimTable)
+    eval: EvalTable = field(default_factory=EvalTable)
+    save: SaveTable = field(default_factory=SaveTable)
+    log: LogTable = field(default_factory=LogTable)
+    hardware: HardwareTable = field(default_factory=HardwareTable)
+    licences: LicenceTable = field(default_factory=LicenceTable)
+
+    def problems(self) -> Iterator[str]:
+        """What does not fit together."""
+        if self.model.quantization != "none" and self.lora is None:
+            yield "model.quantization: packed weights cannot be trained; add a [lora] table"
+        if len(set(self.model.freeze)) == 3 and self.lora is None:
+            yield "model.freeze: freezes everything, so that nothing is trained"
+
+
+def run(recipe: SftRecipe, out: Path) -> Path:
+    """Train into the folder, from its newest checkpoint where there is one; the folder of the result.
+
+    Raises:
+        MissingExtra: torch, transformers or peft is not installed.
+        TrainError: the records give no example, a video cannot be read, the loss is no number, or we were stopped.
+    """
+    try:
+        import transformers  # noqa: F401
+
+        from deeptrace.train.trainer import run as run_trainer
+    except ImportError:
+        raise MissingExtra("training", "train") from None
+    from deeptrace.train.setup import finish, prepare
+
+    setup = prepare(recipe, out)
+    trainer = build_trainer(recipe, setup, out)
+    run_trainer(trainer, out)
+    return finish(setup, trainer, out / FINAL)
+
+
+def build_trainer(recipe: SftRecipe, setup: Setup, out: Path) -> RunTrainer:
+    """The trainer of a recipe."""
+    from deeptrace.train.dataset import AnswerDataset, Collate, Weights
+    from deeptrace.train.trainer import RunTrainer
+
+    weights = Weights(recipe.loss.decisive, recipe.loss.other)
+    return RunTrainer(
+        setup.model,
+        out=out,
+        tables=setup.tables,
+        dataset=AnswerDataset(setup.train, setup.family, setup.store, setup.asking, weights),
+        collate=Collate(setup.family),
+        order=setup.order,
+        measure=setup.measure,
+        decorate=setup.decorate,
+    )
+
+
+KIND: Final = Kind(SftRecipe, run)
+
+__all__: Sequence[Any] = ["KIND", "LossTable", "SftRecipe", "build_trainer", "run"]

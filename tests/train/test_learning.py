@@ -1,0 +1,165 @@
+"""Tiny models of the real classes learn sixteen clips by heart, through the very code that trains large ones.
+
+What is checked is that the whole road carries: frames, times, question, coordinates, loss, steps, checkpoint, answers.
+Not that a model of a million parameters sees anything in a clip it was not shown.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deeptrace.files import loads, read_jsonl
+from deeptrace.models import load
+from deeptrace.models._families import family_of
+from deeptrace.models.checkpoint import read_card
+from deeptrace.records import Verdict
+from deeptrace.train import checkpoints
+from deeptrace.train.dataset import AnswerDataset, Asking, Collate, Weights
+from deeptrace.train.examples import Example, make_examples
+from deeptrace.train.frames import FrameStore
+from deeptrace.train.grpo import GrpoRecipe
+from deeptrace.train.grpo import run as run_grpo
+from deeptrace.train.measure import ask
+from deeptrace.train.recipe import build
+from deeptrace.train.sft import run
+from tests.train.clips import sft_recipe
+
+pytestmark = [pytest.mark.recipe, pytest.mark.timeout(1800)]  # some three minutes of one idle core
+
+# Steps, and how much a token that decides weighs: both ways of weighing learn.
+STEPS = {"videollama3": 140, "qwen2.5-vl": 220}
+DECISIVE = {"videollama3": 1.0, "qwen2.5-vl": 3.0}
+
+
+@pytest.fixture(scope="module", params=list(STEPS))
+def family_name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def learned(family_name: str, records: Path, bases: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that has learned the clips by heart."""
+    out = tmp_path_factory.mktemp("learned") / family_name
+    out.mkdir()
+    recipe = sft_recipe(
+        bases[family_name],
+        records,
+        loss={"decisive": DECISIVE[family_name]},
+        optim={"learning_rate": 1e-3, "batch_size": 8, "max_steps": STEPS[family_name]},
+        eval={"videos": 16, "every_steps": 0},
+        save={"every_steps": 70, "keep": 4},
+        log={"every_steps": 20},
+        licences={"weights": "apache-2.0", "annotations": "cc-by-4.0", "videos": "cc-by-nc-4.0"},
+    )
+    assert run(recipe, out) == out / "final"
+    return out
+
+
+def dataset(folder: Path, examples: tuple[Example, ...]) -> AnswerDataset:
+    family = family_of(folder)
+    return AnswerDataset(examples, family, FrameStore(family.sampling), Asking("trained", family.space_kind), Weights())
+
+
+def load_examples(records: Path) -> tuple[Example, ...]:
+    from deeptrace.data import load_records
+
+    return make_examples(load_records(records), split="train").examples
+
+
+def test_the_clips_are_learned_by_heart(learned: Path) -> None:
+    metrics = loads((learned / "final/metrics.json").read_text())
+    assert metrics["videos"] == 16
+    assert metrics["answer_loss"] < 0.1
+    assert metrics["accuracy"] >= 0.75 > metrics["blind_accuracy"]
+    assert metrics["box_iou"] >= 0.25
+    assert metrics["time_distance"] < metrics["blind_time_distance"]
+    losses = [row["loss"] for _, row in read_jsonl(learned / "log.jsonl") if "loss" in row]
+    assert losses[-1] < losses[0] / 10
+
+
+def test_with_the_videos_shuffled_the_answers_are_no_longer_known(learned: Path, records: Path) -> None:
+    """The prompt is the same for all: what the loss is lower by can only have come from the video."""
+    examples = load_examples(records)
+    shuffled = tuple(
+        replace(example, path=other.path) for example, other in zip(examples, examples[5:] + examples[:5], strict=True)
+    )
+    final = learned / "final"
+    model = family_of(final).load_model(final)
+    options: dict[str, Any] = {"batch_size": 8, "max_new_tokens": 1, "device": "cpu"}
+    right = ask(model, dataset(final, examples), range(16), **options).loss
+    wrong = ask(model, dataset(final, shuffled), range(16), **options).loss
+    assert right < 0.1
+    assert wrong > max(0.3, 3 * right)
+
+
+def test_the_result_answers_like_any_model(learned: Path, records: Path) -> None:
+    final = learned / "final"
+    examples = load_examples(records)
+    outcomes = load(f"hf:{final}", device="cpu").inspect([example.path for example in examples])
+    said = [outcome.label if isinstance(outcome, Verdict) else None for outcome in outcomes]
+    right = sum(label == example.record.label for label, example in zip(said, examples, strict=True))
+    assert right / len(examples) == loads((final / "metrics.json").read_text())["accuracy"]
+
+
+def test_the_result_says_what_it_is(learned: Path, family_name: str) -> None:
+    final = learned / "final"
+    card = read_card(final)
+    assert card is not None
+    assert (card.format, card.sampling.fps if card.sampling else None) == ("trained", 2.0)
+    assert card.space == ("per-mille" if family_name == "videollama3" else "resized")
+    assert card.extra["licences"]["strictest"] == "cc-by-nc-4.0"
+    assert card.extra["data"]["labels"] == {"fake": 9, "real": 7}
+    readme = (final / "README.md").read_text()
+    assert "**Licence: cc-by-nc-4.0** (non-commercial)" in readme
+    assert f"| accuracy | {card.extra['metrics']['accuracy']:.4g} |" in readme
+    names = {path.name for path in final.iterdir()}
+    assert not {name for name in names if name.endswith((".bin", ".pt", ".pth"))}
+    assert [path.name for path in checkpoints.checkpoints(learned)][:2] == ["checkpoint-70", "checkpoint-140"]
+    assert read_card(learned / "checkpoint-70") == replace(card, extra={**card.extra, "metrics": {}})
+
+
+def test_saved_and_loaded_the_logits_are_the_same(learned: Path, records: Path) -> None:
+    """The final folder is the last checkpoint, to the bit."""
+    import torch
+
+    final, newest = learned / "final", checkpoints.latest(learned)
+    assert newest is not None
+    items = [dataset(final, load_examples(records))[i] for i in (0, 15)]
+    batch = Collate(family_of(final))(items)
+    del batch["labels"]
+    with torch.inference_mode():
+        first, second = (family_of(folder).load_model(folder)(**batch).logits for folder in (final, newest))
+    assert torch.equal(first, second)
+
+
+def test_reward_rises(learned: Path, records: Path, tmp_path: Path, family_name: str) -> None:
+    """From a checkpoint that half knows the answers: those that are tried and right become likelier."""
+    if family_name != "videollama3":
+        pytest.skip("one family is enough: the step is the same")
+    table = {
+        "kind": "grpo",
+        "model": {"base": str(learned / "checkpoint-70")},
+        "data": {
+            "records": str(records),
+            "workers": 0,
+            "balance": [],
+            "eval_split": "train",
+            "cache": str(records.parent / "cache"),
+        },
+        "grpo": {"group": 6, "max_new_tokens": 56},
+        "optim": {"learning_rate": 2e-4, "batch_size": 4, "max_steps": 12, "schedule": "constant", "warmup": 0.0},
+        "eval": {"videos": 16, "every_steps": 0, "max_new_tokens": 56, "batch_size": 8},
+        "log": {"every_steps": 4},
+        "hardware": {"device": "cpu"},
+    }
+    out = tmp_path / "grpo"
+    out.mkdir()
+    run_grpo(build(GrpoRecipe, table, "grpo"), out)
+    rows = [row for _, row in read_jsonl(out / "log.jsonl") if "reward" in row]
+    assert rows[-1]["reward"] > rows[0]["reward"] + 0.03
+    assert all(row["reward_spread"] > 0 and row["entropy_verdict"] >= 0 for row in rows)
+    assert {"entropy_box", "entropy_onset"} <= set(rows[0])

@@ -1,0 +1,95 @@
+"""A run that is killed and started again ends with the same weights, to the bit, and the same losses."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from deeptrace.files import read_jsonl
+from deeptrace.train import FINAL
+from deeptrace.train.checkpoints import STAGING, checkpoints
+from deeptrace.train.recipe import to_toml
+from tests.train.clips import sft_recipe
+
+pytestmark = [pytest.mark.recipe, pytest.mark.linux, pytest.mark.timeout(1200)]
+
+STEPS = 10
+
+
+@pytest.fixture(scope="module")
+def recipe_file(records: Path, bases: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    recipe = sft_recipe(
+        bases["videollama3"],
+        records,
+        seed=7,
+        data={"balance": ["label", "source"], "workers": 1},
+        lora={"rank": 4, "dropout": 0.1},
+        optim={"learning_rate": 1e-3, "batch_size": 2, "accumulate": 2, "max_steps": STEPS, "schedule": "cosine"},
+        save={"every_steps": 2, "keep": 2},
+    )
+    file = tmp_path_factory.mktemp("resume") / "recipe.toml"
+    file.write_text(to_toml(recipe))
+    return file
+
+
+def start(recipe: Path, out: Path) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "deeptrace", "train", str(recipe), "--out", str(out)],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+
+
+def kill_when(process: subprocess.Popen[bytes], ready: Path) -> None:
+    while process.poll() is None and not ready.exists():
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+
+
+def curve(out: Path) -> list[tuple[float, float]]:
+    return [(row["loss"], row["grad_norm"]) for _, row in read_jsonl(out / "log.jsonl") if "loss" in row]
+
+
+def test_killed_twice_it_ends_the_same(recipe_file: Path, tmp_path: Path) -> None:
+    whole, pieces = tmp_path / "whole", tmp_path / "pieces"
+    uninterrupted = start(recipe_file, whole)
+    first = start(recipe_file, pieces)
+    kill_when(first, pieces / "checkpoint-2")  # in the middle of a step
+    second = start(recipe_file, pieces)
+    kill_when(second, pieces / STAGING / "checkpoint-6")  # in the middle of a checkpoint
+    assert not (pieces / FINAL).exists()
+    last = start(recipe_file, pieces)
+    for process in (uninterrupted, last):
+        _, said = process.communicate(timeout=240)
+        assert process.returncode == 0, said.decode()
+    assert len(curve(whole)) == STEPS
+    assert curve(pieces) == curve(whole)
+    weights = "model.safetensors"
+    assert (pieces / FINAL / weights).read_bytes() == (whole / FINAL / weights).read_bytes()
+    assert [path.name for path in checkpoints(pieces)] == ["checkpoint-8", "checkpoint-10"]
+    again = start(recipe_file, pieces)
+    _, said = again.communicate(timeout=60)
+    assert again.returncode == 1
+    assert "is done" in said.decode()
+
+
+def test_asked_to_stop_it_saves_and_goes_on_later(recipe_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    process = start(recipe_file, out)
+    while process.poll() is None and not (out / "checkpoint-2").exists():
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "The same command goes on" in said.decode()
+    [*_, newest] = checkpoints(out)
+    assert not (out / FINAL).exists()
+    assert newest.name != "checkpoint-2" or "after step 2" in said.decode()

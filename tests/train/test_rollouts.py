@@ -1,0 +1,122 @@
+"""What the RL stage computes on: likelihoods, what is kept of an answer, and how much answers vary."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deeptrace.answer import Space, render
+from deeptrace.errors import TrainError
+from deeptrace.models._families import family_of
+from deeptrace.models.base import Sampling
+from deeptrace.records import Record, Trace, Verdict, VideoInfo
+from deeptrace.train.dataset import AnswerDataset, Asking, Weights
+from deeptrace.train.examples import Example, make_examples
+from deeptrace.train.frames import FrameStore
+from deeptrace.train.reward import Reward, grounded_reward
+
+torch = pytest.importorskip("torch")
+
+SPACE = Space("per-mille")
+INFO = VideoInfo(100, 100, fps=10.0, num_frames=50, duration_seconds=5.0)
+
+
+def reward(record: Record, text: str) -> tuple[Record, Reward]:
+    return record, grounded_reward(text, record, "trained", SPACE)
+
+
+def test_entropy_by_hand() -> None:
+    from deeptrace.train.rollouts import entropy
+
+    assert entropy("aabc") == pytest.approx(1.5)
+    assert entropy("aaaa") == entropy("") == 0.0
+
+
+def test_answers_that_are_all_alike_are_noticed(caplog: pytest.LogCaptureFixture) -> None:
+    from deeptrace.train.rollouts import rollout_metrics
+
+    truths = [
+        Record(f"v{i}", label="fake" if i % 2 else "real", info=INFO, annotations=())  # type: ignore[arg-type]
+        for i in range(40)
+    ]
+    alike = render(Verdict("fake", traces=(Trace((0.1, 0.1, 0.2, 0.2), 1.0),)), "trained", SPACE)
+    with caplog.at_level(logging.WARNING):
+        metrics = rollout_metrics([reward(record, alike) for record in truths])
+    assert metrics["entropy_verdict"] == 0.0 == metrics["variety_verdict"]
+    assert metrics["reward_right"] == 0.5
+    assert "answers have collapsed: verdict varies 0%" in caplog.text
+    right = [reward(record, alike if record.label == "fake" else "REAL. The video is real.") for record in truths]
+    assert rollout_metrics(right)["variety_verdict"] == pytest.approx(1.0)
+
+
+def test_what_follows_the_end_of_an_answer_does_not_count() -> None:
+    from deeptrace.train.rollouts import _kept
+
+    said = torch.tensor([[5, 6, 9, 9, 0], [9, 0, 0, 0, 0], [5, 6, 7, 8, 5]])
+    assert _kept(said, end=9).tolist() == [[1, 1, 1, 0, 0], [1, 0, 0, 0, 0], [1, 1, 1, 1, 1]]
+
+
+@pytest.fixture(scope="module", params=["videollama3", "qwen2.5-vl"])
+def asked(request: pytest.FixtureRequest, records: Path, bases: dict[str, Path]) -> tuple[Any, AnswerDataset]:
+    from deeptrace.data import load_records
+
+    base = bases[request.param]
+    family = family_of(base)
+    family.sampling = Sampling(fps=2.0, max_frames=4)
+    examples = make_examples(load_records(records), split="train").examples
+    data = AnswerDataset(examples, family, FrameStore(family.sampling), Asking("trained", family.space_kind), Weights())
+    return family.load_model(base), data
+
+
+def test_likelihoods_are_those_of_the_whole_text_in_one_pass(asked: tuple[Any, AnswerDataset]) -> None:
+    """Prompts padded on the left with answers behind them, against each text alone."""
+    from deeptrace.train.positions import last_positions
+    from deeptrace.train.rollouts import log_likelihoods
+
+    model, data = asked
+    family = data.family
+    answers = [data[i].answer for i in (0, 15)]
+    end = family.processor.tokenizer.convert_tokens_to_ids("<|im_end|>")
+    ids = [[*family.tokenize(answer), end] for answer in answers]
+    width = max(map(len, ids))
+    said = torch.tensor([one + [0] * (width - len(one)) for one in ids])
+    kept = torch.tensor([[1.0] * len(one) + [0.0] * (width - len(one)) for one in ids])
+    batch = family.collate([data.prompt(i)[0] for i in (0, 15)], pad_left=True)
+    with torch.inference_mode():
+        together = log_likelihoods(model, batch, said, kept, 1.0)
+        with last_positions(model, width + 1):
+            assert torch.allclose(log_likelihoods(model, batch, said, kept, 1.0), together, atol=1e-5)
+        for row, i in enumerate((0, 15)):
+            encoded = data[i].encoded
+            logits = model(**encoded.inputs).logits[0, :-1]
+            alone = torch.log_softmax(logits, -1).gather(1, encoded.inputs["input_ids"][0, 1:, None])[:, 0]
+            count = len(ids[row])
+            assert torch.allclose(together[row, :count], alone[-count:], atol=1e-4)
+            assert not together[row, count:].any()
+
+
+def test_a_prompt_without_its_video_is_an_error_before_the_first_step(asked: tuple[Any, AnswerDataset]) -> None:
+    from deeptrace.train.rollouts import PromptDataset, check_prompts
+
+    _, data = asked
+
+    class Forgetful(AnswerDataset):
+        """A data set whose prompts forgot the video, as those of trainers for text do."""
+
+        def prompt(self, index: int) -> Any:
+            encoded, space = super().prompt(index)
+            ids = encoded.inputs["input_ids"]
+            video = data.family.processor.tokenizer.convert_tokens_to_ids("<|video_pad|>")
+            encoded.inputs["input_ids"] = ids[ids != video][None]  # type: ignore[index]
+            return encoded, space
+
+    def of(kind: type[AnswerDataset]) -> PromptDataset:
+        examples: tuple[Example, ...] = data.examples[:2]
+        return PromptDataset(kind(examples, data.family, data.store, data.asking, data.weights))
+
+    check_prompts(of(AnswerDataset), workers=0)
+    with pytest.raises(TrainError, match="'train00': the prompt holds no video tokens"):
+        check_prompts(of(Forgetful), workers=0)
