@@ -16,6 +16,7 @@ from deeptrace import __version__
 from deeptrace.cli.build import COMMANDS
 from deeptrace.cli.data import data
 from deeptrace.cli.doctor import doctor
+from deeptrace.cli.inject import inject
 from deeptrace.cli.inspect import demo, inspect
 from deeptrace.cli.models import models
 from deeptrace.errors import DeepTraceError, MissingExtra, ModelError
@@ -33,6 +34,7 @@ def cli() -> None:
 
 cli.add_command(inspect)
 cli.add_command(demo)
+cli.add_command(inject)
 cli.add_command(data)
 for command in COMMANDS:
     data.add_command(command)
