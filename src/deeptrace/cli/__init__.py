@@ -17,6 +17,7 @@ from deeptrace.cli.bench import bench
 from deeptrace.cli.build import COMMANDS
 from deeptrace.cli.data import data
 from deeptrace.cli.doctor import doctor
+from deeptrace.cli.inject import inject
 from deeptrace.cli.inspect import demo, inspect
 from deeptrace.cli.models import models
 from deeptrace.cli.train import train
@@ -35,6 +36,7 @@ def cli() -> None:
 
 cli.add_command(inspect)
 cli.add_command(demo)
+cli.add_command(inject)
 cli.add_command(data)
 for command in COMMANDS:
     data.add_command(command)

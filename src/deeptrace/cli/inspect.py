@@ -46,7 +46,7 @@ def inspect(videos: tuple[str, ...], model_name: str, out: str | None, as_json: 
 
     Exit code 0: every video has a verdict. 1: at least one has none. 2: wrong usage. 130: interrupted.
     """
-    paths = list(_find(videos))
+    paths = list(find_videos(videos))
     if not paths:
         raise click.UsageError(f"no videos in {', '.join(visible(v) for v in videos)}")
     folder = None if out is None else make_folder(out)
@@ -88,7 +88,7 @@ def demo(out: str, model_name: str, seed: int) -> int:
 # ── the run ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _find(arguments: Sequence[str]) -> Iterator[str]:
+def find_videos(arguments: Sequence[str]) -> Iterator[str]:
     """The files named, and the videos in the folders named, sorted by name; each path once."""
     seen: set[str] = set()
     for argument in arguments:

@@ -17,6 +17,8 @@ from deeptrace.inject.blend import Implementation, feather, over, widen
 from deeptrace.inject.footage import Floats, Motion
 from deeptrace.inject.things import Roi, TrackedThing
 
+# Work pixels by which an object's mask is grown before it is cut out: soft edges, and the mask's own error.
+HOLE_MARGIN = 1.5
 _STEPS = (2, -2, 4, -4, 7, -7, 11, -11, 16, -16, 23, -23)
 
 
@@ -39,8 +41,7 @@ class Plate:
         for thing in self._things:
             if thing.visible[index]:
                 covered = np.maximum(covered, thing.matte(index, roi))
-        margin = 2.0 * max(1.0, self._motion.scale[0])
-        return np.asarray(widen(covered, margin) > 0.08)
+        return np.asarray(widen(covered, HOLE_MARGIN * max(1.0, self._motion.scale[0])) > 0.15)
 
     def patch(self, index: int, roi: Roi) -> Floats:
         """The region ``roi`` of frame ``index`` without the things, ``(h, w, 3)`` float32."""

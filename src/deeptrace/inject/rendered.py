@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from deeptrace.errors import VideoError
+from deeptrace.errors import FileError, VideoError
 from deeptrace.inject.assets import Asset, Image, cutout, photo
 from deeptrace.inject.draw import Floats, Look, draw_ball, draw_crate, paint_room
 from deeptrace.inject.footage import WORK_SIDE, Motion, Transform, to_full
@@ -25,6 +25,7 @@ from deeptrace.records import Frames
 _COLOURS = ((0.80, 0.10, 0.09), (0.10, 0.28, 0.75), (0.93, 0.75, 0.10), (0.10, 0.55, 0.22), (0.93, 0.45, 0.06))
 # Spare picture round the frame for the camera to move in, share of the frame on each side.
 _MARGIN = 0.16
+_ASSET_TRIES = 8
 
 
 @dataclass(frozen=True)
@@ -62,11 +63,12 @@ def render_scene(
     """A scene of that seed; the same arguments give the same frames on the same machine.
 
     Without ``photos`` the background is a painted room, without ``cutouts`` things are painted balls and crates.
-    Assets may be files (read when needed) or arrays. At least one thing moves and at least one stands still.
+    Assets may be files (read when needed) or arrays. At least one thing moves and at least one stands still. A file
+    that cannot serve is passed over for another one; ``params`` names those that were used.
 
     Raises:
         VideoError: ``BAD_WINDOW`` for a size below 64 x 64 or fewer than 4 frames.
-        FileError: an asset is not a picture, or a cut-out has no transparency.
+        FileError: eight files in a row are not pictures, or are cut-outs without transparency.
     """
     height, width = size_hw
     count = round(seconds * fps) if math.isfinite(seconds * fps) else 0
@@ -137,8 +139,7 @@ def _backdrop(
     if not photos:
         margin = math.ceil(_MARGIN * max(size_hw))
         return paint_room(rng, size_hw, margin), (float(margin), float(margin)), "painted room"
-    asset = photos[int(rng.integers(len(photos)))]
-    picture = photo(asset)
+    asset, picture = _usable(rng, photos, photo)
     mx, my = math.ceil(_MARGIN * width), math.ceil(_MARGIN * height)
     want_w, want_h = width + 2 * mx, height + 2 * my
     cover = max(want_w / picture.shape[1], want_h / picture.shape[0])
@@ -168,6 +169,20 @@ def _painted_sprite(rng: np.random.Generator) -> Floats:
     return np.dstack([np.clip(colours, 0, 1), np.clip(alpha, 0, 1)]).astype(np.float32)
 
 
+def _usable(
+    rng: np.random.Generator, assets: Sequence[Asset], read: Callable[[Asset], Image]
+) -> tuple[Asset, Image]:
+    """An asset drawn at random; folders hold some that cannot serve, and another one is drawn instead."""
+    for attempt in range(_ASSET_TRIES):
+        asset = assets[int(rng.integers(len(assets)))]
+        try:
+            return asset, read(asset)
+        except FileError:
+            if attempt == _ASSET_TRIES - 1:
+                raise
+    raise AssertionError("unreachable")
+
+
 def _cast(
     rng: np.random.Generator,
     cutouts: Sequence[Asset],
@@ -182,8 +197,8 @@ def _cast(
     actors, names = [], []
     for k in range(int(rng.integers(2, 5))):
         if cutouts:
-            asset = cutouts[int(rng.integers(len(cutouts)))]
-            sprite = cutout(asset).astype(np.float32) / 255.0
+            asset, pixels = _usable(rng, cutouts, cutout)
+            sprite = pixels.astype(np.float32) / 255.0
             names.append(_name(asset))
         else:
             sprite = _painted_sprite(rng)

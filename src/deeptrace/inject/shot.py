@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from deeptrace.inject.blend import Implementation, feather, grain_of, over, resampled, widen
 from deeptrace.inject.footage import Floats, Motion, Transform
-from deeptrace.inject.plate import Plate
+from deeptrace.inject.plate import HOLE_MARGIN, Plate
 from deeptrace.inject.things import Roi, Things, TrackedThing
 from deeptrace.records import Frames
 
@@ -128,8 +128,8 @@ class Placed:
 
 
 def layer_matte(shot: Shot, thing: TrackedThing, index: int, roi: Roi) -> Floats:
-    """The thing's matte with a rim one work pixel wide, so that its soft edge goes with it."""
-    return feather(widen(thing.matte(index, roi), shot.px), 0.7 * shot.px)
+    """The thing's matte with a rim as wide as the hole that the plate leaves, so that its soft edge goes with it."""
+    return feather(widen(thing.matte(index, roi), HOLE_MARGIN * shot.px), 0.7 * shot.px)
 
 
 def place(shot: Shot, placed: Placed, roi: Roi) -> tuple[Floats, Floats]:

@@ -14,7 +14,7 @@ from deeptrace.inject.things import Roi, TrackedThing
 def sudden_blurring(shot: Shot, thing: TrackedThing, rng: np.random.Generator) -> Edit:
     """The object, or one half of it, is smeared while the rest of the picture stays sharp.
 
-    At level 1 the blur's radius is a fifth of the object's size. The first implementation is a Gaussian blur, the
+    At level 1 the blur's deviation is an eighth of the object's size. The first implementation is a Gaussian blur, the
     second a loss of resolution (shrink and enlarge) followed by a median.
     """
     part = float(rng.uniform()) < 0.4
@@ -32,7 +32,7 @@ def sudden_blurring(shot: Shot, thing: TrackedThing, rng: np.random.Generator) -
             cx, cy = thing.centres[index]
             along = (xs + where[0] - cx) * np.cos(angle) + (ys + where[1] - cy) * np.sin(angle)
             alpha = alpha * np.clip(along / (0.12 * size) + 0.5, 0, 1).astype(np.float32)
-        sigma = 0.0 if moment.sham else 0.2 * size * moment.level
+        sigma = 0.0 if moment.sham else 0.12 * size * moment.level
         blurred = resampled(picture) if sigma < 0.3 else _blur(shot, picture, sigma)
         return Picture(over(picture, blurred, alpha), alpha, alpha)
 

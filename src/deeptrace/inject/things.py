@@ -137,7 +137,7 @@ def find_things(frames: Frames, seed: int = 0) -> Things:
 # ── where to look ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _regions(mask: npt.NDArray[np.bool_], weight: Floats, most: int) -> list[Image]:
+def _regions(mask: npt.NDArray[np.bool_], weight: Floats, most: int, *, whole_width: bool) -> list[Image]:
     """Connected parts of a mask that are of an object's size, the heaviest first, as 0/255."""
     labels_of: Image = mask.astype(np.uint8)
     count, labels, stats, _ = cv2.connectedComponentsWithStats(labels_of, connectivity=4)
@@ -151,7 +151,8 @@ def _regions(mask: npt.NDArray[np.bool_], weight: Floats, most: int) -> list[Ima
         part = labels == k
         x0, y0, w, h = stats[k, :4]
         touching = int(x0 <= 1) + int(y0 <= 1) + int(x0 + w >= width - 1) + int(y0 + h >= height - 1)
-        if touching >= 3:  # a frame of background rather than an object
+        # A frame of background, or a ragged strip of it, rather than an object.
+        if touching >= 3 or stats[k, cv2.CC_STAT_AREA] < 0.3 * w * h or (w > 0.6 * width and not whole_width):
             continue
         kept.append((float(weight[part].sum()) / (1 + touching), part))
     kept.sort(key=lambda pair: -pair[0])
@@ -168,7 +169,7 @@ def _moving_regions(motion: Motion, index: int, shot: npt.NDArray[np.int64]) -> 
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
     mask = (speed > threshold).astype(np.uint8)
     mask = cv2.morphologyEx(cv2.morphologyEx(mask, cv2.MORPH_OPEN, kernel), cv2.MORPH_CLOSE, kernel)
-    return _regions(mask.astype(bool), speed, most=3)
+    return _regions(mask.astype(bool), speed, most=3, whole_width=True)
 
 
 def _salient_regions(motion: Motion, index: int) -> list[Image]:
@@ -185,7 +186,7 @@ def _salient_regions(motion: Motion, index: int) -> list[Image]:
     mask = (score > np.percentile(score, 88)).astype(np.uint8)
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
     mask = cv2.morphologyEx(cv2.morphologyEx(mask, cv2.MORPH_OPEN, kernel), cv2.MORPH_CLOSE, kernel)
-    return _regions(mask.astype(bool), score, most=4)
+    return _regions(mask.astype(bool), score, most=4, whole_width=False)
 
 
 def _known(found: Sequence[TrackedThing], index: int, mask: Image) -> bool:

@@ -1,0 +1,228 @@
+"""``deeptrace inject``: a dataset of traces at known places and times, from footage or from nothing."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from deeptrace.categories import CATEGORIES, Category
+from deeptrace.cli.inspect import find_videos
+from deeptrace.cli.show import bar, make_folder, print_table
+from deeptrace.errors import DeepTraceError, FileError
+from deeptrace.files import atomic_write, dumps, read_jsonl
+from deeptrace.html import visible
+
+if TYPE_CHECKING:
+    from deeptrace.inject.pairs import Source
+
+_ASSETS: Final = click.Path(exists=True, file_okay=False, path_type=Path)
+_LOOK: Final = 12
+
+
+@click.command()
+@click.argument("paths", metavar="[SRC]... DST", nargs=-1, required=True)
+@click.option("--n", "count", type=click.IntRange(1), help="Pairs from footage.  [default: one a video]")
+@click.option("--scenes", type=click.IntRange(0), default=0, help="Pairs from rendered scenes, after those.")
+@click.option("--photos", type=_ASSETS, help="Photographs as backgrounds of scenes; painted rooms without.")
+@click.option("--cutouts", type=_ASSETS, help="PNG cut-outs as things in scenes; painted balls and crates without.")
+@click.option("--categories", metavar="NAMES", help="Only these, between commas, e.g. 'Sudden Blurring'.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Another seed, other traces.")
+@click.option("--strength", type=click.FloatRange(0, 1, min_open=True), default=0.7, show_default=True)
+@click.option(
+    "--implementation",
+    type=click.Choice(["first", "second"]),
+    default="first",
+    show_default=True,
+    help="second: another inpainting, blend and warp, kept for testing.",
+)
+@click.option("--small", is_flag=True, help="3 s at 8 fps, 224 px on the longer side, instead of 5 s at 24 fps, 480p.")
+@click.option("--manifest", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="JSON lines: path, license.")
+@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Processes at work.")
+@click.option("--json", "as_json", is_flag=True, help="A summary as JSON on stdout.")
+def inject(
+    paths: tuple[str, ...],
+    count: int | None,
+    scenes: int,
+    photos: Path | None,
+    cutouts: Path | None,
+    categories: str | None,
+    seed: int,
+    strength: float,
+    implementation: str,
+    small: bool,
+    manifest: Path | None,
+    jobs: int,
+    as_json: bool,
+) -> int:
+    """Put one fake trace into each clip of SRC (files or folders) and write a dataset of twins to DST.
+
+    Each pair is a fake, and a real twin from the same frames through the same encoder; half of the twins carry a sham
+    edit that shows nothing. With --scenes no footage is needed. Run again, it goes on where it was. DST gets
+    all_data.json (RewardData's layout), videos/, real_videos/, README.md (the card), sheet.jpg and look/ (clean and fake
+    side by side). Exit code 1: some pairs could not be made.
+    """
+    from deeptrace.data.journal import Journal
+    from deeptrace.inject.assets import list_cutouts, list_photos
+    from deeptrace.inject.pairs import FULL, SMALL, Source, contact_sheet
+    from deeptrace.inject.plan import plan_pair
+
+    *arguments, target = paths
+    wanted = _categories(categories)
+    facts = _facts(manifest)
+    videos = sorted(find_videos(arguments)) if arguments else []
+    if arguments and not videos:
+        raise click.UsageError("no videos found in SRC")
+    from_footage = len(videos) if count is None else count if videos else 0
+    if from_footage + scenes == 0:
+        raise click.UsageError("nothing to make: name footage, or --scenes N")
+    if not videos and count is not None:
+        raise click.UsageError("--n counts pairs from footage, and no SRC is named; scenes are counted by --scenes")
+    assets = {
+        "photos": tuple(map(str, list_photos(photos))) if photos else (),
+        "cutouts": tuple(map(str, list_cutouts(cutouts))) if cutouts else (),
+    }
+
+    def source(number: int) -> Source:
+        if number >= from_footage:
+            return Source(f"scene {number - from_footage:06d}", None, assets["photos"], assets["cutouts"])
+        path = videos[number % len(videos)]
+        return Source(os.path.basename(path), path, facts=facts.get(os.path.basename(path)))
+
+    root = make_folder(target)
+    total = from_footage + scenes
+    settings = {
+        "seed": seed,
+        "strength": strength,
+        "implementation": implementation,
+        "size": "small" if small else "full",
+        "categories": list(wanted),
+        "footage_pairs": from_footage,
+        "footage": [os.path.basename(path) for path in videos],
+        "photos": len(assets["photos"]),
+        "cutouts": len(assets["cutouts"]),
+    }
+    options = {"size": SMALL if small else FULL, "strength": strength, "implementation": implementation}
+    with Journal(root / "journal.jsonl", settings, lock=True) as journal, bar("injecting", total) as report:
+        plans = [plan_pair(seed, number, wanted) for number in range(total)]
+        todo = [plan for plan in plans if plan.pair_id not in journal.rows or "failed" in journal.rows[plan.pair_id]]
+        done = total - len(todo)
+        report(done, total)
+        tasks = ((root, plan, source(plan.number), {**options, "look": plan.number < _LOOK}) for plan in todo)
+        for pair_id, row in _work(tasks, jobs):
+            journal.add(pair_id, row)
+            done += 1
+            report(done, total)
+        rows = [journal.rows[plan.pair_id] for plan in plans]
+    made = [row for row in rows if "failed" not in row]
+    failed = Counter(row["failed"]["code"] for row in rows if "failed" in row)
+    _write_dataset(root, made, failed, settings)
+    contact_sheet(root, [plan.pair_id for plan in plans[:_LOOK]])
+    _report(root, made, failed, rows, as_json=as_json)
+    return 1 if failed else 0
+
+
+Task = tuple[Path, Any, "Source", dict[str, Any]]
+
+
+def _one(task: Task) -> tuple[str, dict[str, Any]]:
+    """One pair: its rows, or why there is none. Runs in a process of its own where there are several jobs."""
+    from deeptrace.inject.pairs import make_pair
+
+    root, plan, source, options = task
+    try:
+        return plan.pair_id, make_pair(root, plan, source, **options)
+    except DeepTraceError as error:
+        if isinstance(error, FileError) or error.code == "WRITE_FAILED":  # the disk or an asset, not this clip
+            raise
+        return plan.pair_id, {"failed": {"source": source.name, "code": error.code, "reason": str(error)}}
+
+
+def _work(tasks: Iterator[Task], jobs: int) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The results as they come; only a few tasks ahead are handed out."""
+    if jobs == 1:
+        yield from map(_one, tasks)
+        return
+    import multiprocessing
+
+    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"), initializer=_alone) as pool:
+        running: set[Future[tuple[str, dict[str, Any]]]] = set()
+        try:
+            for task in tasks:
+                running.add(pool.submit(_one, task))
+                if len(running) >= 2 * jobs:
+                    finished, running = wait(running, return_when=FIRST_COMPLETED)
+                    yield from (one.result() for one in finished)
+            for one in running:
+                yield one.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _alone() -> None:
+    """Each job is one process on one core: threads inside it would only wait for each other."""
+    import cv2
+
+    cv2.setNumThreads(1)
+
+
+def _categories(text: str | None) -> tuple[Category, ...]:
+    if text is None:
+        return CATEGORIES
+    wanted = [name.strip().lower() for name in text.split(",") if name.strip()]
+    unknown = [name for name in wanted if name not in {c.lower() for c in CATEGORIES}]
+    if unknown or not wanted:
+        raise click.UsageError(f"--categories: {', '.join(unknown) or 'nothing'} is not one of {', '.join(CATEGORIES)}")
+    return tuple(c for c in CATEGORIES if c.lower() in wanted)
+
+
+def _facts(manifest: Path | None) -> Mapping[str, Mapping[str, str]]:
+    """What a manifest says of each file: its texts under ``license`` and ``source``..., by the file's name."""
+    if manifest is None:
+        return {}
+    facts: dict[str, Mapping[str, str]] = {}
+    for number, row in read_jsonl(manifest):
+        if not isinstance(row, dict) or not isinstance(row.get("path"), str):
+            raise FileError(f"{manifest.name} line {number}: expected an object with a path")
+        kept = ("license", "source_repo", "source_commit", "source_path", "generator", "sha256")
+        facts[os.path.basename(row["path"])] = {k: row[k] for k in kept if isinstance(row.get(k), str)}
+    return facts
+
+
+def _write_dataset(root: Path, made: list[dict[str, Any]], failed: Counter[str], settings: dict[str, Any]) -> None:
+    from deeptrace.inject.card import card
+
+    rows = [row["fake"] for row in made] + [row["real"] for row in made]
+    with atomic_write(root / "all_data.json") as file:
+        file.write((dumps(rows, indent=1) + "\n").encode())
+    shown = {name: value for name, value in settings.items() if name not in ("footage", "categories")}
+    with atomic_write(root / "README.md") as file:
+        file.write(card(made, failed, shown).encode())
+
+
+def _report(
+    root: Path, made: list[dict[str, Any]], failed: Counter[str], rows: list[dict[str, Any]], *, as_json: bool
+) -> None:
+    categories = Counter(row["fake"]["inject_category"] for row in made)
+    if as_json:
+        summary = {
+            "schema": "deeptrace.inject",
+            "schema_version": 1,
+            "pairs": len(made),
+            "shams": sum(row["real"]["sham"] for row in made),
+            "categories": dict(categories),
+            "failed": dict(failed),
+        }
+        click.echo(dumps(summary, indent=1))
+    else:
+        print_table(["category", "pairs"], [(c, categories[c]) for c in CATEGORIES if categories[c]])
+    for row in rows:
+        if "failed" in row:
+            what = row["failed"]
+            click.echo(f"failed: {visible(what['source'])}: {what['code']}: {visible(what['reason'])}", err=True)
+    click.echo(f"{len(made)} pairs in {visible(root.name)}; look at sheet.jpg first", err=as_json)
