@@ -42,7 +42,9 @@ _LOOK: Final = 12
     help="second: another inpainting, blend and warp, kept for testing.",
 )
 @click.option("--small", is_flag=True, help="3 s at 8 fps, 224 px on the longer side, instead of 5 s at 24 fps, 480p.")
-@click.option("--manifest", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="JSON lines: path, license.")
+@click.option(
+    "--manifest", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="JSON lines: path, license."
+)
 @click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Processes at work.")
 @click.option("--json", "as_json", is_flag=True, help="A summary as JSON on stdout.")
 def inject(

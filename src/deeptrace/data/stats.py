@@ -158,14 +158,6 @@ def video_seconds(record: Record) -> float | None:
     return info_seconds(record.info)
 
 
-<<<<<<< HEAD
-=======
-def info_seconds(info: VideoInfo | None) -> float | None:
-    """The length that a header or a row declares, else frames / rate; None where neither is known."""
-    return None if info is None else info.length_seconds
-
-
->>>>>>> w-train
 # ── Table 1 ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -197,9 +197,7 @@ def _carry_out(
         **edit.params,
     }
     clean = shot.frames
-    return Injection(
-        category, replace(clean, images=fake), replace(clean, images=sham), clean, trace, mask, params
-    )
+    return Injection(category, replace(clean, images=fake), replace(clean, images=sham), clean, trace, mask, params)
 
 
 def _visible(after: npt.NDArray[np.uint8], before: npt.NDArray[np.float32], focus: npt.NDArray[np.float32]) -> Any:

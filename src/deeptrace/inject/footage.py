@@ -112,7 +112,9 @@ def grid(height: int, width: int) -> tuple[Floats, Floats]:
 
 def _flow_of(step: Transform, shape: tuple[int, ...]) -> Floats:
     xs, ys = grid(shape[0], shape[1])
-    flow = np.stack([step[0, 0] * xs + step[0, 1] * ys + step[0, 2], step[1, 0] * xs + step[1, 1] * ys + step[1, 2]], -1)
+    flow = np.stack(
+        [step[0, 0] * xs + step[0, 1] * ys + step[0, 2], step[1, 0] * xs + step[1, 1] * ys + step[1, 2]], -1
+    )
     return np.asarray(flow - np.stack([xs, ys], -1), dtype=np.float32)
 
 

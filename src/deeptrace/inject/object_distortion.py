@@ -45,4 +45,3 @@ def object_distortion(shot: Shot, thing: TrackedThing, rng: np.random.Generator)
         return Picture(image, alpha, np.maximum(matte, warped_matte))
 
     return Edit(thing, roi, paint, _SAYS[bend.kind], bend.params())
-

@@ -248,9 +248,7 @@ def _boxed(injection: Injection, index: int) -> npt.NDArray[np.uint8]:
 
 def _side_by_side(injection: Injection) -> Frames:
     clean = injection.clean
-    images = np.concatenate(
-        [clean.images, np.stack([_boxed(injection, t) for t in range(len(clean))])], axis=2
-    )
+    images = np.concatenate([clean.images, np.stack([_boxed(injection, t) for t in range(len(clean))])], axis=2)
     return replace(clean, images=images, source_hw=(images.shape[1], images.shape[2]))
 
 

@@ -108,9 +108,7 @@ class Plate:
         need[where[:, 0], where[:, 1]] = False
 
     @staticmethod
-    def _difference(
-        seen: Floats, image: Floats, rim: npt.NDArray[np.bool_], new: npt.NDArray[np.bool_]
-    ) -> Floats:
+    def _difference(seen: Floats, image: Floats, rim: npt.NDArray[np.bool_], new: npt.NDArray[np.bool_]) -> Floats:
         """How much brighter the footage is than ``image`` near the hole, spread smoothly into it, at most 20 levels."""
         sigma = max(3.0, 0.35 * float(np.sqrt(new.sum())))
         weight = rim.astype(np.float32)

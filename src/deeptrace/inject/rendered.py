@@ -169,9 +169,7 @@ def _painted_sprite(rng: np.random.Generator) -> Floats:
     return np.dstack([np.clip(colours, 0, 1), np.clip(alpha, 0, 1)]).astype(np.float32)
 
 
-def _usable(
-    rng: np.random.Generator, assets: Sequence[Asset], read: Callable[[Asset], Image]
-) -> tuple[Asset, Image]:
+def _usable(rng: np.random.Generator, assets: Sequence[Asset], read: Callable[[Asset], Image]) -> tuple[Asset, Image]:
     """An asset drawn at random; folders hold some that cannot serve, and another one is drawn instead."""
     for attempt in range(_ASSET_TRIES):
         asset = assets[int(rng.integers(len(assets)))]
@@ -276,9 +274,7 @@ def _actor(
     )
 
 
-def _camera(
-    rng: np.random.Generator, size_hw: tuple[int, int], seconds: float
-) -> Callable[[float], Transform]:
+def _camera(rng: np.random.Generator, size_hw: tuple[int, int], seconds: float) -> Callable[[float], Transform]:
     """Frame at rest to frame at a time: a pan or a zoom or neither, with the unrest of a hand or without."""
     height, width = size_hw
     steady = bool(rng.uniform() < 0.25)

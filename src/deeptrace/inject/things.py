@@ -259,6 +259,7 @@ def _follow(
     if high - low < 3:
         return None
     speeds = [
-        float((motion.residual(t) * masks[t]).sum() / max(int(masks[t].sum(dtype=np.int64)), 1)) for t in range(low, high)
+        float((motion.residual(t) * masks[t]).sum() / max(int(masks[t].sum(dtype=np.int64)), 1))
+        for t in range(low, high)
     ]
     return TrackedThing.of(motion, masks, low, high + 1, moving=by_motion or float(np.mean(speeds)) > 2 * _STILL)

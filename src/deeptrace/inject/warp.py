@@ -65,9 +65,7 @@ class Bend:
         return none + 0.6 * np.sin(9 * self.waves * v + 2 * turn), none + 0.6 * np.sin(9 * self.waves * u + 2 * turn)
 
 
-def offsets_in(
-    bend: Bend, thing: TrackedThing, index: int, roi: Roi, moment: Moment, reach: float
-) -> Floats:
+def offsets_in(bend: Bend, thing: TrackedThing, index: int, roi: Roi, moment: Moment, reach: float) -> Floats:
     """Pull offsets ``(h, w, 2)`` in pixels for ``roi``: ``reach`` sizes of the object at level 1."""
     x0, y0, x1, y1 = roi
     xs, ys = grid(y1 - y0, x1 - x0)

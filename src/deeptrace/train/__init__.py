@@ -22,6 +22,7 @@ from deeptrace.train.recipe import build, override, read_toml, to_toml
 KINDS: Final[dict[str, str]] = {
     "sft": "deeptrace.train.sft:KIND",
     "grpo": "deeptrace.train.grpo:KIND",
+    "embedded": "deeptrace.train.embedded:KIND",
 }
 """The ``kind`` of a recipe -> ``module:attribute`` of its `Kind`, imported when asked for."""
 

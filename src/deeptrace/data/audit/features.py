@@ -14,12 +14,8 @@ from typing import IO, Final
 import numpy as np
 import numpy.typing as npt
 
-<<<<<<< HEAD
-from deeptrace.data.infos import info_seconds
-=======
 from deeptrace.blind import METADATA, metadata_row
-from deeptrace.data.stats import info_seconds
->>>>>>> w-train
+from deeptrace.data.infos import info_seconds
 from deeptrace.records import VideoInfo
 
 Floats = npt.NDArray[np.float64]

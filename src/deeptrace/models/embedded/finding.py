@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -37,7 +36,7 @@ def find(said: Said) -> Finding:
     smooth = _over_time(chance)
     after = smooth[onset:]
     where = after.max(axis=0) * 0.5 + after.mean(axis=0)
-    row, column = np.unravel_index(int(where.argmax()), where.shape)
+    row, column = divmod(int(where.argmax()), where.shape[1])
     near = _near(where.shape, row, column)
     level = (smooth * near).reshape(count, -1).max(axis=1)
     top = float(level[onset:].max())
@@ -51,9 +50,7 @@ def find(said: Said) -> Finding:
     shares = odds / odds.sum()
     categories = {name: float(share) for name, share in zip(CATEGORIES, shares, strict=True)}
     first = said.first
-    return Finding(
-        first + onset, first + end, {first + t: box for t, box in boxes.items()}, categories, top
-    )
+    return Finding(first + onset, first + end, {first + t: box for t, box in boxes.items()}, categories, top)
 
 
 def _onset(said: Said, chance: Floats) -> int:

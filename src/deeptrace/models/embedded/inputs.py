@@ -89,7 +89,9 @@ def motion_maps(images: Bytes) -> tuple[Floats, Floats]:
             images[t - 1], xs + back[..., 0], ys + back[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
         )
         change = (images[t].astype(np.float32) - before) * (4 / 255)
-        grey_change = np.abs(change[..., 0] + change[..., 1] + change[..., 2]) / 3  # much faster than a sum over the axis
+        grey_change = (
+            np.abs(change[..., 0] + change[..., 1] + change[..., 2]) / 3
+        )  # much faster than a sum over the axis
         after = cv2.remap(
             greys[t], xs + ahead[..., 0], ys + ahead[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
         )
@@ -123,7 +125,7 @@ def motion_maps(images: Bytes) -> tuple[Floats, Floats]:
 
 
 def motion_summary(aux: Floats) -> Floats:
-    """``(78,)`` numbers of a window's motion maps: mean, deviation, three percentiles, and how the mean varies in time."""
+    """``(78,)`` numbers of motion maps: mean, deviation, three percentiles, and how the mean varies in time."""
     seen = aux[1:] if len(aux) > 1 else aux
     percentiles = np.percentile(seen, [50, 90, 99], axis=(0, 2, 3))
     return np.concatenate(

@@ -48,8 +48,9 @@ _FEWEST_FRAMES = 6
 class EmbeddedModel(FrameModel):
     """Deterministic; needs onnxruntime, OpenCV and NumPy.
 
-    ``prior`` is the share of fakes expected among what is inspected, in (0, 1); probabilities shift with it, the label's
-    threshold does not. ``path`` is a folder with ``embedded.onnx`` and ``embedded.json``; without it, the shipped ones.
+    ``prior`` is the share of fakes expected among what is inspected, in (0, 1); probabilities shift with it, the
+    label's threshold does not. ``path`` is a folder with ``embedded.onnx`` and ``embedded.json``; without it, the
+    shipped ones.
 
     Raises:
         ModelError: the files are missing or damaged.
@@ -170,7 +171,7 @@ def _add(found: list[_Seen], new: _Seen) -> None:
         if shared:
             overlap = float(np.mean([box_iou(old.finding.boxes[t], new.finding.boxes[t]) for t in shared]))
         elif touching and old.finding.boxes and new.finding.boxes:
-            overlap = box_iou(list(old.finding.boxes.values())[-1], list(new.finding.boxes.values())[0])
+            overlap = box_iou(list(old.finding.boxes.values())[-1], next(iter(new.finding.boxes.values())))
         else:
             continue
         if overlap > 0.15:
@@ -215,7 +216,8 @@ def explain(finding: Finding, box: Box, onset: float, offset: float) -> str:
     family = FAMILIES[category]
     share = sum(value for name, value in finding.categories.items() if FAMILIES[name] == family)
     return (
-        f"From {onset:.1f} s to {offset:.1f} s something {place_words(box)} changes in a way that motion does not explain. "
+        f"From {onset:.1f} s to {offset:.1f} s something {place_words(box)} changes in a way that motion does not "
+        "explain. "
         f"It resembles {category.lower()} most ({100 * finding.categories[category]:.0f} %); "
         f"family {family} ({100 * share:.0f} %)."
     )

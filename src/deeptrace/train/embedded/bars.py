@@ -1,8 +1,7 @@
 """The frozen test set of injected pairs, and the figures of a model on it.
 
-``make_set`` writes a folder: ``pairs.jsonl`` (truth of each pair) and three coded clips a pair (fake, sham, clean), with
-a hash over all of it. ``evaluate`` runs the shipped path (reader, network, finding) over them. Intervals are by
-bootstrap over sources.
+``make_set`` writes a folder a pair: ``truth.json`` and three coded clips (fake, sham, clean); ``freeze`` a hash over
+all of it. The rows of `figures` come from the shipped path: reader, network, finding.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -36,7 +35,7 @@ def make_set(folder: Path, material: Material, plan: Plan, *, part: int = 0, par
         if (home / "truth.json").exists():
             continue
         home.mkdir(parents=True, exist_ok=True)
-        implementation = "first" if i < plan.first else "second"
+        implementation: Literal["first", "second"] = "first" if i < plan.first else "second"
         drawn = draw_pair(
             (plan.seed, i),
             material,
@@ -111,10 +110,15 @@ def figures(rows: Sequence[Row]) -> dict[str, float]:
 
 
 def constants(train: Sequence[dict[str, Any]], test: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """The best constants fitted on ``train`` truths: median onset, best of the mean and centre boxes, commonest category."""
+    """Constants fitted on ``train`` truths: median onset, best of the mean and centre boxes, commonest category."""
     onset = float(np.median([t["onset"] for t in train]))
     firsts = np.array([t["boxes"][t["onset"]] for t in train])
-    candidates = [firsts.mean(0), np.median(firsts, 0), np.array([0.25, 0.25, 0.75, 0.75]), np.array([0.3, 0.3, 0.7, 0.7])]
+    candidates = [
+        firsts.mean(0),
+        np.median(firsts, 0),
+        np.array([0.25, 0.25, 0.75, 0.75]),
+        np.array([0.3, 0.3, 0.7, 0.7]),
+    ]
     best = max(candidates, key=lambda box: float(np.mean([box_iou(box, b) for b in firsts])))
     names = [t["category"] for t in train]
     common = max(CATEGORIES, key=names.count)

@@ -18,12 +18,12 @@ import numpy as np
 import numpy.typing as npt
 
 from deeptrace.categories import CATEGORIES, Category
-from deeptrace.errors import DeepTraceError
-from deeptrace.errors import InjectionError
+from deeptrace.errors import DeepTraceError, InjectionError
 from deeptrace.inject import Things, find_things, inject
 from deeptrace.models.embedded.inputs import FPS, Bytes
 from deeptrace.records import Frames
 from deeptrace.train.embedded.footage import Clip
+from deeptrace.train.embedded.recorded import Recorded
 from deeptrace.train.embedded.scenes import SceneMaker
 from deeptrace.video import VideoWriter, sample_frames
 
@@ -69,9 +69,10 @@ class Drawn:
 class Material:
     """What pairs are made of: clips of the pool, and the share of pairs that are rendered scenes."""
 
-    clips: Sequence[Clip]
+    clips: Sequence[Clip] = ()
     scene: SceneMaker | None = None
     scene_share: float = 0.5
+    recorded: Recorded | None = None  # a dataset's own traces; then nothing is injected
 
 
 def size_of(index: int, group: int = 16) -> tuple[int, int]:
@@ -95,12 +96,15 @@ def draw_pair(
 ) -> Drawn:
     """The pair of that seed; tries other windows where the footage offers nothing for the category.
 
-    Only the ``twins`` asked for are coded; the other stays as it was drawn. With ``keep`` the coded clips are left there as ``fake.mp4``, ``sham.mp4`` and ``clean.mp4``.
+    Only the ``twins`` asked for are coded; the other stays as it was drawn. With ``keep`` the coded clips are left
+    there as ``fake.mp4``, ``sham.mp4`` and ``clean.mp4``.
 
     Raises:
         DeepTraceError: nothing came of ``tries`` windows.
     """
     rng = np.random.default_rng(seed)
+    if material.recorded is not None:
+        return _draw_recorded(rng, material.recorded, size_hw)
     paper = bool(rng.random() < 0.5) if paper_prior is None else paper_prior
     shares = np.array([PAPER_SHARES[c] if paper else 1.0 for c in CATEGORIES])
     category = CATEGORIES[int(rng.choice(len(CATEGORIES), p=shares / shares.sum()))]
@@ -155,6 +159,37 @@ def draw_pair(
     raise DeepTraceError(f"no pair of {category!r} came of {tries} windows")
 
 
+def _draw_recorded(rng: np.random.Generator, recorded: Recorded, size_hw: tuple[int, int]) -> Drawn:
+    """A window of an annotated fake and one of a real video, coded alike; the boxes' insides are the mask."""
+    window = recorded.window(rng, size_hw, COUNT)
+    crf = int(rng.integers(16, 31))
+    fake, real = encoded(window.fake, crf), encoded(window.real, crf)
+    mask = np.zeros(fake.shape[:3], np.uint8)
+    boxes = np.full((COUNT, 4), np.nan)
+    height, width = size_hw
+    for t in range(COUNT):
+        box = window.trace.box_at(window.start_seconds + (t + 0.5) / FPS)
+        if box is not None:
+            boxes[t] = box
+            x0, y0, x1, y1 = np.array(box) * [width, height, width, height]
+            mask[t, int(y0) : int(np.ceil(y1)), int(x0) : int(np.ceil(x1))] = 255
+    seen = np.flatnonzero(~np.isnan(boxes[:, 0]))
+    onset = int(seen[0]) if len(seen) else COUNT - 1
+    assert window.trace.categories
+    return Drawn(
+        fake,
+        real,
+        real,
+        mask,
+        boxes,
+        onset,
+        window.trace.categories[0],
+        window.source,
+        True,
+        {"crf": crf, "recorded": True},
+    )
+
+
 def _material(
     rng: np.random.Generator, material: Material, size_hw: tuple[int, int], real: bool
 ) -> tuple[Frames, Things | None, str]:
@@ -196,23 +231,21 @@ def _window(rng: np.random.Generator, all_clips: Sequence[Clip], size_hw: tuple[
         crop = crop[:, :, ::-1]
     if rng.random() < 0.15:
         crop = crop[::-1]
-    images = np.stack(
-        [cv2.resize(np.ascontiguousarray(c), size_hw[::-1], interpolation=cv2.INTER_AREA) for c in crop]
-    )
+    images = np.stack([cv2.resize(np.ascontiguousarray(c), size_hw[::-1], interpolation=cv2.INTER_AREA) for c in crop])
     if rng.random() < 0.4:
         gamma, gain = float(rng.uniform(0.75, 1.3)), float(rng.uniform(0.85, 1.12))
         table = np.clip(255 * gain * (np.arange(256) / 255) ** gamma, 0, 255).astype(np.uint8)
         images = table[images]
-    return images, clip.source
+    return images.astype(np.uint8, copy=False), clip.source
 
 
 def _camera_events(
     rng: np.random.Generator,
-    clips: tuple[Bytes, ...],
+    clips: tuple[Bytes, Bytes, Bytes],
     mask: Bytes,
     boxes: npt.NDArray[np.float64],
     other: Bytes | None,
-) -> tuple[tuple[Bytes, ...], Bytes, npt.NDArray[np.float64]]:
+) -> tuple[tuple[Bytes, Bytes, Bytes], Bytes, npt.NDArray[np.float64]]:
     """What a camera or an editor does, to all twins alike: a cut, an exposure jump, a defocus, a flash, noise."""
     made = [clip.copy() for clip in clips]
     if other is not None:
@@ -246,7 +279,7 @@ def _camera_events(
         for clip in made:
             for t in range(COUNT):
                 clip[t] = np.clip(clip[t] + np.roll(noise[t % 4], 7 * t, axis=1), 0, 255).astype(np.uint8)
-    return tuple(made), mask, boxes
+    return (made[0], made[1], made[2]), mask, boxes
 
 
 def encoded(images: Bytes, crf: int, keep: Path | None = None) -> Bytes:

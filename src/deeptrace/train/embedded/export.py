@@ -23,9 +23,7 @@ def generated_features(fine: Tensor, coarse: Tensor) -> Tensor:
     for stage in (fine, coarse):
         first = stage[1:] - stage[:-1]
         second = first[1:] - first[:-1]
-        parts.append(
-            torch.log((second.abs().mean(dim=(0, 2, 3)) + 1e-3) / (first.abs().mean(dim=(0, 2, 3)) + 1e-3))
-        )
+        parts.append(torch.log((second.abs().mean(dim=(0, 2, 3)) + 1e-3) / (first.abs().mean(dim=(0, 2, 3)) + 1e-3)))
     return torch.cat(parts)
 
 
@@ -37,6 +35,7 @@ class Whole(nn.Module):
         self.backbone, self.net = backbone, net
 
     def forward(self, images: Tensor, aux: Tensor, flow: Tensor) -> tuple[Tensor, ...]:
+        """The values of `OUTPUTS`."""
         fine, coarse = self.backbone(images)
         said = self.net(fine[None], coarse[None], aux[None], flow[None])
         return (
@@ -84,6 +83,22 @@ def export(backbone: Backbone, net: TraceNet, path: Path) -> None:
     halve(model)
     onnx.checker.check_model(model)
     onnx.save(model, str(path))
+
+
+def export_backbone(path: Path) -> None:
+    """Write the backbone alone: ``images`` (N, H, W, 3) uint8 to ``fine`` and ``coarse``."""
+    temporary = path.with_suffix(".new")
+    torch.onnx.export(
+        Backbone(),
+        (torch.zeros(2, 144, 256, 3, dtype=torch.uint8),),
+        str(temporary),
+        dynamo=False,
+        input_names=["images"],
+        output_names=["fine", "coarse"],
+        dynamic_axes={"images": {0: "n", 1: "h", 2: "w"}},
+        opset_version=17,
+    )
+    temporary.replace(path)
 
 
 def halve(model: object) -> None:

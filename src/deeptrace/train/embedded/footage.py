@@ -7,7 +7,6 @@ judder), from which the stream of pairs cuts, zooms and speeds. Clips are read o
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import Any, Final
 import numpy as np
 
 from deeptrace.errors import VideoError
+from deeptrace.files import atomic_write, write_text
 from deeptrace.models.embedded.inputs import Bytes
 from deeptrace.video import probe, sample_frames
 
@@ -27,8 +27,20 @@ _FEWEST_FRAMES: Final = 16
 
 
 @dataclass(frozen=True)
+class Stored:
+    """Frames of a clip on disk, at every k-th of its pictures."""
+
+    path: Path
+    fps: float
+
+    def frames(self) -> Bytes:
+        """``(T, H, W, 3)`` uint8, mapped from disk."""
+        return np.asarray(np.load(self.path, mmap_mode="r"))
+
+
+@dataclass(frozen=True)
 class Clip:
-    """One clip of the pool: where it is from, and where its frames lie."""
+    """One clip of the pool: where it is from, and its frames."""
 
     clip_id: str
     source: str
@@ -36,12 +48,16 @@ class Clip:
     label: str  # "real" or "fake"
     generator: str | None
     path: Path
-    fps: float
-    frames_path: Path
+    stored: Stored
+
+    @property
+    def fps(self) -> float:
+        """Frames a second as stored."""
+        return self.stored.fps
 
     def frames(self) -> Bytes:
         """The clip's frames ``(T, H, W, 3)`` uint8 at ``fps``, mapped from disk."""
-        return np.asarray(np.load(self.frames_path, mmap_mode="r"))
+        return self.stored.frames()
 
 
 def read_manifest(root: Path) -> list[dict[str, Any]]:
@@ -50,39 +66,48 @@ def read_manifest(root: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines() if line.strip()]
 
 
-def load_pool(root: Path, cache: Path, *, labels: Sequence[str] = ("real",)) -> list[Clip]:
-    """The clips of a folder, read into ``cache`` where they are not there yet. Unreadable or too short ones are left out."""
-    cache.mkdir(parents=True, exist_ok=True)
+def load_pool(
+    root: Path, cache: Path, *, labels: Sequence[str] = ("real",), licenses: Sequence[str] = ()
+) -> list[Clip]:
+    """The clips of a folder, read into ``cache`` once. Unreadable or too short ones are left out.
+
+    With ``licenses`` only clips under one of these.
+    """
     pool = []
     for row in read_manifest(root):
-        if row["class"] not in labels:
+        if row["class"] not in labels or (licenses and row["license"] not in licenses):
             continue
         path = root / row["path"]
-        key = hashlib.sha256(f"{row['sha256']} whole {POOL_SHORT_SIDE} {_MOST_SECONDS}".encode()).hexdigest()[:16]
-        frames_path, meta_path = cache / f"{key}.npy", cache / f"{key}.json"
-        if not meta_path.exists():
-            try:
-                rate = probe(path).fps or 24.0
-                stride = max(1, int(rate / _LEAST_FPS))
-                frames = sample_frames(path, fps=rate / stride, end_seconds=_MOST_SECONDS, short_side=POOL_SHORT_SIDE)
-            except VideoError:
-                continue
-            step = float(np.mean(np.diff(frames.pts_seconds))) if len(frames) > 1 else 1.0
-            np.save(frames_path, frames.images)
-            meta_path.write_text(json.dumps({"fps": 1.0 / step, "frames": len(frames)}), encoding="utf-8")
-        meta = json.loads(meta_path.read_text(encoding="utf-8"))
-        if meta["frames"] < _FEWEST_FRAMES:
-            continue
-        pool.append(
-            Clip(
-                clip_id=Path(row["path"]).stem,
-                source=row["source_repo"],
-                license=row["license"],
-                label=row["class"],
-                generator=row["generator"],
-                path=path,
-                fps=meta["fps"],
-                frames_path=frames_path,
+        stored = store_clip(path, row["sha256"][:16], cache)
+        if stored is not None:
+            pool.append(
+                Clip(
+                    clip_id=Path(row["path"]).stem,
+                    source=row["source_repo"],
+                    license=row["license"],
+                    label=row["class"],
+                    generator=row["generator"],
+                    path=path,
+                    stored=stored,
+                )
             )
-        )
     return pool
+
+
+def store_clip(path: Path, key: str, cache: Path) -> Stored | None:
+    """The clip's first seconds, read into ``cache`` once under ``key``; None: unreadable or too short."""
+    cache.mkdir(parents=True, exist_ok=True)
+    frames_path, meta_path = cache / f"{key}.npy", cache / f"{key}.json"
+    if not meta_path.exists():
+        try:
+            rate = probe(path).fps or 24.0
+            stride = max(1, int(rate / _LEAST_FPS))
+            frames = sample_frames(path, fps=rate / stride, end_seconds=_MOST_SECONDS, short_side=POOL_SHORT_SIDE)
+        except VideoError:
+            return None
+        step = float(np.mean(np.diff(frames.pts_seconds))) if len(frames) > 1 else 1.0
+        with atomic_write(frames_path) as file:
+            np.save(file, frames.images)
+        write_text(meta_path, json.dumps({"fps": 1.0 / step, "frames": len(frames)}))
+    meta = json.loads(meta_path.read_text(encoding="utf-8"))
+    return Stored(frames_path, meta["fps"]) if meta["frames"] >= _FEWEST_FRAMES else None

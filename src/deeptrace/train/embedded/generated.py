@@ -71,7 +71,9 @@ def collect(clips: Sequence[Clip], network: Network, middle_of: Any) -> Looks:
         pool = clip.frames()
         step = max(1, round(clip.fps / FPS))
         count = len(pool) // step
-        starts = [0] if count <= WINDOW else np.linspace(0, count - WINDOW, min(_WINDOWS, 1 + count // WINDOW)).astype(int)
+        starts = (
+            [0] if count <= WINDOW else np.linspace(0, count - WINDOW, min(_WINDOWS, 1 + count // WINDOW)).astype(int)
+        )
         for start in starts:
             images = encoded(_normal(pool[np.arange(start, min(start + WINDOW, count)) * step]), 23)
             values.append(network(images).look)
@@ -80,7 +82,11 @@ def collect(clips: Sequence[Clip], network: Network, middle_of: Any) -> Looks:
             families.append(FAMILIES.get(clip.source, clip.source))
             fakes.append(int(clip.label == "fake"))
     return Looks(
-        np.array(values, np.float64), np.array(middles, np.float64), np.array(names), np.array(families), np.array(fakes)
+        np.array(values, np.float64),
+        np.array(middles, np.float64),
+        np.array(names),
+        np.array(families),
+        np.array(fakes),
     )
 
 

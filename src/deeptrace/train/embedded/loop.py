@@ -1,36 +1,42 @@
 """Training of the embedded network: pairs made by other processes, one optimiser step after another, resumable.
 
-A `Recipe` goes in; ``checkpoint.pt`` (weights, moving average, optimiser, step, figures) and ``log.jsonl`` appear in the
-run's folder. A run that is started again goes on from its last checkpoint; step k sees the same pairs either way.
+An `EmbeddedRecipe` and a folder go in; ``checkpoint.pt`` (weights, moving average, optimiser, step) and ``log.jsonl``
+appear in the folder. A run that is started again goes on from its last checkpoint; step k sees the same pairs either
+way.
 """
 
 from __future__ import annotations
 
 import json
-import logging
 import multiprocessing
 import os
 import time
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from deeptrace.errors import TrainError
+from deeptrace.files import atomic_write
 from deeptrace.train.embedded.draw import Material, draw_pair, size_of
+from deeptrace.train.embedded.export import export_backbone
 from deeptrace.train.embedded.footage import load_pool
 from deeptrace.train.embedded.losses import Truth, clip_losses, dense_losses
 from deeptrace.train.embedded.network import TraceNet
 from deeptrace.train.embedded.recipe import EmbeddedRecipe
+from deeptrace.train.embedded.recorded import RELEASE_NAME, Recorded
 from deeptrace.train.embedded.scenes import scene_maker
-from deeptrace.train.embedded.spool import FeatureMaker, Pair, load_pair, save_pair, wait_for
-
-_log = logging.getLogger(__name__)
+from deeptrace.train.embedded.spool import FeatureMaker, Pair, load_pair, save_pair
 
 WEIGHTS = {"trace": 1.0, "started": 0.5, "box": 0.7, "clip": 1.0, "rank": 1.0, "category": 0.6, "onset": 0.4}
 """Weight of each loss in the sum."""
+
+CHECKPOINT_NAME: Final = "checkpoint.pt"
+BACKBONE_NAME: Final = "backbone.onnx"
 
 _GROUP = 16  # pairs of one size
 
@@ -38,31 +44,39 @@ _GROUP = 16  # pairs of one size
 # ── making pairs ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def make_material(recipe: EmbeddedRecipe) -> Material:
-    """The footage of the recipe's training sources, and scenes where it wants them."""
-    pool = load_pool(Path(recipe.footage), Path(recipe.cache))
-    clips = [clip for clip in pool if clip.source not in recipe.held_out]
-    scene = None
-    if recipe.scene_share > 0:
-        scene = scene_maker(clips, recipe.cutouts)
+def make_material(recipe: EmbeddedRecipe, out: Path) -> Material:
+    """The footage of the recipe's training sources, and scenes where it wants them.
+
+    Raises:
+        TrainError: nothing is left to train on.
+    """
+    root = Path(recipe.footage)
+    if (root / RELEASE_NAME).exists():
+        return Material(recorded=Recorded.load(root, out / "pool"))
+    held_out = {*recipe.validation_sources, *recipe.test_sources}
+    pool = load_pool(root, out / "pool", licenses=recipe.licenses)
+    clips = [clip for clip in pool if clip.source not in held_out]
+    if not clips:
+        raise TrainError(f"{root.name!r} holds no camera clip outside the validation and test sources")
+    scene = scene_maker(clips, recipe.cutouts) if recipe.scene_share > 0 else None
     return Material(clips, scene, recipe.scene_share)
 
 
-def produce(recipe: EmbeddedRecipe, part: int, parts: int) -> None:
-    """Make pairs ``part``, ``part + parts``, ... ahead of the trainer, and drop those far behind it. Runs until killed."""
+def produce(recipe: EmbeddedRecipe, out: Path, part: int, parts: int) -> None:
+    """Make pairs ``part``, ``part + parts``, ... ahead of the trainer; drop those far behind it. Runs until killed."""
     import cv2
 
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
-    spool = Path(recipe.run) / "spool"
-    maker = FeatureMaker(Path(recipe.backbone))
-    material = make_material(recipe)
+    spool = out / "spool"
+    maker = FeatureMaker(out / BACKBONE_NAME)
+    material = make_material(recipe, out)
     index = part
     while os.getppid() != 1:
         cursor = _cursor(spool)
         index = max(index, _aligned(cursor - recipe.ring, part, parts))
         if index > cursor + recipe.ahead:
-            time.sleep(0.5)
+            time.sleep(0.2)
             continue
         path = pair_path(spool, index)
         if not path.exists():
@@ -70,8 +84,7 @@ def produce(recipe: EmbeddedRecipe, part: int, parts: int) -> None:
             sham = bool(np.random.default_rng((*seed, 7)).random() < 0.5)
             drawn = draw_pair(seed, material, size_of(index, _GROUP), twins=("sham" if sham else "clean",))
             save_pair(path, drawn, maker, sham=sham)
-        old = pair_path(spool, index - recipe.ring - recipe.ahead)
-        old.unlink(missing_ok=True)
+        pair_path(spool, index - recipe.ring - recipe.ahead).unlink(missing_ok=True)
         index += parts
 
 
@@ -96,16 +109,14 @@ def _aligned(index: int, part: int, parts: int) -> int:
 
 
 def batch_indices(recipe: EmbeddedRecipe, step: int) -> list[int]:
-    """The pairs of step ``step``: the next ``fresh`` ones, and ``pairs - fresh`` of the same size from the ring behind."""
+    """The pairs of a step: the next ``fresh`` ones, and ``pairs - fresh`` of the same size from the ring behind."""
     newest = (step + 1) * recipe.fresh
     fresh = list(range(step * recipe.fresh, newest))
     group = fresh[0] // _GROUP
     rng = np.random.default_rng((recipe.seed, step, 3))
     size = size_of(fresh[0], _GROUP)
     groups = [
-        g
-        for g in range(max(0, (newest - recipe.ring) // _GROUP + 1), group)
-        if size_of(g * _GROUP, _GROUP) == size
+        g for g in range(max(0, (newest - recipe.ring) // _GROUP + 1), group) if size_of(g * _GROUP, _GROUP) == size
     ]
     if not groups:
         return fresh
@@ -154,9 +165,7 @@ def collate(pairs: list[Pair], rng: np.random.Generator, crop: tuple[int, int] |
     )
 
 
-def _crop_at(
-    pair: Pair, rng: np.random.Generator, have: tuple[int, int], want: tuple[int, int]
-) -> tuple[int, int]:
+def _crop_at(pair: Pair, rng: np.random.Generator, have: tuple[int, int], want: tuple[int, int]) -> tuple[int, int]:
     """The even top and left of a crop that holds most of the trace."""
     cells = np.argwhere(pair.trace[pair.onset : pair.onset + 6].any(axis=0))
     if not len(cells):
@@ -172,78 +181,119 @@ def _crop_at(
 # ── the loop ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def train(recipe: EmbeddedRecipe) -> Path:
-    """Train until the recipe's last step; the path of the checkpoint."""
-    run = Path(recipe.run)
-    spool = run / "spool"
+def train(recipe: EmbeddedRecipe, out: Path) -> Path:
+    """Train until the recipe's last step; the path of the checkpoint.
+
+    Raises:
+        TrainError: there is nothing to train on, or a process that makes pairs died.
+    """
+    spool = out / "spool"
     spool.mkdir(parents=True, exist_ok=True)
+    if not (out / BACKBONE_NAME).exists():
+        export_backbone(out / BACKBONE_NAME)
+    make_material(recipe, out)  # reads the clips once, before several processes want them
     torch.manual_seed(recipe.seed)
     torch.set_num_threads(recipe.threads)
-    net = TraceNet(recipe.width)
-    average = TraceNet(recipe.width)
-    average.load_state_dict(net.state_dict())
-    optimizer = torch.optim.AdamW(net.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
-    checkpoint = run / "checkpoint.pt"
+    state = _State.new(recipe)
+    checkpoint = out / CHECKPOINT_NAME
     first = 0
-    if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True)
-        net.load_state_dict(state["net"])
-        average.load_state_dict(state["average"])
-        optimizer.load_state_dict(state["optimizer"])
-        first = state["step"]
-    elif recipe.start_from:
-        state = torch.load(recipe.start_from, weights_only=True)
-        net.load_state_dict(state["net"])
-        average.load_state_dict(state["average"])
+    for path in (checkpoint, recipe.start_from):
+        if path is not None and Path(path).exists():
+            step = state.load(Path(path))
+            first = step if path == checkpoint else 0
+            break
     (spool / "cursor").write_text(str(first * recipe.fresh))
     context = multiprocessing.get_context("spawn")
     makers = [
-        context.Process(target=produce, args=(recipe, part, recipe.makers), daemon=True)
+        context.Process(target=produce, args=(recipe, out, part, recipe.makers), daemon=True)
         for part in range(recipe.makers)
     ]
     for maker in makers:
         maker.start()
-    sums: dict[str, list[float]] = {}
-    begun = time.monotonic()
     try:
-        for step in range(first, recipe.steps):
-            for group in optimizer.param_groups:
-                group["lr"] = recipe.learning_rate_at(step)
-            losses = _step(recipe, step, net, spool)
-            total = sum(WEIGHTS[name] * loss for name, loss in losses.items())
-            assert isinstance(total, Tensor)
-            optimizer.zero_grad(set_to_none=True)
-            total.backward()  # type: ignore[no-untyped-call]
-            torch.nn.utils.clip_grad_norm_(net.parameters(), 2.0)
-            optimizer.step()
-            _follow(average, net, min(recipe.average, (1 + step) / (10 + step)))
-            (spool / "cursor").write_text(str((step + 1) * recipe.fresh))
-            for name, loss in losses.items():
-                sums.setdefault(name, []).append(float(loss.detach()))
-            if (step + 1) % 25 == 0 or step + 1 == recipe.steps:
-                row = {"step": step + 1, "seconds": round(time.monotonic() - begun, 1)}
-                row |= {name: round(float(np.mean(values)), 4) for name, values in sums.items()}
-                sums = {}
-                with (run / "log.jsonl").open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(row) + "\n")
-                _log.info("%s", row)
-            if (step + 1) % recipe.save_every == 0 or step + 1 == recipe.steps:
-                _save(checkpoint, net, average, optimizer, step + 1, recipe)
-            if not all(maker.is_alive() for maker in makers):
-                raise RuntimeError("a process that makes pairs has died")
+        _steps(recipe, out, first, state, makers)
     finally:
         for maker in makers:
             maker.terminate()
     return checkpoint
 
 
-def _step(recipe: EmbeddedRecipe, step: int, net: TraceNet, spool: Path) -> dict[str, Tensor]:
+@dataclass(frozen=True)
+class _State:
+    """What a checkpoint holds: the net, its moving average, the optimiser."""
+
+    net: TraceNet
+    average: TraceNet
+    optimizer: torch.optim.Optimizer
+
+    @classmethod
+    def new(cls, recipe: EmbeddedRecipe) -> _State:
+        net, average = TraceNet(recipe.width), TraceNet(recipe.width)
+        average.load_state_dict(net.state_dict())
+        optimizer = torch.optim.AdamW(net.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+        return cls(net, average, optimizer)
+
+    def load(self, path: Path) -> int:
+        """Take over a checkpoint; its step."""
+        found = torch.load(path, weights_only=True)
+        self.net.load_state_dict(found["net"])
+        self.average.load_state_dict(found["average"])
+        self.optimizer.load_state_dict(found["optimizer"])
+        return int(found["step"])
+
+    def save(self, path: Path, step: int, recipe: EmbeddedRecipe) -> None:
+        """Write the checkpoint beside the old one, then take its place: a kill leaves one that is whole."""
+        with atomic_write(path) as file:
+            torch.save(
+                {
+                    "net": self.net.state_dict(),
+                    "average": self.average.state_dict(),
+                    "optimizer": self.optimizer.state_dict(),
+                    "step": step,
+                    "recipe": json.dumps(asdict(recipe)),
+                },
+                file,
+            )
+
+
+def _steps(recipe: EmbeddedRecipe, out: Path, first: int, state: _State, makers: Sequence[Any]) -> None:
+    from tqdm import tqdm
+
+    spool = out / "spool"
+    sums: dict[str, list[float]] = {}
+    for step in tqdm(range(first, recipe.steps), initial=first, total=recipe.steps, unit="step"):
+        for group in state.optimizer.param_groups:
+            group["lr"] = recipe.learning_rate_at(step)
+        losses = _losses(recipe, step, state.net, spool, makers)
+        total = torch.stack([WEIGHTS[name] * loss for name, loss in losses.items()]).sum()
+        state.optimizer.zero_grad(set_to_none=True)
+        total.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(state.net.parameters(), 2.0)
+        state.optimizer.step()
+        _follow(state.average, state.net, min(recipe.average, (1 + step) / (10 + step)))
+        (spool / "cursor").write_text(str((step + 1) * recipe.fresh))
+        for name, loss in losses.items():
+            sums.setdefault(name, []).append(float(loss.detach()))
+        last = step + 1 == recipe.steps
+        if (step + 1) % 25 == 0 or last:
+            row = {"step": step + 1} | {name: round(float(np.mean(values)), 4) for name, values in sums.items()}
+            sums = {}
+            with (out / "log.jsonl").open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+        if (step + 1) % recipe.save_every == 0 or last:
+            state.save(out / CHECKPOINT_NAME, step + 1, recipe)
+
+
+def _losses(recipe: EmbeddedRecipe, step: int, net: TraceNet, spool: Path, makers: Sequence[Any]) -> dict[str, Tensor]:
     paths = [pair_path(spool, index) for index in batch_indices(recipe, step)]
     for path in paths:
-        wait_for(path)
+        while not path.exists():
+            if not all(maker.is_alive() for maker in makers):
+                raise TrainError("a process that makes pairs has died; what it said stands above")
+            time.sleep(0.1)
     pairs = [load_pair(path) for path in paths]
     rng = np.random.default_rng((recipe.seed, step, 5))
-    crop = recipe.crop if recipe.crop and step < recipe.whole_from else None
+    crop = (recipe.crop_rows, recipe.crop_columns) if step < recipe.whole_from else None
     inputs, truth = collate(pairs, rng, crop)
     net.train()
     with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bfloat16):
@@ -255,24 +305,3 @@ def _step(recipe: EmbeddedRecipe, step: int, net: TraceNet, spool: Path) -> dict
 def _follow(average: TraceNet, net: TraceNet, keep: float) -> None:
     for slow, fast in zip(average.parameters(), net.parameters(), strict=True):
         slow.lerp_(fast, 1 - keep)
-
-
-def _save(
-    path: Path, net: TraceNet, average: TraceNet, optimizer: torch.optim.Optimizer, step: int, recipe: EmbeddedRecipe
-) -> None:
-    """Write the checkpoint beside the old one, then take its place: a kill leaves one that is whole."""
-    temporary = path.with_suffix(".new")
-    with temporary.open("wb") as file:
-        torch.save(
-            {
-                "net": net.state_dict(),
-                "average": average.state_dict(),
-                "optimizer": optimizer.state_dict(),
-                "step": step,
-                "recipe": json.dumps(asdict(recipe)),
-            },
-            file,
-        )
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)

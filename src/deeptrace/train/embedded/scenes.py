@@ -1,4 +1,4 @@
-"""Rendered scenes for training: stills of the footage as photographs, cut-outs from a folder, painted rooms now and then."""
+"""Rendered scenes for training: stills of the footage as photographs, cut-outs, painted rooms now and then."""
 
 from __future__ import annotations
 

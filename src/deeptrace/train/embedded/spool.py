@@ -7,7 +7,6 @@ after a restart. A file holds both twins as the frozen backbone's features and m
 from __future__ import annotations
 
 import os
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -55,6 +54,11 @@ class FeatureMaker:
         found = {"fine": fine, "coarse": coarse, "aux": inputs.aux, "flow": inputs.flow}
         return {name: value.astype(np.float16) for name, value in found.items()}
 
+    def middle(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """``(224,)`` numbers of one frame ``(H, W, 3)``: mean and deviation over cells of the stride-16 stage."""
+        _, coarse = self._session.run(None, {"images": image[None]})
+        return np.concatenate([coarse[0].mean(axis=(1, 2)), coarse[0].std(axis=(1, 2))])
+
 
 def save_pair(path: Path, drawn: Drawn, maker: FeatureMaker, *, sham: bool) -> None:
     """Prepare a pair (with the sham or the clean twin) and write it, whole or not at all."""
@@ -74,22 +78,12 @@ def load_pair(path: Path) -> Pair:
     with np.load(path, allow_pickle=False) as found:
         number = found["number"]
         return Pair(
-            *(found[key] for key in _KEYS),
+            fine=found["fine"],
+            coarse=found["coarse"],
+            aux=found["aux"],
+            flow=found["flow"],
             trace=found["trace"].astype(np.float32),
             box=found["box"],
             onset=int(number[0]),
             category=int(number[1]),
         )
-
-
-def wait_for(path: Path, *, seconds: float = 900.0) -> None:
-    """Return when the file is there.
-
-    Raises:
-        TimeoutError: it did not come.
-    """
-    end = time.monotonic() + seconds
-    while not path.exists():
-        if time.monotonic() > end:
-            raise TimeoutError(f"{path.name} was not made within {seconds:g} s")
-        time.sleep(0.2)

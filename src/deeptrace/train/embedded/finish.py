@@ -1,0 +1,177 @@
+"""The end of a run: weights to ONNX, the whole-clip head, calibration and thresholds on sources that did not train.
+
+A checkpoint goes in; ``final/embedded.onnx`` and ``final/embedded.json`` come out, which `EmbeddedModel` loads.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from tqdm import tqdm
+
+from deeptrace.errors import DeepTraceError, TrainError
+from deeptrace.files import dumps, write_text
+from deeptrace.models.embedded.inputs import FPS
+from deeptrace.models.embedded.model import join, pooled
+from deeptrace.models.embedded.windows import Network
+from deeptrace.train.embedded.draw import COUNT, Drawn, Material, draw_pair, size_of
+from deeptrace.train.embedded.export import export
+from deeptrace.train.embedded.footage import Clip, load_pool
+from deeptrace.train.embedded.generated import by_clip, collect, fit, out_of_fold
+from deeptrace.train.embedded.network import Backbone, TraceNet
+from deeptrace.train.embedded.recipe import EmbeddedRecipe
+from deeptrace.train.embedded.recorded import RELEASE_NAME, Recorded
+from deeptrace.train.embedded.scenes import scene_maker
+from deeptrace.train.embedded.spool import FeatureMaker
+
+VALIDATION_PAIRS: Final = 160
+FALSE_ALARMS: Final = 0.08
+"""Share of camera clips of validation sources that the label's threshold may call fake."""
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Head:
+    """The whole-clip head with its calibration folded in, and its out-of-fold evidence for each clip."""
+
+    mean: Floats
+    weights: Floats
+    bias: float
+    evidence: dict[str, float]
+    auroc: float | None
+
+
+def finish(recipe: EmbeddedRecipe, out: Path, checkpoint: Path) -> Path:
+    """Export and calibrate; the folder of the result.
+
+    Raises:
+        TrainError: the validation sources hold no camera clip.
+    """
+    work, final = out / "finishing", out / "final"
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir()
+    net = TraceNet(recipe.width)
+    net.load_state_dict(torch.load(checkpoint, weights_only=True)["average"])
+    export(Backbone(), net, work / "embedded.onnx")
+    network = Network(work / "embedded.onnx")
+    if (Path(recipe.footage) / RELEASE_NAME).exists():
+        numbers = _of_release(recipe, out, network)
+    else:
+        numbers = _of_footage(recipe, out, network)
+    digest = hashlib.sha256((work / "embedded.onnx").read_bytes()).hexdigest()
+    table = {"format": "deeptrace.embedded", "version": 1, "revision": digest[:12], "sha256": digest} | numbers
+    write_text(work / "embedded.json", dumps(table | {"recipe": asdict(recipe)}, indent=1) + "\n")
+    work.replace(final)
+    return final
+
+
+def _of_footage(recipe: EmbeddedRecipe, out: Path, network: Network) -> dict[str, Any]:
+    pool = load_pool(Path(recipe.footage), out / "pool", labels=("real", "fake"), licenses=recipe.licenses)
+    camera = [clip for clip in pool if clip.source in recipe.validation_sources and clip.label == "real"]
+    if not camera:
+        raise TrainError("validation_sources: none of them holds a camera clip; thresholds need some")
+    scene = scene_maker(camera, recipe.cutouts, test=True) if recipe.scene_share > 0 else None
+    logits = _pair_logits(Material(camera, scene, recipe.scene_share), recipe.seed, network)
+    scale, bias = platt(logits["fake"], np.r_[logits["sham"], logits["clean"]])
+    seen = [clip for clip in pool if clip.source not in recipe.test_sources]
+    head = fit_head(seen, network, FeatureMaker(out / "backbone.onnx"))
+    windows = {clip.clip_id: _windows(clip, network) for clip in tqdm(camera, desc="camera clips", unit="clip")}
+    p_fake = [join(pooled(scale * w + bias), head.evidence[name], 0.5)[0] for name, w in windows.items()]
+    best = [scale * float(w.max()) + bias for w in windows.values()]
+    return _numbers(scale, bias, head, np.array(p_fake), np.array(best))
+
+
+def _of_release(recipe: EmbeddedRecipe, out: Path, network: Network) -> dict[str, Any]:
+    """Of a dataset's own traces: calibrated on its val split, without a whole-clip head (its labels say the same)."""
+    recorded = Recorded.load(Path(recipe.footage), out / "pool", split="val")
+    logits = _pair_logits(Material(recorded=recorded), recipe.seed, network)
+    scale, bias = platt(logits["fake"], logits["clean"])
+    width = 342
+    head = Head(np.zeros(width), np.zeros(width), 0.0, {}, None)
+    evidence = scale * logits["clean"] + bias
+    p_fake = np.array([join(float(value), 0.0, 0.5)[0] for value in evidence])
+    return _numbers(scale, bias, head, p_fake, evidence)
+
+
+def _numbers(scale: float, bias: float, head: Head, p_fake: Floats, best: Floats) -> dict[str, Any]:
+    """``p_fake`` and the best window's evidence, both of untouched camera clips."""
+    threshold = max(0.5, float(np.quantile(p_fake, 1 - FALSE_ALARMS)))
+    return {
+        "trace": {
+            "scale": scale,
+            "bias": bias,
+            "threshold": max(0.0, float(np.quantile(best, 1 - FALSE_ALARMS))),
+        },
+        "generated": {
+            "mean": [round(float(v), 6) for v in head.mean],
+            "weights": [round(float(v), 6) for v in head.weights],
+            "bias": head.bias,
+            "auroc_out_of_fold": head.auroc,
+        },
+        "threshold": threshold,
+        "uncertain": [
+            min(threshold, max(0.35, float(np.quantile(p_fake, 0.75)))),
+            min(0.995, max(threshold, float(np.quantile(p_fake, 0.97))) + 0.02),
+        ],
+        "camera_clips": len(p_fake),
+    }
+
+
+def _pair_logits(material: Material, seed: int, network: Network) -> dict[str, Floats]:
+    """The clip logits of validation pairs: of the fakes, of the shams and of the untouched."""
+    found: dict[str, list[float]] = {"fake": [], "sham": [], "clean": []}
+    for i in tqdm(range(VALIDATION_PAIRS), desc="validation pairs", unit="pair"):
+        try:
+            drawn: Drawn = draw_pair((seed, 9_000_000 + i), material, size_of(i, 1))
+        except DeepTraceError:
+            continue
+        for name, values in found.items():
+            values.append(network(getattr(drawn, name)).clip)
+    return {name: np.array(values) for name, values in found.items()}
+
+
+def platt(positive: Floats, negative: Floats) -> tuple[float, float]:
+    """Scale and bias that turn logits into log likelihood ratios (Platt 1999, classes weighed alike)."""
+    from sklearn.linear_model import LogisticRegression
+
+    values = np.r_[positive, negative][:, None]
+    labels = np.r_[np.ones(len(positive)), np.zeros(len(negative))]
+    model = LogisticRegression(C=10.0, class_weight="balanced").fit(values, labels)
+    return max(1e-3, float(model.coef_[0, 0])), float(model.intercept_[0])
+
+
+def fit_head(clips: Sequence[Clip], network: Network, maker: FeatureMaker) -> Head:
+    """The whole-clip head on these clips, calibrated on its own out-of-fold scores (mean of five foldings)."""
+    from sklearn.metrics import roc_auc_score
+
+    looks = collect(clips, network, maker.middle)
+    scores, labels, names = [], None, sorted(set(looks.clip))
+    for seed in range(5):
+        score, labels, _ = by_clip(out_of_fold(looks.values, looks, seed=seed), looks)
+        scores.append(score)
+    assert labels is not None
+    mean_score = np.mean(scores, axis=0)
+    scale, bias = platt(mean_score[labels == 1], mean_score[labels == 0])
+    mean, weights, raw_bias = fit(looks.values, looks, np.ones(len(looks.fake), bool))
+    return Head(
+        mean,
+        weights * scale,
+        raw_bias * scale + bias,
+        {str(name): float(scale * value + bias) for name, value in zip(names, mean_score, strict=True)},
+        float(roc_auc_score(labels, mean_score)),
+    )
+
+
+def _windows(clip: Clip, network: Network) -> Floats:
+    """The clip logits of each window of a stored clip."""
+    frames = clip.frames()[:: max(1, round(clip.fps / FPS))]
+    return np.array([said.clip for said in network.over(np.ascontiguousarray(frames[: 8 * COUNT]))])
