@@ -145,9 +145,10 @@ class TraceNet(nn.Module):
         self.onset = nn.Conv1d(width + 2, 1, 3, padding=1)
 
     def forward(self, fine: Tensor, coarse: Tensor, aux: Tensor, flow: Tensor) -> Outputs:
-        """What it says of ``fine`` (B, T, 40, h, w), ``coarse`` (B, T, 112, h/2, w/2), ``aux`` (B, T, 13, 2h, 2w), ``flow``.
+        """What it says of B clips.
 
-        ``flow`` is (B, T, 2, h, w), in cells.
+        ``fine`` is (B, T, 40, h, w), ``coarse`` (B, T, 112, h/2, w/2), ``aux`` (B, T, 13, 2h, 2w), ``flow``
+        (B, T, 2, h, w) in cells.
         """
         clips, count = fine.shape[0], fine.shape[1]
         flat_flow = flow.flatten(0, 1)

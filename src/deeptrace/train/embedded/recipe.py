@@ -18,7 +18,8 @@ class EmbeddedRecipe:
     or a dataset in the RewardData layout (then its own traces train, and nothing is injected). Clips of
     ``validation_sources`` fit calibration and thresholds, clips of ``test_sources`` are never looked at. Each step
     takes ``pairs`` pairs, ``fresh`` of them new; the others come from the last ``ring``. Up to step ``whole_from``
-    training looks at crops of ``crop_rows`` x ``crop_columns`` cells of 8 pixels around the trace, then at whole frames.
+    training looks at crops of ``crop_rows`` x ``crop_columns`` cells of 8 pixels around the trace, then at whole
+    frames.
     ``start_from`` is the checkpoint of an earlier stage, with its optimiser; give the next stage another ``seed``.
     """
 
