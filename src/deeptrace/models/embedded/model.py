@@ -65,7 +65,7 @@ class EmbeddedModel(FrameModel):
         folder = Path(path) if path else Path(str(package_files("deeptrace.models.embedded") / "weights"))
         self._calibration: Calibration = read_calibration(folder)
         self.revision = self._calibration.revision
-        self._network = Network(folder / "embedded.onnx", threads=threads)
+        self.network = Network(folder / "embedded.onnx", threads=threads)
 
     def _read(self, video: VideoSource) -> tuple[Frames | Failed, Origin]:
         """Frames at every k-th picture of the video, as near to 8 a second as that comes: motion must not judder."""
@@ -87,7 +87,7 @@ class EmbeddedModel(FrameModel):
         to see.
         """
         calibration = self._calibration
-        said = self._network.over(frames.images)
+        said = self.network.over(frames.images)
         evidence = np.array([calibration.trace_evidence(window) for window in said])
         trace = pooled(evidence)
         generated = calibration.generated_evidence(said)

@@ -32,7 +32,6 @@ from deeptrace.train.embedded.recorded import RELEASE_NAME, Recorded
 from deeptrace.train.embedded.scenes import scene_maker
 from deeptrace.train.embedded.spool import FeatureMaker
 
-VALIDATION_PAIRS: Final = 160
 FALSE_ALARMS: Final = 0.08
 """Share of camera clips of validation sources that the label's threshold may call fake."""
 
@@ -80,7 +79,7 @@ def _of_footage(recipe: EmbeddedRecipe, out: Path, network: Network) -> dict[str
     if not camera:
         raise TrainError("validation_sources: none of them holds a camera clip; thresholds need some")
     scene = scene_maker(camera, recipe.cutouts, test=True) if recipe.scene_share > 0 else None
-    logits = _pair_logits(Material(camera, scene, recipe.scene_share), recipe.seed, network)
+    logits = _pair_logits(Material(camera, scene, recipe.scene_share), recipe, network)
     scale, bias = platt(logits["fake"], np.r_[logits["sham"], logits["clean"]])
     seen = [clip for clip in pool if clip.source not in recipe.test_sources]
     head = fit_head(seen, network, FeatureMaker(out / "backbone.onnx"))
@@ -93,7 +92,7 @@ def _of_footage(recipe: EmbeddedRecipe, out: Path, network: Network) -> dict[str
 def _of_release(recipe: EmbeddedRecipe, out: Path, network: Network) -> dict[str, Any]:
     """Of a dataset's own traces: calibrated on its val split, without a whole-clip head (its labels say the same)."""
     recorded = Recorded.load(Path(recipe.footage), out / "pool", split="val")
-    logits = _pair_logits(Material(recorded=recorded), recipe.seed, network)
+    logits = _pair_logits(Material(recorded=recorded), recipe, network)
     scale, bias = platt(logits["fake"], logits["clean"])
     width = 342
     head = Head(np.zeros(width), np.zeros(width), 0.0, {}, None)
@@ -126,16 +125,18 @@ def _numbers(scale: float, bias: float, head: Head, p_fake: Floats, best: Floats
     }
 
 
-def _pair_logits(material: Material, seed: int, network: Network) -> dict[str, Floats]:
+def _pair_logits(material: Material, recipe: EmbeddedRecipe, network: Network) -> dict[str, Floats]:
     """The clip logits of validation pairs: of the fakes, of the shams and of the untouched."""
     found: dict[str, list[float]] = {"fake": [], "sham": [], "clean": []}
-    for i in tqdm(range(VALIDATION_PAIRS), desc="validation pairs", unit="pair"):
+    for i in tqdm(range(recipe.validation_pairs), desc="validation pairs", unit="pair"):
         try:
-            drawn: Drawn = draw_pair((seed, 9_000_000 + i), material, size_of(i, 1))
+            drawn: Drawn = draw_pair((recipe.seed, 9_000_000 + i), material, size_of(i, 1))
         except DeepTraceError:
             continue
         for name, values in found.items():
             values.append(network(getattr(drawn, name)).clip)
+    if not found["fake"]:
+        raise TrainError("no validation pair could be made; thresholds need some")
     return {name: np.array(values) for name, values in found.items()}
 
 

@@ -48,6 +48,7 @@ class EmbeddedRecipe:
     crop_columns: Count = 20
     whole_from: WholeNumber = 1450
     save_every: Count = 100
+    validation_pairs: Count = 160
     bfloat16: bool = True
 
     def problems(self) -> Iterable[str]:

@@ -1,0 +1,220 @@
+"""The embedded model on injected pairs and on whole clips of sources that it never saw.
+
+    python benchmarks/embedded_bars.py make CLIPS SET --cutouts DIR     # 640 pairs, frozen by hash
+    python benchmarks/embedded_bars.py score SET --out figures.json     # the table of docs/embedded.md
+    python benchmarks/embedded_bars.py clips CLIPS --out clips.json     # camera and generated clips of the test sources
+
+Intervals are 95% by bootstrap over sources (scenes count as one source a still's pair). Constants are fitted on pairs of
+training sources. Needs the extra ``embedded``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from deeptrace.categories import CATEGORIES
+from deeptrace.models.embedded import EmbeddedModel
+from deeptrace.models.embedded.finding import find
+from deeptrace.overlap import box_iou
+from deeptrace.train import load_recipe
+from deeptrace.train.embedded.bars import Plan, Row, constants, figures, freeze, make_set, read_truth
+from deeptrace.train.embedded.draw import COUNT, Material
+from deeptrace.train.embedded.footage import load_pool, read_manifest
+from deeptrace.train.embedded.scenes import scene_maker
+from deeptrace.video import sample_frames
+
+
+def make(clips: Path, folder: Path, cutouts: str, *, split: str, first: int, second: int, cache: Path) -> None:
+    _, recipe = load_recipe("embedded")
+    apart = {*recipe.test_sources, *recipe.validation_sources}
+    pool = [
+        clip
+        for clip in load_pool(clips, cache)
+        if (clip.source in recipe.test_sources if split == "test" else clip.source not in apart)
+    ]
+    material = Material(pool, scene_maker(pool, cutouts, test=split == "test"), 0.5)
+    make_set(folder, material, Plan(first=first, second=second))
+    print(f"{first + second} pairs, sha256 {freeze(folder)}")
+
+
+def run_pairs(folder: Path, model: EmbeddedModel) -> list[Row]:
+    """Each pair through the shipped path: reader, network, finding."""
+    from tqdm import tqdm
+
+    rows = []
+    for truth in tqdm(read_truth(folder), unit="pair"):
+        home = folder / f"{truth['index']:04d}"
+        said = {
+            name: model.network(sample_frames(home / f"{name}.mp4", fps=8.0).images)
+            for name in ("fake", "sham", "clean")
+        }
+        found = find(said["fake"])
+        box = found.boxes.get(found.onset)
+        true_box = truth["boxes"][truth["onset"]]
+        rows.append(
+            Row(
+                truth,
+                *(said[name].clip for name in ("fake", "sham", "clean")),
+                iou=0.0 if box is None else box_iou(box, tuple(true_box)),
+                onset_error=abs(found.onset - truth["onset"]) / COUNT,
+                category=max(found.categories, key=lambda name: found.categories[name]),
+            )
+        )
+    return rows
+
+
+def with_intervals(rows: Sequence[Row], *, replicates: int = 1000) -> dict[str, list[float]]:
+    """``measure -> [value, low, high]``; the bootstrap draws sources, and pairs of a scene as they come."""
+    groups: dict[str, list[int]] = {}
+    for k, row in enumerate(rows):
+        name = row.truth["source"]
+        groups.setdefault(name if name != "scene" else f"scene {k}", []).append(k)
+    names = sorted(groups)
+    rng = np.random.default_rng(0)
+    drawn: dict[str, list[float]] = {}
+    for _ in range(replicates):
+        picked = [rows[k] for i in rng.integers(len(names), size=len(names)) for k in groups[names[i]]]
+        for name, value in figures(picked).items():
+            drawn.setdefault(name, []).append(value)
+    return {
+        name: [round(v, 3) for v in (value, *np.percentile(drawn[name], [2.5, 97.5]))]
+        for name, value in figures(rows).items()
+    }
+
+
+def score(folder: Path, train_folder: Path | None, model: EmbeddedModel) -> dict[str, Any]:
+    rows = run_pairs(folder, model)
+    groups: dict[str, Callable[[Row], bool]] = {
+        "all, first implementation": lambda row: row.truth["implementation"] == "first",
+        "real footage, first implementation": lambda row: (
+            row.truth["implementation"] == "first" and row.truth["footage"]
+        ),
+        "scenes, first implementation": lambda row: (
+            row.truth["implementation"] == "first" and not row.truth["footage"]
+        ),
+        "all, second implementation": lambda row: row.truth["implementation"] == "second",
+        "real footage, second implementation": lambda row: (
+            row.truth["implementation"] == "second" and row.truth["footage"]
+        ),
+        "uniform prior": lambda row: not row.truth["paper_prior"],
+        "paper prior": lambda row: row.truth["paper_prior"],
+    }
+    table = {name: with_intervals([row for row in rows if keep(row)]) for name, keep in groups.items()}
+    by_category = {
+        category: with_intervals([row for row in rows if row.truth["category"] == category], replicates=200)
+        for category in CATEGORIES
+    }
+    found: dict[str, Any] = {
+        "sha256": (folder / "sha256").read_text().strip(),
+        "revision": model.revision,
+        "pairs": len(rows),
+        "groups": table,
+        "categories": by_category,
+    }
+    train = read_truth(train_folder or folder)
+    for prior in (False, True):
+        fitted = [truth for truth in train if truth["paper_prior"] == prior]
+        tested = [row.truth for row in rows if row.truth["paper_prior"] == prior]
+        found[f"constants, {'paper' if prior else 'uniform'} prior"] = constants(fitted, tested)
+    found["rows"] = [
+        {
+            "index": row.truth["index"],
+            "fake": round(row.fake, 3),
+            "sham": round(row.sham, 3),
+            "clean": round(row.clean, 3),
+            "iou": round(row.iou, 3),
+            "onset_error": round(row.onset_error, 3),
+            "category": row.category,
+        }
+        for row in rows
+    ]
+    return found
+
+
+def whole_clips(root: Path, model: EmbeddedModel) -> dict[str, Any]:
+    """Verdicts on the untouched clips of the test sources (and, apart, of the validation sources)."""
+    from sklearn.metrics import roc_auc_score
+
+    _, recipe = load_recipe("embedded")
+    rows = []
+    for entry in read_manifest(root):
+        split = (
+            "test"
+            if entry["source_repo"] in recipe.test_sources
+            else "validation" if entry["source_repo"] in recipe.validation_sources else "train"
+        )
+        verdict = model.inspect([root / entry["path"]])[0]
+        rows.append({"path": entry["path"], "class": entry["class"], "generator": entry["generator"], "split": split})
+        rows[-1] |= {
+            "source": entry["source_repo"],
+            "label": getattr(verdict, "label", None),
+            "uncertain": getattr(verdict, "uncertain", None),
+            "p_fake": getattr(verdict, "p_fake", None),
+            "p_trace": getattr(verdict, "p_trace", None),
+            "p_generated": getattr(verdict, "p_generated", None),
+            "traces": len(getattr(verdict, "traces", ())),
+        }
+    found: dict[str, Any] = {"revision": model.revision, "splits": {}, "rows": rows}
+    for split in ("test", "validation", "train"):
+        some = [row for row in rows if row["split"] == split and row["p_fake"] is not None]
+        camera, fake = ([row for row in some if row["class"] == name] for name in ("real", "fake"))
+        entry = {
+            "camera": len(camera),
+            "camera called fake": sum(row["label"] == "fake" for row in camera),
+            "camera uncertain": sum(row["uncertain"] for row in camera),
+            "camera with a box": sum(row["traces"] > 0 for row in camera),
+            "generated": len(fake),
+            "generated called fake": sum(row["label"] == "fake" for row in fake),
+        }
+        if camera and fake:
+            labels = [0] * len(camera) + [1] * len(fake)
+            for name in ("p_fake", "p_trace", "p_generated"):
+                entry[f"AUROC {name}"] = float(roc_auc_score(labels, [row[name] for row in camera + fake]))
+        found["splits"][split] = entry
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["make", "score", "clips"])
+    parser.add_argument("paths", nargs="+", type=Path)
+    parser.add_argument("--cutouts", default="/usr/share/tuxpaint/stamps")
+    parser.add_argument("--cache", type=Path, default=Path("out/pool"))
+    parser.add_argument("--split", choices=["test", "train"], default="test")
+    parser.add_argument("--first", type=int, default=420)
+    parser.add_argument("--second", type=int, default=220)
+    parser.add_argument("--constants", type=Path, help="A set made with --split train; its truths fit the constants.")
+    parser.add_argument("--model", help="A folder with embedded.onnx; default: the shipped one.")
+    parser.add_argument("--out", type=Path)
+    given = parser.parse_args()
+    if given.what == "make":
+        clips, folder = given.paths
+        make(
+            clips,
+            folder,
+            given.cutouts,
+            split=given.split,
+            first=given.first,
+            second=given.second,
+            cache=given.cache,
+        )
+        return
+    model = EmbeddedModel(given.model)
+    found = (
+        score(given.paths[0], given.constants, model)
+        if given.what == "score"
+        else whole_clips(given.paths[0], model)
+    )
+    if given.out:
+        given.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps({key: value for key, value in found.items() if key != "rows"}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
