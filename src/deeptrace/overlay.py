@@ -339,14 +339,15 @@ def write_overlay(
 class FrameSink:
     """An MP4 file that takes `Frames` chunk by chunk, each frame at its own time. A context manager.
 
-    The file appears when the block ends well; after an exception nothing is left behind.
+    ``crf`` is the encoder's quality. The file appears when the block ends well; after an exception nothing is left
+    behind.
 
     Raises:
         VideoError: ``WRITE_FAILED`` from every method.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._path = path
+    def __init__(self, path: str | os.PathLike[str], *, crf: int = 18) -> None:
+        self._path, self._crf = path, crf
         self._writer: VideoWriter | None = None
 
     def __enter__(self) -> FrameSink:
@@ -364,7 +365,8 @@ class FrameSink:
         if self._writer is None:
             # The rate only guides the encoder: every frame carries its own time. A copy to look at need not be small.
             fps = 1.0 / float(np.median(np.diff(times))) if len(times) > 1 else 25.0
-            self._writer = VideoWriter(self._path, fps=float(np.clip(fps, 1.0, 240.0)), preset="veryfast")
+            rate = float(np.clip(fps, 1.0, 240.0))
+            self._writer = VideoWriter(self._path, fps=rate, crf=self._crf, preset="veryfast")
         self._writer.add(frames.images, times)
         left = (frames.duration_seconds or 0.0) - float(times[-1])
         self._writer.last_seconds = min(left, 10.0) if left > 0.0 else None

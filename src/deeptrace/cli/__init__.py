@@ -14,6 +14,7 @@ import click
 
 from deeptrace import __version__
 from deeptrace.cli.bench import bench
+from deeptrace.cli.bench_run import run as bench_run
 from deeptrace.cli.build import COMMANDS
 from deeptrace.cli.data import data
 from deeptrace.cli.doctor import doctor
@@ -38,6 +39,7 @@ cli.add_command(data)
 for command in COMMANDS:
     data.add_command(command)
 cli.add_command(bench)
+bench.add_command(bench_run)
 cli.add_command(models)
 cli.add_command(doctor)
 

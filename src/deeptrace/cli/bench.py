@@ -9,5 +9,6 @@ import click
 def bench() -> None:
     """Measure models on a dataset of traces: ask them, score what they said, compare.
 
-    DATA is a folder of the RewardData release, a records.jsonl (or its folder), or any file that `deeptrace data` reads.
+    DATA is a folder of the RewardData release, a records.jsonl (or its folder), or any other file of records that
+    `deeptrace data` reads.
     """
