@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
-from deeptrace.errors import RecordError
+from deeptrace.errors import MissingExtra, RecordError
 from deeptrace.records import Box, check_bbox
 
 
@@ -46,6 +47,22 @@ def center_distance(a: Box, b: Box) -> float:
     dx = ((a[0] + a[2]) - (b[0] + b[2])) / 2
     dy = ((a[1] + a[3]) - (b[1] + b[3])) / 2
     return min(1.0, math.hypot(dx, dy) / math.sqrt(2))
+
+
+def assign(table: Sequence[Sequence[float]]) -> list[tuple[int, int]]:
+    """The one-to-one pairing of rows and columns with the largest sum; pairs of value 0 are left out.
+
+    By hand: [[.6, .5], [.5, 0]] pairs row 0 with column 1 and row 1 with column 0 (1.0), not row 0 with column 0 (.6).
+
+    Raises:
+        MissingExtra: scipy is not installed.
+    """
+    try:
+        from scipy.optimize import linear_sum_assignment
+    except ImportError:
+        raise MissingExtra("matching traces", "data") from None
+    rows, columns = linear_sum_assignment(table, maximize=True)
+    return [(int(i), int(j)) for i, j in zip(rows, columns, strict=True) if table[i][j] > 0]
 
 
 def bbox_from_px(bbox_xyxy_px: tuple[float, float, float, float], *, width: int, height: int) -> Box:

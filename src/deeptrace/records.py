@@ -118,6 +118,13 @@ class VideoInfo:
                 self, "duration_seconds", check_number(self.duration_seconds, "duration_seconds", low=0.0)
             )
 
+    @property
+    def length_seconds(self) -> float | None:
+        """The declared length, else frames / rate; None where neither is known."""
+        if self.duration_seconds is not None:
+            return self.duration_seconds
+        return self.num_frames / self.fps if self.num_frames is not None and self.fps is not None else None
+
 
 @dataclass(frozen=True)
 class Reading:

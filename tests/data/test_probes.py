@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from deeptrace.data.audit.features import Table, container_table, geometry_table
-from deeptrace.data.audit.probes import Estimate, Shortcuts, assign_folds, run_probes, weighted_auroc
+from deeptrace.data.audit.probes import Estimate, Shortcuts, assign_folds, run_probes
 from deeptrace.errors import RecordError
+from deeptrace.probabilities import weighted_auroc
 from deeptrace.records import RecordLabel, VideoInfo
 
 

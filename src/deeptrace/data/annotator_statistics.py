@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from deeptrace.errors import MissingExtra, RecordError
-from deeptrace.overlap import box_iou, tiou
+from deeptrace.overlap import assign, box_iou, tiou
 from deeptrace.records import Trace
 
 # ── chance-corrected agreement ──────────────────────────────────────────────────────────────────────────────────────
@@ -119,17 +119,3 @@ def match_traces(a: Sequence[Trace], b: Sequence[Trace]) -> list[Match]:
         return []
     pairs = [[compare(p, q, i, j) for j, q in enumerate(b)] for i, p in enumerate(a)]
     return [pairs[i][j] for i, j in assign([[pair.overlap for pair in row] for row in pairs])]
-
-
-def assign(table: Sequence[Sequence[float]]) -> list[tuple[int, int]]:
-    """The pairing of rows and columns with the largest sum; pairs of value 0 are left out.
-
-    Raises:
-        MissingExtra: scipy is not installed.
-    """
-    try:
-        from scipy.optimize import linear_sum_assignment
-    except ImportError:
-        raise MissingExtra("matching traces", "data") from None
-    rows, columns = linear_sum_assignment(table, maximize=True)
-    return [(int(i), int(j)) for i, j in zip(rows, columns, strict=True) if table[i][j] > 0]

@@ -18,7 +18,6 @@ from typing import Any, Final
 from deeptrace.categories import CATEGORIES, Category
 from deeptrace.data.annotator_statistics import (
     Match,
-    assign,
     cohen_kappa,
     compare,
     fleiss_kappa,
@@ -27,6 +26,7 @@ from deeptrace.data.annotator_statistics import (
 )
 from deeptrace.data.tolerant import has_text
 from deeptrace.errors import RecordError
+from deeptrace.overlap import assign
 from deeptrace.records import Annotation, Box, KeyBox, Record, RecordLabel, Trace
 from deeptrace.rows import trace_to_json
 

@@ -159,11 +159,7 @@ def video_seconds(record: Record) -> float | None:
 
 def info_seconds(info: VideoInfo | None) -> float | None:
     """The length that a header or a row declares, else frames / rate; None where neither is known."""
-    if info is None:
-        return None
-    if info.duration_seconds is not None:
-        return info.duration_seconds
-    return info.num_frames / info.fps if info.num_frames is not None and info.fps is not None else None
+    return None if info is None else info.length_seconds
 
 
 # ── Table 1 ─────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from deeptrace.data.audit.features import Floats, Table
 from deeptrace.errors import MissingExtra, RecordError
+from deeptrace.probabilities import weighted_auroc
 from deeptrace.records import RecordLabel
 
 Task = Literal["fake_or_real", "generator"]
@@ -312,20 +313,6 @@ def _scores(guess: Floats, said: Ints, truth: Ints, weights: npt.NDArray[np.floa
             found["balanced_accuracy"].append(np.mean(recalls, axis=0))
             found["accuracy"].append(part @ right / part.sum(1))
     return {name: np.concatenate(values) for name, values in found.items()}
-
-
-def weighted_auroc(score: Floats, positive: npt.NDArray[np.bool_], weights: Floats) -> Floats:
-    """Area under the ROC curve for each row of weights ``(B, N)``: P(score of a positive > of a negative), ties half.
-
-    NaN where a row draws only one class.
-    """
-    order = np.argsort(score, kind="stable")
-    starts = np.flatnonzero(np.r_[True, np.diff(score[order]) > 0])  # where each distinct score begins
-    up = np.add.reduceat(weights[:, order] * positive[order], starts, axis=1)
-    down = np.add.reduceat(weights[:, order] * ~positive[order], starts, axis=1)
-    below = np.cumsum(down, axis=1) - down
-    area = (up * (below + down / 2)).sum(1)
-    return np.asarray(area / (up.sum(1) * down.sum(1)), np.float64)
 
 
 def _estimate(values: Floats, chance: float) -> Estimate:
