@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,6 @@ from deeptrace.bench.judge import (
     items_of,
     judge_messages,
     read_grade,
-    read_grades,
     read_judgements,
 )
 from deeptrace.bench.judge.humans import compare, corrected, read_sheet, write_sheet
@@ -31,7 +31,7 @@ from deeptrace.errors import FileError, RecordError
 from deeptrace.records import Annotation, Failed, Outcome, Record, Trace, Unparsed, Verdict, VideoInfo
 from tests.bench.payloads import PAYLOADS
 from tests.bench.replies import REPLIES
-from tests.fault_server import FaultServer, Handler, completion, ok, status
+from tests.fault_server import FaultServer, Handler, ok, status
 
 
 def _items(count: int, candidate: str | None = None) -> list[Item]:
@@ -65,7 +65,7 @@ def test_two_hundred_reply_shapes_over_the_wire_give_no_wrong_grade(tmp_path: Pa
         asked = len(server.requests)
     wrong = []
     for judgement, (reply, expected) in zip(judged.judgements, REPLIES, strict=True):
-        if judgement.score != expected:
+        if judgement.grade != expected:
             wrong.append((reply, expected, judgement))
         assert judgement.status == ("scored" if expected is not None else judgement.status)
         assert judgement.status in ("scored", "unscored", "failed")
@@ -103,7 +103,7 @@ def test_injected_candidates_never_leave_their_fence(tmp_path: Path) -> None:
     items = [Item(f"v{i:03d}", 0, "The dog's leg bends like rubber.", text) for i, text in enumerate(PAYLOADS)]
     with FaultServer(default=_gullible) as server, _client(server) as client:
         judged = grade(items, client, tmp_path, controls=10)
-    assert [j for j in judged.judgements if j.score != 0.0] == []
+    assert [j for j in judged.judgements if j.grade != 0.0] == []
     assert judged.controls["identical"][0] == 1.0  # the same judge does give a 1 where one is due
 
 
@@ -122,7 +122,7 @@ def test_a_payload_is_one_short_line_of_json_without_markers(payload: str) -> No
     assert len(shown) <= MAX_CHARACTERS
     assert lines[5].isascii()
     assert not re.search(r"<\|im_|\[/?INST\]|\\boxed\{|(?i:score)[\"']?\s*[:=]\s*1", shown), shown[:200]
-    assert isinstance(read_grade(shown), float) is False
+    assert not isinstance(read_grade(shown), float)
 
 
 def test_an_honest_explanation_is_left_as_it_is() -> None:
@@ -172,9 +172,6 @@ def test_every_written_explanation_is_a_row_and_what_needs_no_judge_is_absent(tm
         assert len(server.requests) == 2
     assert judged.counts == {"scored": 2, "absent": 4, "unscored": 0, "failed": 0}
     assert judged.mean == pytest.approx(1 / 6)
-    assert read_grades(tmp_path) == {
-        "v0": {0: 0.5, 2: 0.5}, "v1": {0: 0.0}, "v2": {0: 0.0}, "v3": {0: 0.0}, "v5": {0: 0.0}
-    }  # fmt: skip
     assert list(read_judgements(tmp_path)) == list(judged.judgements)
 
 
@@ -185,9 +182,9 @@ def test_an_unreadable_reply_is_asked_for_once_more_and_then_counted(tmp_path: P
         second = grade(_items(1), client, tmp_path / "b")
         again = grade(_items(1), client, tmp_path / "b")
         assert len(server.requests) == 4
-    assert first.judgements[0].score == 1.0
+    assert first.judgements[0].grade == 1.0
     assert second.judgements == again.judgements
-    assert (second.judgements[0].status, second.judgements[0].score) == ("unscored", None)
+    assert (second.judgements[0].status, second.judgements[0].grade) == ("unscored", None)
     assert second.judgements[0].code == "JUDGE_UNPARSABLE"
     assert second.mean is None
 
@@ -337,7 +334,7 @@ def test_the_corrected_mean_holds_the_truth_and_is_narrower_than_people_alone() 
 
 def test_absent_rows_are_the_zeros_that_they_are() -> None:
     judged = _judgements([1.0] * 5 + [0.5] * 5)
-    absent = [Judgement(f"w{i}", 0, "absent", 0.0) for i in range(10)]
+    absent = [Judgement(f"w{i}", 0, "absent", 0.0, "judge-1") for i in range(10)]
     places = {("v0000", 0): 1.0, ("v0005", 0): 0.5}
     alone, among = corrected(judged, places), corrected([*judged, *absent], places)
     assert alone is not None
@@ -357,21 +354,21 @@ def test_a_kill_between_two_grades_loses_none_that_was_paid_for(tmp_path: Path) 
     gate = threading.Event()
 
     def slow_first(handler: Handler, body: bytes) -> None:
-        gate.wait(10)
-        ok("0")(handler, body)
+        if b"number 0 melts" in body:
+            gate.wait(10)
+        ok("1")(handler, body)
 
     cache = tmp_path / "cache"
-    with FaultServer([slow_first], default=ok("1")) as server:
+    with FaultServer(default=slow_first) as server:
         with _client(server, cache_dir=cache, concurrency=2) as client:
             thread = threading.Thread(target=lambda: grade(_items(4), client, tmp_path / "run"))
             thread.start()
             while len(server.requests) < 4:
-                pass
-            before = (tmp_path / "run" / "judge-journal.jsonl").read_text().count("score")
+                time.sleep(0.01)
+            before = (tmp_path / "run" / "judge-journal.jsonl").read_text().count("key")
             gate.set()
             thread.join()
         assert before == 0  # all came behind the slow one, and waited for it
-        assert completion("1")["choices"]
         with _client(server, cache_dir=cache, concurrency=2) as client:
             again = grade(_items(4), client, tmp_path / "another")
         assert again.counts["scored"] == 4

@@ -14,7 +14,6 @@ from deeptrace.bench.judge.grading import (
     estimate,
     grade,
     items_of,
-    read_grades,
     read_judgements,
 )
 from deeptrace.bench.judge.rubric import GRADES, RUBRIC_SHA256, RUBRIC_VERSION, judge_messages, read_grade
@@ -32,6 +31,5 @@ __all__ = [
     "items_of",
     "judge_messages",
     "read_grade",
-    "read_grades",
     "read_judgements",
 ]

@@ -58,21 +58,27 @@ class Item:
     row: int
     reference: str
     candidate: str | None
+    model: str | None = None
+    revision: str | None = None
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """What became of one item. ``score``: 0, 0.5 or 1; None where nobody knows (``unscored``, ``failed``).
+    """What became of one item. ``grade``: 0, 0.5 or 1; None where nobody knows (``unscored``, ``failed``).
 
-    ``absent``: there was nothing to grade, which is 0. ``reply`` is the judge's own words, ``judge`` the model's name
-    as it gave it itself.
+    ``absent``: there was nothing to grade, which is 0. ``judge`` is the judge's name as it was asked for,
+    ``judge_model`` as the server gave it, ``reply`` the judge's own words. ``model`` and ``revision`` are whose
+    explanation it is.
     """
 
     video_id: str
     row: int
     status: Status
-    score: float | None
-    judge: str | None = None
+    grade: float | None
+    judge: str
+    judge_model: str | None = None
+    model: str | None = None
+    revision: str | None = None
     prompt_sha256: str | None = None
     reply: str | None = None
     code: str | None = None
@@ -98,7 +104,7 @@ class Judged:
     @property
     def mean(self) -> float | None:
         """Mean grade over scored and absent rows; unscored and failed ones stand beside it, never in it."""
-        known = [judgement.score for judgement in self.judgements if judgement.score is not None]
+        known = [judgement.grade for judgement in self.judgements if judgement.grade is not None]
         return fmean(known) if known else None
 
     @property
@@ -116,7 +122,8 @@ class Judged:
             "schema_version": 1,
             "rubric_version": RUBRIC_VERSION,
             "rubric_sha256": RUBRIC_SHA256,
-            "judges": sorted({j.judge for j in self.judgements if j.judge is not None}),
+            "judge": sorted({j.judge for j in self.judgements}),
+            "judge_model": sorted({j.judge_model for j in self.judgements if j.judge_model is not None}),
             "rows": len(self.judgements),
             **self.counts,
             "mean": self.mean,
@@ -139,6 +146,8 @@ def items_of(
     ``fields`` tells what the question behind an outcome asked for; an explanation that was not asked for is absent.
     """
     items = []
+    # A video without an outcome belongs to the same model as the others.
+    model, revision = next(((o.origin.model, o.origin.revision) for o in outcomes.values()), (None, None))
     for record in sorted(records, key=lambda record: record.video_id):
         truth = truth_of(record)
         if truth is None:
@@ -146,8 +155,9 @@ def items_of(
         outcome = outcomes.get(record.video_id)
         said = needs_grade(truth, outcome, None if outcome is None else fields(outcome))
         candidates = {row: candidate for row, _, candidate in said}
+        made_by = (model, revision) if outcome is None else (outcome.origin.model, outcome.origin.revision)
         items += [
-            Item(truth.video_id, i, str(row.explanation), candidates.get(i))
+            Item(truth.video_id, i, str(row.explanation), candidates.get(i), *made_by)
             for i, row in enumerate(truth.rows)
             if is_explained(row)
         ]
@@ -226,8 +236,8 @@ def grade(
 
 
 def _control(asked: _Asked, planted: Sequence[tuple[Control, Item]], name: str) -> tuple[float | None, int]:
-    scores = [s for kind, item in planted if kind == name and (s := asked.judgement(item).score) is not None]
-    return (fmean(scores) if scores else None), len(scores)
+    grades = [g for kind, item in planted if kind == name and (g := asked.judgement(item).grade) is not None]
+    return (fmean(grades) if grades else None), len(grades)
 
 
 class _Asked:
@@ -283,27 +293,31 @@ class _Asked:
 
     def judgement(self, item: Item) -> Judgement:
         """What became of an item."""
+        about = Judgement(
+            item.video_id, item.row, "absent", 0.0, self._client.model, model=item.model, revision=item.revision
+        )
         messages = _messages(item)
         if messages is None:
-            return Judgement(item.video_id, item.row, "absent", 0.0)
+            return about
         key = prompt_sha256(messages)
         row = self._journal.rows.get(key) or {"status": "failed", "code": "NOT_ASKED", "reason": "the run was stopped"}
-        kept = {name: row.get(name) for name in ("status", "score", "judge", "reply", "code", "reason")}
-        return Judgement(item.video_id, item.row, prompt_sha256=key, **kept)  # type: ignore[arg-type]
+        names = ("status", "grade", "judge_model", "reply", "code", "reason")
+        kept: dict[str, Any] = {name: row.get(name) for name in names}
+        return replace(about, prompt_sha256=key, **kept)
 
 
 def _read(outcome: ChatOutcome) -> dict[str, Any]:
     if isinstance(outcome, ChatFailed):
-        return {"status": "failed", "score": None, "code": outcome.code, "reason": outcome.reason}
-    said = {"judge": outcome.model, "reply": outcome.text}
+        return {"status": "failed", "grade": None, "code": outcome.code, "reason": outcome.reason}
+    said = {"judge_model": outcome.model, "reply": outcome.text}
     if not outcome.ok:
         code = "TRUNCATED" if "truncated" in outcome.flags else "REFUSED"
-        return {"status": "unscored", "score": None, "code": code, "reason": "the reply is not whole", **said}
+        return {"status": "unscored", "grade": None, "code": code, "reason": "the reply is not whole", **said}
     match read_grade(outcome.text):
         case NoGrade(reason=reason):
-            return {"status": "unscored", "score": None, "code": "JUDGE_UNPARSABLE", "reason": reason, **said}
-        case score:
-            return {"status": "scored", "score": score, **said}
+            return {"status": "unscored", "grade": None, "code": "JUDGE_UNPARSABLE", "reason": reason, **said}
+        case grade:
+            return {"status": "scored", "grade": grade, **said}
 
 
 # ── the file ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -325,28 +339,16 @@ def read_judgements(path: str | os.PathLike[str]) -> Iterator[Judgement]:
     for number, row in read_jsonl(file):
         fields = dict(row) if isinstance(row, dict) else {}
         schema = (fields.pop("schema", None), fields.pop("schema_version", None))
-        score = fields.get("score")
+        grade = fields.get("grade")
         fine = (
             schema == (SCHEMA, SCHEMA_VERSION)
             and set(fields) == set(Judgement.__dataclass_fields__)
             and isinstance(fields["video_id"], str)
             and isinstance(fields["row"], int)
             and fields["status"] in ("scored", "absent", "unscored", "failed")
-            and (score is None) == (fields["status"] in ("unscored", "failed"))
-            and (score is None or (isinstance(score, int | float) and 0 <= score <= 1))
+            and (grade is None) == (fields["status"] in ("unscored", "failed"))
+            and (grade is None or (isinstance(grade, int | float) and 0 <= grade <= 1))
         )
         if not fine:
             raise RecordError("judgement", f"{file.name} line {number} is not {SCHEMA} {SCHEMA_VERSION}")
         yield Judgement(**fields)
-
-
-def read_grades(path: str | os.PathLike[str]) -> dict[str, dict[int, float | None]]:
-    """The grades in a file of judgements, by video and annotation row; None: the judge could not be read or asked.
-
-    Raises:
-        FileError, RecordError: see `read_judgements`.
-    """
-    grades: dict[str, dict[int, float | None]] = {}
-    for judgement in read_judgements(path):
-        grades.setdefault(judgement.video_id, {})[judgement.row] = judgement.score
-    return grades

@@ -153,7 +153,7 @@ def compare(judgements: Iterable[Judgement], grades: Mapping[Place, Mapping[str,
         MissingExtra: scikit-learn or ppi-python is not installed.
     """
     listed = list(judgements)
-    asked = {(j.video_id, j.row): j.score for j in listed if j.status == "scored" and j.score is not None}
+    asked = {(j.video_id, j.row): j.grade for j in listed if j.status == "scored" and j.grade is not None}
     both = {place: grades[place] for place in grades if place in asked}
     if not both:
         raise RecordError("grades", "no row was graded by people and by the judge; check video_id and row")
@@ -209,8 +209,8 @@ def corrected(judgements: Iterable[Judgement], humans: Mapping[Place, float]) ->
     absent = 0
     for judgement in judgements:
         absent += judgement.status == "absent"
-        if judgement.status == "scored" and judgement.score is not None:
-            by_video[judgement.video_id].append((judgement.score, humans.get((judgement.video_id, judgement.row))))
+        if judgement.status == "scored" and judgement.grade is not None:
+            by_video[judgement.video_id].append((judgement.grade, humans.get((judgement.video_id, judgement.row))))
     graded, rest = [], []
     for rows in by_video.values():
         seen = [(judge, human) for judge, human in rows if human is not None]
