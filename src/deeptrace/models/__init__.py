@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import Any, Final
 
 from deeptrace.errors import ModelError
+from deeptrace.models import registry
 from deeptrace.models.base import FrameModel, Model, Sampling
 from deeptrace.video import VideoSource
 
@@ -27,17 +28,19 @@ _NEEDS_ARGUMENT: Final = {"scripted": "a file, as in scripted:answers.jsonl"}
 
 
 def load(name: str, **options: Any) -> Model:
-    """The model of that name; ``options`` go to its home.
+    """The model of that name; ``options`` go to its home. A named model (see `registry`) brings options of its own.
 
     Raises:
         ModelError: there is no such model, or what it needs is missing.
         MissingExtra: its optional packages are not installed.
     """
+    if ":" not in name and name not in HOMES and (entry := registry.entries().get(name)) is not None:
+        return load(entry.home, **{**entry.options(), **options})
     home, colon, argument = name.partition(":")
     if home not in HOMES:
-        close = difflib.get_close_matches(home, HOMES, n=1)
+        close = difflib.get_close_matches(name, [*HOMES, *registry.entries()], n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise ModelError(f"{name!r} is not a model. Known: {', '.join(HOMES)}.{hint}")
+        raise ModelError(f"{name!r} is not a model. Known: {', '.join(HOMES)}; `deeptrace models` lists all.{hint}")
     if home in _NEEDS_ARGUMENT and not argument:
         raise ModelError(f"{home!r} needs {_NEEDS_ARGUMENT[home]}.")
     if home not in _NEEDS_ARGUMENT and colon:
