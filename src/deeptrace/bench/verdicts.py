@@ -12,13 +12,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+from deeptrace.bench.reading import VERDICTS_NAME, verdicts_file
 from deeptrace.data.normalise.files import journal_key, readable_path
 from deeptrace.errors import FileError, JsonError, RecordError
 from deeptrace.files import dumps, loads, read_jsonl, write_jsonl
 from deeptrace.records import Failed, Outcome, Record
 from deeptrace.rows import outcome_from_row, outcome_to_row
 
-VERDICTS_NAME: Final = "verdicts.jsonl"
 JOURNAL_NAME: Final = "journal.jsonl"
 
 LASTING: Final = frozenset({
@@ -119,7 +119,7 @@ def read_verdicts(path: str | os.PathLike[str]) -> list[Outcome]:
 
 def iter_verdicts(path: str | os.PathLike[str]) -> Iterator[Outcome]:
     """Like `read_verdicts`, one after another."""
-    file = Path(path) / VERDICTS_NAME if Path(path).is_dir() else Path(path)
+    file = verdicts_file(path)
     for number, row in read_jsonl(file):
         try:
             yield outcome_from_row(row)

@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
 import click
+
+from deeptrace.cli.data import read_clusters
+from deeptrace.cli.show import print_table
+from deeptrace.files import dumps
+from deeptrace.html import visible
+
+if TYPE_CHECKING:
+    from deeptrace.bench.runs import Run
+
+FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @click.group()
@@ -12,3 +25,104 @@ def bench() -> None:
     DATA is a folder of the RewardData release, a records.jsonl (or its folder), or any other file of records that
     `deeptrace data` reads.
     """
+
+
+@bench.command(name="score")
+@click.argument("verdicts", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.argument("data", type=click.Path(exists=True, path_type=Path))
+@click.option("--split", default="test", show_default=True, help="Which records to score; all: every one.")
+@click.option(
+    "--train",
+    type=click.Path(exists=True, path_type=Path),
+    help="Records whose split train the blind row learns from, where DATA's own is not meant.",
+)
+@click.option("--clusters", type=FILE, help="JSON of `audit --deep --json`: near-duplicates are drawn together.")
+@click.option("--grades", type=FILE, help="A judge's grades of the explanations.")
+@click.option("--against", help="The run that the others are compared with, by name; otherwise the first.")
+@click.option("--format", "format_", default="trained", show_default=True, help="Of foreign answers: their format.")
+@click.option(
+    "--space",
+    default="source",
+    show_default=True,
+    help="Of foreign answers: source (pixels), per-mille, or resized:WIDTHxHEIGHT.",
+)
+@click.option("--text", is_flag=True, help="Also compare explanations by words: BLEU, ROUGE-L, chrF, embedding.")
+@click.option("--replicates", default=1000, show_default=True, type=click.IntRange(0), help="Of the bootstrap.")
+@click.option("--permutations", default=2000, show_default=True, type=click.IntRange(0), help="Of the tests.")
+@click.option("--seed", default=0, show_default=True, help="Of replicates, permutations and the blind row.")
+@click.option("--json", "as_json", is_flag=True, help="Everything as JSON.")
+@click.option("--markdown", "as_markdown", is_flag=True, help="The tables in Markdown.")
+def score_command(
+    verdicts: tuple[Path, ...],
+    data: Path,
+    split: str,
+    train: Path | None,
+    clusters: str | None,
+    grades: Path | None,
+    against: str | None,
+    format_: str,
+    space: str,
+    text: bool,
+    replicates: int,
+    permutations: int,
+    seed: int,
+    as_json: bool,
+    as_markdown: bool,
+) -> None:
+    """Score answers by the paper's protocol and by a fairer one, beside rows that see no pixels and the published ones.
+
+    VERDICTS are verdicts.jsonl files (or folders with one), or answers made elsewhere: JSON lines of video_id and raw
+    text, which may name model, format and space. No video is opened.
+    """
+    from deeptrace.bench.blind_rows import blind_rows
+    from deeptrace.bench.grades import GradeBook
+    from deeptrace.bench.reading import Foreign
+    from deeptrace.bench.runs import dataset_of, read_runs
+    from deeptrace.bench.score import score
+    from deeptrace.bench.tables import markdown, tables
+    from deeptrace.data import load_records
+
+    if as_json and as_markdown:
+        raise click.UsageError("--json and --markdown exclude each other")
+    records = load_records(data)
+    dataset = dataset_of(records, split)
+    book = None if grades is None else GradeBook.from_file(grades)
+    foreign = Foreign(format_, space)
+    runs = read_runs(verdicts, dataset, foreign=foreign, grades=book, keep_texts=text)
+    known = records if train is None else load_records(train)
+    blind, note = blind_rows(dataset, known, grades=book, seed=seed, keep_texts=text)
+    found = score(
+        runs,
+        dataset,
+        blind,
+        blind_note=note,
+        clusters=read_clusters(clusters),
+        replicates=replicates,
+        permutations=permutations,
+        seed=seed,
+        against=against,
+        texts=_texts([*runs, *blind]) if text else None,
+    )
+    if as_json:
+        click.echo(dumps(found.to_json(), indent=1))
+    elif as_markdown:
+        click.echo(markdown(tables(found)), nl=False)
+    else:
+        for table in tables(found):
+            print_table(table.heads, table.rows, title=visible(table.title))
+            for note in table.notes:
+                click.echo(visible(note))
+            click.echo()
+    _say_left_aside(runs)
+
+
+def _texts(runs: list[Run]) -> dict[str, dict[str, float]]:
+    from deeptrace.bench.text import text_metrics
+
+    return {run.name: text_metrics([(written, candidate) for _, written, candidate in run.texts]) for run in runs}
+
+
+def _say_left_aside(runs: list[Run]) -> None:
+    for run in runs:
+        if run.unknown:
+            click.echo(f"note: {run.unknown} answers of {visible(run.name)} are on videos of no record", err=True)

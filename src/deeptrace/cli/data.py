@@ -186,7 +186,7 @@ def split(source: str, target: str, seed: int, clusters: str | None, as_json: bo
 
     records = load_source(source)
     print_problems(records.counts)
-    assignment = split_records(records, seed=seed, clusters=_read_clusters(clusters))
+    assignment = split_records(records, seed=seed, clusters=read_clusters(clusters))
     write_records(
         target,
         [_with_split(record, assignment.splits.get(record.video_id)) for record in records],
@@ -213,7 +213,14 @@ def _with_split(record: Record, name: str | None) -> Record:
     return record if name is None else replace(record, split=name)
 
 
-def _read_clusters(path: str | None) -> dict[str, int] | None:
+def read_clusters(path: str | None) -> dict[str, int] | None:
+    """The cluster of each video id in the JSON of ``audit --deep --json``; None without a path.
+
+    Raises:
+        FileError: the file cannot be read.
+        JsonError: it is not JSON.
+        RecordError: it holds no clusters.
+    """
     if path is None:
         return None
     name = Path(path).name
@@ -246,7 +253,7 @@ def folds(source: str, seed: int, clusters: str | None) -> None:
 
     records = load_source(source)
     print_problems(records.counts)
-    found = leave_one_source_out(records, seed=seed, clusters=_read_clusters(clusters))
+    found = leave_one_source_out(records, seed=seed, clusters=read_clusters(clusters))
     click.echo(dumps({"schema": "deeptrace.folds", "schema_version": 1, "seed": seed, "folds": [*map(asdict, found)]}))
 
 

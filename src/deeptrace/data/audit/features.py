@@ -14,6 +14,7 @@ from typing import IO, Final
 import numpy as np
 import numpy.typing as npt
 
+from deeptrace.blind import METADATA, metadata_row
 from deeptrace.data.stats import info_seconds
 from deeptrace.records import VideoInfo
 
@@ -168,24 +169,14 @@ def _rates(fact: FileFacts) -> tuple[float, float, float]:
     return float(np.log(max(fact.size_bytes, 1))), float(rate), float(bits / pixels)
 
 
-GEOMETRY_NAMES: Final = ("width", "height", "aspect", "fps", "duration_seconds", "num_frames")
+GEOMETRY_NAMES: Final = METADATA
 
 
 def geometry_table(infos: Sequence[VideoInfo | None]) -> Table:
     """What a viewer sees without looking at the picture: size in pixels, aspect, rate, length. NaN where not known."""
-    rows = np.full((len(infos), len(GEOMETRY_NAMES)), np.nan)
-    for i, info in enumerate(infos):
-        if info is not None:
-            seconds = info_seconds(info)
-            rows[i] = [
-                info.width,
-                info.height,
-                info.width / info.height,
-                np.nan if info.fps is None else info.fps,
-                np.nan if seconds is None else seconds,
-                np.nan if info.num_frames is None else info.num_frames,
-            ]
-    return Table(GEOMETRY_NAMES, rows)
+    return Table(
+        GEOMETRY_NAMES, np.array([metadata_row(info) for info in infos], np.float64).reshape(-1, len(METADATA))
+    )
 
 
 def stack(rows: Sequence[Mapping[str, float] | None]) -> Table:

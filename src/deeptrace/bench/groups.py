@@ -1,0 +1,69 @@
+"""Which videos belong together: by generator, category, length and size of the trace, for results of each apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from deeptrace.bench.runs import Dataset
+from deeptrace.categories import CATEGORIES
+from deeptrace.metrics import Truth
+from deeptrace.records import Record
+
+Grouping = Literal["generator", "real_source", "category", "length", "trace_size"]
+Mask: TypeAlias = npt.NDArray[np.bool_]
+
+LENGTH_EDGES: Final = (5.0, 10.0)
+"""Seconds; a video of exactly 5 s is in the second group."""
+
+SIZE_EDGES: Final = (0.02, 0.1, 0.3)
+"""Shares of the frame that a video's traces cover, on average over its traces."""
+
+
+def group(dataset: Dataset) -> dict[Grouping, dict[str, Mask]]:
+    """For each grouping, the videos ``(N,)`` of each group; empty groups are left out.
+
+    "generator", "category" and "trace_size" hold fake videos only, "real_source" real ones. A video with traces of two
+    categories is in both groups. What is not known (no source, no length, no box) is in the group "unknown".
+    """
+    records, truths = dataset.records, dataset.truths
+    fake = dataset.is_fake
+    everyone = np.ones(len(truths), np.bool_)
+    return {
+        "generator": _by([record.source or "unknown" for record in records], fake),
+        "real_source": _by([record.source or "unknown" for record in records], ~fake),
+        "category": _by_category(records, fake),
+        "length": _by_size([truth.length_seconds for truth in truths], LENGTH_EDGES, "s", everyone),
+        "trace_size": _by_size([_mean_area(truth) for truth in truths], SIZE_EDGES, "of the frame", fake),
+    }
+
+
+def _by(names: Sequence[str], among: Mask) -> dict[str, Mask]:
+    found = np.array(names, dtype=object)
+    return {name: (found == name) & among for name in sorted(set(found[among].tolist()))}
+
+
+def _by_size(values: Sequence[float | None], edges: Sequence[float], unit: str, among: Mask) -> dict[str, Mask]:
+    starts, ends = (0.0, *edges), (*(f"to {edge:g}" for edge in edges), "and more")
+    places = np.array([-1 if value is None else np.searchsorted(edges, value, side="right") for value in values])
+    masks = {
+        f"{start:g} {end} {unit}": (places == i) & among
+        for i, (start, end) in enumerate(zip(starts, ends, strict=True))
+    }
+    masks["unknown"] = (places < 0) & among
+    return {name: mask for name, mask in masks.items() if mask.any()}
+
+
+def _by_category(records: Sequence[Record], fake: Mask) -> dict[str, Mask]:
+    carried = [{category for trace in record.traces for category in trace.categories or ()} for record in records]
+    masks: dict[str, Mask] = {name: np.array([name in own for own in carried], np.bool_) & fake for name in CATEGORIES}
+    masks["unknown"] = np.array([not own for own in carried], np.bool_) & fake
+    return {name: mask for name, mask in masks.items() if mask.any()}
+
+
+def _mean_area(truth: Truth) -> float | None:
+    boxes = [trace.bbox_xyxy for trace in truth.rows if trace.bbox_xyxy is not None]
+    return sum((b[2] - b[0]) * (b[3] - b[1]) for b in boxes) / len(boxes) if boxes else None

@@ -1,0 +1,46 @@
+"""What a question asks for: which fields of a trace its answers can carry, told from what a row says of its making."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from deeptrace.answer import FORMAT_VERSIONS, QUESTIONS, check_format
+from deeptrace.errors import RecordError
+from deeptrace.metrics import Fields
+from deeptrace.records import Origin
+
+_FIELDS: Final[Mapping[str, Fields]] = {
+    "trained": frozenset({"box", "onset", "explanation"}),
+    "zero-shot": frozenset({"box", "onset", "explanation"}),
+}
+
+
+def format_of(origin: Origin) -> str | None:
+    """The answer format that a row names, or that its question belongs to; None where the model is asked nothing.
+
+    Raises:
+        AnswerError: a format, or a version of it, that this code does not read.
+        RecordError: the row has a question, and neither it nor its sampling says which format answers it.
+    """
+    sampling = origin.sampling or {}
+    name = sampling.get("format")
+    if name is not None:
+        check_format(str(name), sampling.get("format_version", FORMAT_VERSIONS.get(str(name), 0)))
+        return str(name)
+    if origin.question is None:
+        return None
+    for known, question in QUESTIONS.items():
+        if origin.question in (known, question):
+            return known
+    raise RecordError("question", f"{origin.question[:60]!r} is not one of ours, and sampling.format is missing")
+
+
+def fields_of(origin: Origin) -> Fields | None:
+    """The fields that the question behind a row asks for; None where the model is asked nothing.
+
+    Raises:
+        AnswerError, RecordError: see `format_of`.
+    """
+    name = format_of(origin)
+    return None if name is None else _FIELDS[name]
