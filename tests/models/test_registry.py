@@ -61,7 +61,7 @@ def test_a_wrong_entry_is_refused(line: str, problem: str) -> None:
 
 
 def test_all_mistakes_come_at_once() -> None:
-    with pytest.raises(ModelError, match="8 mistakes"):
+    with pytest.raises(ModelError, match="11 mistakes"):
         registry.parse("[a]\nhome = 'x'\n[b.c]\n")
 
 

@@ -54,24 +54,28 @@ def ask(model: Model, records: Iterable[Record], open_video: Open, *, workers: i
     try:
         while left:
             match crew.said.get():
-                case Answer() as answer:
+                case (Answer() as answer, noted):
                     yield answer
+                    noted.release()
                 case None:
                     left -= 1
                 case BaseException() as error:
                     problem = problem or error
     finally:
         crew.stop.set()
+        crew.taking.clear()
     if problem is not None:
         raise problem
 
 
 class _Crew:
-    """What the workers share."""
+    """What the workers share. ``stop``: begin no other video. ``taking``: somebody still takes answers."""
 
     def __init__(self, model: Model, records: Iterator[Record], open_video: Open) -> None:
-        self.said: queue.SimpleQueue[Answer | BaseException | None] = queue.SimpleQueue()
+        self.said: queue.SimpleQueue[tuple[Answer, threading.Semaphore] | BaseException | None] = queue.SimpleQueue()
         self.stop = threading.Event()
+        self.taking = threading.Event()
+        self.taking.set()
         self._model, self._records, self._open = model, records, open_video
         self._next = threading.Lock()
 
@@ -83,9 +87,8 @@ class _Crew:
             for outcome in self._model.inspect_iter(self._videos(given)):
                 if not given:
                     raise ModelError(f"{self._model.name!r} gave more outcomes than it was given videos")
-                now = time.monotonic()
-                self.said.put(Answer(given.popleft(), outcome, now - began))
-                began = now
+                self._say(Answer(given.popleft(), outcome, time.monotonic() - began))
+                began = time.monotonic()
             if given and not self.stop.is_set():
                 raise ModelError(f"{self._model.name!r} gave {len(given)} outcomes fewer than it was given videos")
         except BaseException as error:  # noqa: BLE001 - handed over to the caller's thread, which raises it
@@ -112,4 +115,12 @@ class _Crew:
                 given.append(record)
                 yield video
                 continue
-            self.said.put(Answer(record, failed, time.monotonic() - began))
+            self._say(Answer(record, failed, time.monotonic() - began))
+
+    def _say(self, answer: Answer) -> None:
+        """Hand an answer over, and wait until it is taken care of: a kill then costs each worker one video at most."""
+        noted = threading.Semaphore(0)
+        self.said.put((answer, noted))
+        while not noted.acquire(timeout=0.2):
+            if self.stop.is_set() and not self.taking.is_set():
+                return
