@@ -17,6 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from deeptrace.categories import CATEGORIES
+from deeptrace.errors import FileError
+from deeptrace.files import atomic_write
 from deeptrace.records import Box, Frames, Trace, Verdict
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ __all__ = [
     "time_words",
     "trace_colors",
     "trace_name",
+    "write_jpeg",
     "write_overlay",
 ]
 
@@ -297,6 +300,20 @@ def _draw_tag(out: Image, shown: _Shown, text_px: int, taken: list[_Rect]) -> No
     _fill(out, _Rect(place.x0, place.y0, place.x0 + bar, place.y1), color)
     _draw_text(out, mask, place.x0 + bar + pad, place.y0 + pad // 2, _WHITE)
     taken.append(place)
+
+
+def write_jpeg(path: str | os.PathLike[str], image: Image, *, quality: int = 86) -> None:
+    """Write a picture (H, W, 3) as JPEG, atomically.
+
+    Raises:
+        FileError: it cannot be coded or written.
+    """
+    name = os.path.basename(os.fspath(path))
+    done, coded = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
+    if not done:
+        raise FileError(f"cannot write {name!r}: the picture could not be coded as JPEG")
+    with atomic_write(path) as file:
+        file.write(coded.tobytes())
 
 
 # ── whole videos ────────────────────────────────────────────────────────────────────────────────────────────────────
