@@ -102,13 +102,12 @@ def probe_words(material: Material) -> str:
         return f"Container and geometry probes were not run: {material.probes_reason or 'nobody asked for them'}."
     said = []
     for probe in material.probes:
-        name = PROBES.get(probe.probe, probe.probe)
-        if probe.accuracy is None or probe.balanced_accuracy is None:
+        name, found = PROBES.get(probe.probe, probe.probe), probe.balanced_accuracy
+        if found is None:
             said.append(f"{name}: not run ({probe.reason})")
-            continue
-        a, b = probe.accuracy, probe.balanced_accuracy
-        span = f"[{100 * a.low:.1f}, {100 * a.high:.1f}]"
-        said.append(f"{name}: accuracy {100 * a.value:.1f} {span}, balanced {100 * b.value:.1f} (n={probe.n})")
+        else:
+            span = f"{100 * found.value:.1f} [{100 * found.low:.1f}, {100 * found.high:.1f}]"
+            said.append(f"{name}: balanced accuracy {span} (n={probe.n})")
     return "Without seeing any trace: " + "; ".join(said) + "."
 
 
