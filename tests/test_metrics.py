@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from deeptrace.answer import FIELDS
 from deeptrace.metrics import (
-    FIELDS,
     Fields,
     Truth,
     first_claim,

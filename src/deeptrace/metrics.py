@@ -15,14 +15,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias, get_args
 
+from deeptrace.answer import Field
 from deeptrace.categories import CATEGORIES
 from deeptrace.overlap import assign, box_iou, center_distance, tiou
 from deeptrace.records import Failed, Label, Outcome, Record, Trace, Unparsed, Verdict
 from deeptrace.tubes import Tube, tube_of, viou
-
-Field = Literal["box", "onset", "offset", "category", "explanation"]
-FIELDS: Final[tuple[Field, ...]] = get_args(Field)
-"""What an answer can say of a trace."""
 
 Fields: TypeAlias = frozenset[Field]
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final, Literal
 
+from deeptrace.answer import FIELDS
+from deeptrace.bench.dataset import Dataset
 from deeptrace.bench.grades import GradeBook
-from deeptrace.bench.runs import Dataset, Run, score_outcomes
+from deeptrace.bench.run_table import Run
+from deeptrace.bench.runs import score_outcomes
 from deeptrace.blind import Blind, BlindName, constant_verdicts, fit_blind
 from deeptrace.errors import RecordError
-from deeptrace.metrics import FIELDS
 from deeptrace.records import Record, Trace, Verdict
 
 CONSTANT: Final[tuple[Literal["always FAKE", "always REAL", "whole frame"], ...]] = (

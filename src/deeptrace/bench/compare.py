@@ -11,7 +11,7 @@ import numpy as np
 
 from deeptrace.bench.measure import Measured, Setting, metrics_of
 from deeptrace.bench.result import Difference, Protocol
-from deeptrace.bench.runs import Floats, Run
+from deeptrace.bench.run_table import Floats, Run
 from deeptrace.bench.statistics import (
     Spread,
     cluster_sums,
@@ -22,6 +22,7 @@ from deeptrace.bench.statistics import (
     spread,
 )
 from deeptrace.bench.totals import LOWER_IS_BETTER, PAPER_KEYS, Metrics, overall_fields
+from deeptrace.files import dumps
 from deeptrace.metrics import Fields
 
 TESTED: Final[Mapping[Protocol, tuple[str, ...]]] = {
@@ -115,11 +116,13 @@ def _tests(
 
 
 def variance(rows: Sequence[Measured]) -> dict[str, dict[str, dict[str, Spread]]]:
-    """By model: runs alike in model, revision and question are repeats; judges that graded one run are judges."""
+    """By model: runs alike in all but the seed are repeats; judges that graded one run are judges."""
     found: dict[str, dict[str, dict[str, Spread]]] = {}
-    repeats: dict[tuple[str | None, ...], list[Measured]] = {}
+    repeats: dict[str, list[Measured]] = {}
     for row in rows:
-        repeats.setdefault((row.run.model, row.run.revision, row.run.question), []).append(row)
+        about = {key: value for key, value in row.run.settings.items() if key != "seed"}
+        key = dumps([row.run.model, row.run.revision, row.run.question, sorted(about.items())])
+        repeats.setdefault(key, []).append(row)
     for same in repeats.values():
         if len(same) > 1:
             values = {

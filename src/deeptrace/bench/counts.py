@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deeptrace.bench.runs import Floats, Run
+from deeptrace.bench.run_table import Floats, Run
 from deeptrace.bench.totals import PLACE, RANKED
 from deeptrace.categories import CATEGORIES
 from deeptrace.metrics import STATUSES

@@ -8,7 +8,7 @@ from typing import Final, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from deeptrace.bench.runs import Dataset
+from deeptrace.bench.dataset import Dataset
 from deeptrace.categories import CATEGORIES
 from deeptrace.metrics import Truth
 from deeptrace.records import Record

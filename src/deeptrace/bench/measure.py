@@ -8,8 +8,9 @@ from typing import Final
 
 import numpy as np
 
+from deeptrace.bench.dataset import Dataset
 from deeptrace.bench.result import Protocol
-from deeptrace.bench.runs import Dataset, Floats, Run
+from deeptrace.bench.run_table import Floats, Run
 from deeptrace.bench.statistics import Draws, replicate_sums
 from deeptrace.bench.totals import RANKED, Metrics, fair, paper, probability
 from deeptrace.probabilities import tpr_at_fpr, weighted_auroc

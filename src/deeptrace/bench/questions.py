@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Final
-
-from deeptrace.answer import FORMAT_VERSIONS, QUESTIONS, check_format
+from deeptrace.answer import FORMAT_VERSIONS, FORMATS, QUESTIONS, check_format
 from deeptrace.errors import RecordError
 from deeptrace.metrics import Fields
 from deeptrace.records import Origin
-
-_FIELDS: Final[Mapping[str, Fields]] = {
-    "trained": frozenset({"box", "onset", "explanation"}),
-    "zero-shot": frozenset({"box", "onset", "explanation"}),
-}
 
 
 def format_of(origin: Origin) -> str | None:
@@ -30,8 +22,10 @@ def format_of(origin: Origin) -> str | None:
         return str(name)
     if origin.question is None:
         return None
+    if origin.question in FORMATS:
+        return origin.question
     for known, question in QUESTIONS.items():
-        if origin.question in (known, question):
+        if origin.question == question:
             return known
     raise RecordError("question", f"{origin.question[:60]!r} is not one of ours, and sampling.format is missing")
 
@@ -43,4 +37,4 @@ def fields_of(origin: Origin) -> Fields | None:
         AnswerError, RecordError: see `format_of`.
     """
     name = format_of(origin)
-    return None if name is None else _FIELDS[name]
+    return None if name is None else FORMATS[name].fields

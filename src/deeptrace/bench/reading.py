@@ -10,9 +10,9 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, get_args
+from typing import Final
 
-from deeptrace.answer import FORMAT_VERSIONS, Format, Space, check_format, parse
+from deeptrace.answer import FORMAT_VERSIONS, Space, check_format, parse
 from deeptrace.errors import AnswerError, RecordError
 from deeptrace.files import read_jsonl
 from deeptrace.records import Failed, Origin, Outcome, Record, Unparsed, Verdict
@@ -39,8 +39,7 @@ class Foreign:
     space: str = "source"
 
     def __post_init__(self) -> None:
-        if self.format not in get_args(Format):
-            raise AnswerError(f"{self.format!r} is not an answer format. Known: {', '.join(get_args(Format))}")
+        check_format(self.format, FORMAT_VERSIONS.get(self.format, 0))
         if self.space != "source":
             read_space(self.space, None)
 
@@ -121,7 +120,7 @@ def _foreign_outcome(row: object, records: Mapping[str, Record], defaults: Forei
             raise RecordError(key, f"{row[key]!r} is not text")
     if row["video_id"] is None:
         raise RecordError("video_id", "is null")
-    name: Any = row.get("format") or defaults.format
+    name = row.get("format") or defaults.format
     version = row.get("format_version", FORMAT_VERSIONS.get(name, 0))
     check_format(name, version)
     record = records.get(row["video_id"])

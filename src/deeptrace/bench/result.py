@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
 
+from deeptrace.answer import FIELDS, Field
 from deeptrace.bench.published import Published
-from deeptrace.bench.runs import Run
+from deeptrace.bench.run_table import Run
 from deeptrace.bench.statistics import Interval, Spread
 from deeptrace.bench.totals import FAIR_VERSION, PAPER_KEYS, overall_fields
-from deeptrace.metrics import FIELDS, Field
 
 Protocol = Literal["paper", "fair"]
 Kind = Literal["measured", "blind"]
@@ -79,6 +79,8 @@ class RunScore:
             "file": run.file or None,
             "model": run.model,
             "revision": run.revision,
+            "other_revisions": list(run.revisions),
+            "settings": dict(run.settings),
             "question": run.question,
             "fields": [field for field in FIELDS if field in run.fields],
             "judged": run.judged,

@@ -1,176 +1,32 @@
-"""What models said, as numbers: files of answers become one table ``(videos, columns)`` a run. See `totals`.
+"""What models said, as numbers: files of answers become one table a run.
 
-Answers are read once, one at a time, and not kept; a run over 7,000 videos takes 8 MB however long its answers are.
+Answers are read once, one at a time, and not kept, however long they are.
 """
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, Final
 
-import numpy as np
-import numpy.typing as npt
-
+from deeptrace.bench.dataset import Dataset, dataset_of
 from deeptrace.bench.grades import GradeBook
-from deeptrace.bench.questions import fields_of
 from deeptrace.bench.reading import Foreign, Line, iter_lines, verdicts_file
-from deeptrace.bench.totals import COLUMNS, PLACE, row_of, worst_p
+from deeptrace.bench.run_table import Floats, Run, new_run
+from deeptrace.calibration import Calibration
 from deeptrace.errors import RecordError
-from deeptrace.metrics import (
-    FIELDS,
-    Fields,
-    Truth,
-    VideoScore,
-    first_claim,
-    needs_grade,
-    said_fields,
-    score_video,
-    truth_of,
-)
-from deeptrace.records import Outcome, Record, Verdict
+from deeptrace.files import loads, read_bytes
+from deeptrace.metrics import Fields, Truth, first_claim, needs_grade, score_video
+from deeptrace.records import Outcome
 
-Floats = npt.NDArray[np.float64]
+__all__ = ["Dataset", "Floats", "Run", "dataset_of", "read_runs", "score_outcomes", "settings_of"]
 
-
-@dataclass(frozen=True)
-class Dataset:
-    """The videos that are scored: their records and truths, in one order. ``unsure`` videos take no part."""
-
-    records: tuple[Record, ...]
-    truths: tuple[Truth, ...]
-    split: str
-    unsure: int
-    elsewhere: frozenset[str]
-
-    @property
-    def is_fake(self) -> npt.NDArray[np.bool_]:
-        """Whether each video is fake, ``(N,)``."""
-        return np.array([truth.label == "fake" for truth in self.truths], np.bool_)
-
-
-def dataset_of(records: Iterable[Record], split: str) -> Dataset:
-    """The records of one split ("all": of every one) that are labelled fake or real.
-
-    Raises:
-        RecordError: there are none; names the splits there are.
-    """
-    known = list(records)
-    chosen = [record for record in known if split in ("all", record.split)]
-    if not chosen:
-        there = ", ".join(sorted({record.split or "none" for record in known})) or "no record at all"
-        raise RecordError("split", f"no record is in {split!r}. Splits here: {there}")
-    pairs = [(record, truth) for record in chosen if (truth := truth_of(record)) is not None]
-    if not pairs:
-        raise RecordError("label", f"none of {len(chosen)} records in {split!r} is labelled fake or real")
-    ids = {record.video_id for record, _ in pairs}
-    return Dataset(
-        records=tuple(record for record, _ in pairs),
-        truths=tuple(truth for _, truth in pairs),
-        split=split,
-        unsure=len(chosen) - len(pairs),
-        elsewhere=frozenset(record.video_id for record in known) - ids,
-    )
-
-
-@dataclass(eq=False)
-class Run:
-    """One model's answers on the videos of a `Dataset`: ``rows`` (N, K) in the order of `COLUMNS`, ``p`` (N,).
-
-    ``asked``: what its question asks for, None where it is asked nothing; ``fields``: the same, or what its answers
-    said. ``elsewhere`` and ``unknown`` count answers on videos of other splits, and of no record. ``texts``: by
-    annotation row with a written explanation, (video, written, candidate); only where texts are wanted.
-    """
-
-    name: str
-    file: str
-    model: str | None
-    revision: str | None
-    question: str | None
-    rows: Floats
-    p: Floats
-    asked: Fields | None = None
-    judged: bool = False
-    elsewhere: int = 0
-    unknown: int = 0
-    calibrations: Counter[str] = field(default_factory=Counter)
-    reasons: Counter[str] = field(default_factory=Counter)
-    filled: Counter[str] = field(default_factory=Counter)
-    grades_by_judge: dict[str, list[float]] = field(default_factory=dict)
-    texts: list[tuple[int, str, str]] = field(default_factory=list)
-    _said: set[str] = field(default_factory=set)
-    _has_answer: set[int] = field(default_factory=set)
-    _knows_question: bool = False
-
-    @property
-    def fields(self) -> Fields:
-        """What answers of this run carry."""
-        return frozenset(f for f in FIELDS if f in self._said) if self.asked is None else self.asked
-
-    @property
-    def total(self) -> Floats:
-        """The sums over all videos, ``(K,)``."""
-        return np.asarray(self.rows.sum(0), np.float64)
-
-    @property
-    def gives_p(self) -> bool:
-        """Whether the model gave a probability for any video."""
-        return bool(self.rows[:, PLACE["with_p"]].any())
-
-    @property
-    def incomplete(self) -> bool:
-        """Whether some video has no answer or a failed one: such a run is scored, and never ranked."""
-        sums = self.total
-        return any(sums[PLACE[f"{label}_{what}"]] > 0 for label in ("fake", "real") for what in ("failed", "missing"))
-
-    def learn_question(self, outcome: Outcome) -> None:
-        """Take the question from an answer; a run has one.
-
-        Raises:
-            RecordError: an earlier answer is to another question.
-            AnswerError: a format that this code does not read.
-        """
-        if not isinstance(outcome, Verdict):
-            return  # it claims nothing, so it does not matter what was asked for
-        asked = fields_of(outcome.origin)
-        if self._knows_question and asked != self.asked:
-            raise RecordError("question", f"answers of {self.name!r} are to two questions: score them as two files")
-        self.asked, self._knows_question = asked, True
-
-    def place(self, index: int, score: VideoScore) -> None:
-        """Note the score of a video."""
-        self.rows[index] = row_of(score)
-        self.p[index] = worst_p(score)
-        self._has_answer.add(index)
-
-    def has_answer(self, index: int) -> bool:
-        """Whether the video has a row already."""
-        return index in self._has_answer
-
-    def note(self, outcome: Outcome) -> None:
-        """Count what is said beside the numbers."""
-        if isinstance(outcome, Verdict):
-            self._said |= said_fields(outcome)
-            if outcome.calibration is not None:
-                self.calibrations[outcome.calibration] += 1
-        else:
-            self.reasons[getattr(outcome, "code", None) or outcome.reason] += 1
-
-
-def new_run(
-    dataset: Dataset,
-    name: str,
-    *,
-    file: str = "",
-    model: str | None = None,
-    revision: str | None = None,
-    question: str | None = None,
-) -> Run:
-    """A run without any answer yet."""
-    n = len(dataset.truths)
-    return Run(name, file, model, revision, question, rows=np.zeros((n, len(COLUMNS))), p=np.zeros(n))
+RUN_NAME: Final = "run.json"
+SETTINGS: Final = ("view", "seed", "track", "variant", "sampling")
+"""What of a run's settings makes it another run than one of the same model and question."""
 
 
 def read_runs(
@@ -179,18 +35,27 @@ def read_runs(
     *,
     foreign: Foreign | None = None,
     grades: GradeBook | None = None,
+    calibration: Calibration | None = None,
     keep_texts: bool = False,
 ) -> list[Run]:
     """The runs in some files, in the order in which they appear: one for each model, revision and question of a file.
 
+    ``calibration`` turns the raw probabilities of its own model into calibrated ones; others stay as they are.
+
     Raises:
         FileError, JsonError, AnswerError: see `iter_lines`.
-        RecordError: likewise; a video answered twice in one run; a file without an answer on any of the videos.
+        RecordError: likewise; a video answered twice in one run; a file without an answer on any of the videos; a
+            calibration of another track, or of a model that has no answer here.
     """
     by_id = {record.video_id: record for record in dataset.records}
     runs: list[Run] = []
     for path in paths:
-        runs += _runs_of_file(path, dataset, iter_lines(path, by_id, foreign), _Filling(dataset, grades, keep_texts))
+        lines = iter_lines(path, by_id, foreign)
+        if calibration is not None:
+            lines = _calibrated(lines, calibration, settings_of(path))
+        runs += _runs_of_file(path, dataset, lines, _Filling(dataset, grades, keep_texts))
+    if calibration is not None and not any(run.calibrations[calibration.name] for run in runs):
+        raise RecordError("calibration", f"is of the model {calibration.model!r}, which gives no probability here")
     _tell_apart(runs)
     return runs
 
@@ -218,7 +83,7 @@ def _runs_of_file(
     path: str | os.PathLike[str], dataset: Dataset, lines: Iterator[Line], filling: _Filling
 ) -> list[Run]:
     file = verdicts_file(path)
-    stem = Path(path).name if Path(path).is_dir() else file.stem
+    stem, settings = Path(path).name if Path(path).is_dir() else file.stem, settings_of(path)
     index_of = {truth.video_id: i for i, truth in enumerate(dataset.truths)}
     runs: dict[tuple[str | None, ...], Run] = {}
     for line in lines:
@@ -233,9 +98,11 @@ def _runs_of_file(
                 model=origin.model,
                 revision=origin.revision,
                 question=origin.question,
+                settings=settings,
             )
         index = index_of.get(origin.video_id or "")
         if index is None:
+            run.note_said(line.outcome)
             if origin.video_id in dataset.elsewhere:
                 run.elsewhere += 1
             else:
@@ -245,12 +112,51 @@ def _runs_of_file(
         else:
             run.learn_question(line.outcome)
             filling.add(run, index, line.outcome)
-    found = [run for run in runs.values() if run._has_answer]
+    found = [run for run in _joined(list(runs.values())) if run.answers]
     if not found:
         raise RecordError("video_id", f"{file.name} holds no answer on any of the {len(dataset.truths)} videos scored")
     for run in found:
         filling.finish(run)
     return found
+
+
+def _calibrated(lines: Iterator[Line], calibration: Calibration, settings: Mapping[str, Any]) -> Iterator[Line]:
+    track = settings.get("track", calibration.track)
+    for line in lines:
+        if line.outcome.origin.model != calibration.model:
+            yield line
+        elif track != calibration.track:
+            raise RecordError(
+                "calibration", f"was fitted on the track {calibration.track!r}, these answers are {track!r}"
+            )
+        else:
+            yield replace(line, outcome=calibration.apply(line.outcome))
+
+
+def _joined(runs: Sequence[Run]) -> list[Run]:
+    """Parts of one run as one: a failed row may not know the model's dated name, and that may change on the way."""
+    found: list[Run] = []
+    for run in sorted(runs, key=lambda run: run.revision is None):
+        whole = next((one for one in found if one.is_continued_by(run)), None)
+        if whole is None:
+            found.append(run)
+        else:
+            whole.take(run)
+    return sorted(found, key=runs.index)
+
+
+def settings_of(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """What the ``run.json`` beside a folder's verdicts says of their making; nothing where there is none.
+
+    Raises:
+        JsonError: the file is not JSON.
+    """
+    file = Path(path) / RUN_NAME
+    if not Path(path).is_dir() or not file.exists():
+        return {}
+    row = loads(read_bytes(file))
+    said = row.get("settings") if isinstance(row, dict) else None
+    return {key: said[key] for key in SETTINGS if key in said} if isinstance(said, dict) else {}
 
 
 class _Filling:

@@ -11,11 +11,12 @@ from typing import Final
 
 from deeptrace.bench.compare import differences, variance
 from deeptrace.bench.counts import count, fair_n, paper_n, reliability
+from deeptrace.bench.dataset import Dataset
 from deeptrace.bench.groups import group
 from deeptrace.bench.measure import Measured, Setting, metrics_of
 from deeptrace.bench.published import is_release, published
 from deeptrace.bench.result import Comparison, Difference, GroupScore, Kind, Protocol, RunScore, Scores
-from deeptrace.bench.runs import Dataset, Run
+from deeptrace.bench.run_table import Run
 from deeptrace.bench.statistics import PERMUTATIONS, REPLICATES, Draws, Interval, draw, interval, replicate_sums
 from deeptrace.bench.totals import PAPER_KEYS
 from deeptrace.errors import RecordError

@@ -69,10 +69,11 @@ def draw(clusters: Sequence[Hashable], *, replicates: int = REPLICATES, seed: in
     return Draws(weights, count)
 
 
-def replicate_sums(rows: Floats, draws: Draws) -> Floats:
+def replicate_sums(rows: npt.NDArray[np.floating], draws: Draws) -> Floats:
     """The sums of each replicate, ``(1 + B, K)``, of the rows of videos ``(N, K)``."""
+    exact = rows.astype(np.float64)
     blocks = range(0, len(draws.weights), _BLOCK)
-    return np.vstack([draws.weights[at : at + _BLOCK].astype(np.float64) @ rows for at in blocks])
+    return np.vstack([draws.weights[at : at + _BLOCK].astype(np.float64) @ exact for at in blocks])
 
 
 def interval(values: Floats, *, level: float = LEVEL) -> Interval:
@@ -100,7 +101,7 @@ def smallest_detectable(differences: Floats, *, level: float = LEVEL, power: flo
     return float((normal.inv_cdf((1 + level) / 2) + normal.inv_cdf(power)) * drawn.std(ddof=1))
 
 
-def cluster_sums(rows: Floats, clusters: Sequence[Hashable]) -> Floats:
+def cluster_sums(rows: npt.NDArray[np.floating], clusters: Sequence[Hashable]) -> Floats:
     """The rows of videos ``(N, K)`` summed within clusters: ``(C, K)``."""
     number = {key: i for i, key in enumerate(dict.fromkeys(clusters))}
     sums = np.zeros((len(number), rows.shape[1]))

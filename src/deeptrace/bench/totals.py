@@ -13,8 +13,9 @@ from typing import Final, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from deeptrace.answer import FIELDS, Field
 from deeptrace.categories import CATEGORIES
-from deeptrace.metrics import FIELDS, STATUSES, Field, Fields, VideoScore
+from deeptrace.metrics import STATUSES, Fields, VideoScore
 from deeptrace.probabilities import BINS, bin_of, calibration_error
 
 Floats = npt.NDArray[np.float64]

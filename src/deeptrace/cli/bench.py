@@ -13,7 +13,7 @@ from deeptrace.files import dumps
 from deeptrace.html import visible
 
 if TYPE_CHECKING:
-    from deeptrace.bench.runs import Run
+    from deeptrace.bench.run_table import Run
 
 FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -38,6 +38,7 @@ def bench() -> None:
 )
 @click.option("--clusters", type=FILE, help="JSON of `audit --deep --json`: near-duplicates are drawn together.")
 @click.option("--grades", type=FILE, help="A judge's grades of the explanations.")
+@click.option("--calibration", type=FILE, help="Of one of the models: see `bench calibrate`.")
 @click.option("--against", help="The run that the others are compared with, by name; otherwise the first.")
 @click.option("--format", "format_", default="trained", show_default=True, help="Of foreign answers: their format.")
 @click.option(
@@ -59,6 +60,7 @@ def score_command(
     train: Path | None,
     clusters: str | None,
     grades: Path | None,
+    calibration: Path | None,
     against: str | None,
     format_: str,
     space: str,
@@ -75,11 +77,13 @@ def score_command(
     text, which may name model, format and space. No video is opened.
     """
     from deeptrace.bench.blind_rows import blind_rows
+    from deeptrace.bench.dataset import dataset_of
     from deeptrace.bench.grades import GradeBook
     from deeptrace.bench.reading import Foreign
-    from deeptrace.bench.runs import dataset_of, read_runs
+    from deeptrace.bench.runs import read_runs
     from deeptrace.bench.score import score
     from deeptrace.bench.tables import markdown, tables
+    from deeptrace.calibration import read_calibration
     from deeptrace.data import load_records
 
     if as_json and as_markdown:
@@ -88,7 +92,8 @@ def score_command(
     dataset = dataset_of(records, split)
     book = None if grades is None else GradeBook.from_file(grades)
     foreign = Foreign(format_, space)
-    runs = read_runs(verdicts, dataset, foreign=foreign, grades=book, keep_texts=text)
+    scale = None if calibration is None else read_calibration(calibration)
+    runs = read_runs(verdicts, dataset, foreign=foreign, grades=book, calibration=scale, keep_texts=text)
     known = records if train is None else load_records(train)
     blind, note = blind_rows(dataset, known, grades=book, seed=seed, keep_texts=text)
     found = score(
@@ -126,3 +131,31 @@ def _say_left_aside(runs: list[Run]) -> None:
     for run in runs:
         if run.unknown:
             click.echo(f"note: {run.unknown} answers of {visible(run.name)} are on videos of no record", err=True)
+
+
+@bench.command()
+@click.argument("verdicts", type=click.Path(exists=True, path_type=Path))
+@click.argument("data", type=click.Path(exists=True, path_type=Path))
+@click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The calibration.json.")
+@click.option("--split", default="val", show_default=True, help="Which records to learn from; never test.")
+@click.option("--track", default="original", show_default=True, help="The form in which the videos were shown.")
+@click.option("--model", help="Which model, where VERDICTS holds answers of several.")
+def calibrate(verdicts: Path, data: Path, out: Path, split: str, track: str, model: str | None) -> None:
+    """Learn from a model's answers on val what its probabilities mean, for one track.
+
+    Writes slope and intercept of a Platt scaling of p_fake_raw. `bench score --calibration` applies it.
+    """
+    from deeptrace.bench.dataset import dataset_of
+    from deeptrace.bench.raw_probabilities import raw_probabilities
+    from deeptrace.calibration import fit_calibration, write_calibration
+    from deeptrace.data import load_records
+
+    found = raw_probabilities(verdicts, dataset_of(load_records(data), split), model=model)
+    calibration = fit_calibration(
+        found.p_raw, found.is_fake, split=split, track=track, model=found.model, revision=found.revision
+    )
+    write_calibration(out, calibration)
+    click.echo(
+        f"{out}: slope {calibration.slope:.3f}, intercept {calibration.intercept:.3f}, {calibration.n} videos "
+        f"({found.without} without a probability left out)"
+    )

@@ -1,7 +1,8 @@
 """What every model shares: the protocol, and the road from a list of videos to a list of outcomes.
 
 A model sees `Frames` and says a `Verdict` (or an `Unparsed`). This file reads the frames, keeps the order, turns a
-video that cannot be read into `Failed`, and writes down what made each outcome. Knows no model in particular.
+video that cannot be read into `Failed`, and writes down what made each outcome. Knows no model in particular; those
+that answer in words have their common part in `deeptrace.models.text`.
 """
 
 from __future__ import annotations
@@ -9,8 +10,10 @@ from __future__ import annotations
 import logging
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final, Protocol, runtime_checkable
@@ -34,6 +37,16 @@ class Sampling:
     fps: float
     max_frames: int | None = None
     short_side: int | None = None
+
+
+@dataclass(frozen=True)
+class Look:
+    """One look at a video: which frames of which window. Times are seconds of the video; ``end_seconds`` None: all."""
+
+    video: VideoSource
+    sampling: Sampling
+    start_seconds: float = 0.0
+    end_seconds: float | None = None
 
 
 @runtime_checkable
@@ -74,16 +87,10 @@ class FrameModel(ABC):
         The next video is taken and read by another thread while the model looks at this one. A video or a model that
         fails costs its own outcome (`Failed`), not the others.
         """
-        reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="deeptrace-read")
-        iterator = iter(videos)
-        try:
-            following = reader.submit(self._read_next, iterator)
-            while (ready := following.result()) is not None:
-                following = reader.submit(self._read_next, iterator)
-                yield self._outcome(*ready)
-        finally:
-            # Not waited for: when the caller leaves early, a read under way must not hold it up.
-            reader.shutdown(wait=False, cancel_futures=True)
+        made_by = Origin(model=self.name, revision=self.revision, question=self.question)
+        with closing(read_ahead((Look(video, self.sampling) for video in videos), made_by)) as readings:
+            for frames, origin in readings:
+                yield self._outcome(frames, origin)
 
     def inspect(self, videos: Iterable[VideoSource]) -> list[Outcome]:
         """The outcome of each video, in order."""
@@ -92,28 +99,6 @@ class FrameModel(ABC):
     def score(self, videos: Iterable[VideoSource]) -> list[Score | Unparsed | Failed]:
         """P(fake) of each video, in order. A verdict without a probability is `Unparsed`, never a number."""
         return [score_of(outcome) for outcome in self.inspect_iter(videos)]
-
-    def _read_next(self, videos: Iterator[VideoSource]) -> tuple[Frames | Failed, Origin] | None:
-        for video in videos:
-            return self._read(video)
-        return None
-
-    def _read(self, video: VideoSource) -> tuple[Frames | Failed, Origin]:
-        sampling = self.sampling
-        origin = replace(
-            origin_of(video),
-            model=self.name,
-            revision=self.revision,
-            question=self.question,
-            sampling=asdict(sampling),
-        )
-        try:
-            frames = sample_frames(
-                video, fps=sampling.fps, max_frames=sampling.max_frames, short_side=sampling.short_side
-            )
-        except VideoError as error:
-            return Failed(error.code, str(error), origin), origin
-        return frames, with_reading(origin, frames)
 
     def _outcome(self, frames: Frames | Failed, origin: Origin) -> Outcome:
         if isinstance(frames, Failed):
@@ -126,6 +111,53 @@ class FrameModel(ABC):
             _log.exception("model %s failed on %s", self.name, origin.video_id)
             return Failed(MODEL_CRASHED, f"the model raised {type(error).__name__}: {error}", origin)
         return replace(said, origin=origin) if said.origin == Origin() else said
+
+
+def read_ahead(
+    looks: Iterable[Look], made_by: Origin, *, ahead: int = 1
+) -> Generator[tuple[Frames | Failed, Origin], None, None]:
+    """The frames of each look, or the `Failed` of one that cannot be read, with what is known of it; in order.
+
+    The next ``ahead`` looks are taken and read by another thread while the caller is busy with the current one.
+    ``made_by`` says which model asks. Close it to leave early.
+    """
+    reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="deeptrace-read")
+    iterator = iter(looks)
+
+    def following() -> tuple[Frames | Failed, Origin] | None:
+        for look in iterator:
+            return _read(look, made_by)
+        return None
+
+    try:
+        waiting: deque[Future[tuple[Frames | Failed, Origin] | None]] = deque()
+        waiting.extend(reader.submit(following) for _ in range(ahead))
+        while (ready := waiting.popleft().result()) is not None:
+            waiting.append(reader.submit(following))
+            yield ready
+    finally:
+        # Not waited for: when the caller leaves early, a read under way must not hold it up.
+        reader.shutdown(wait=False, cancel_futures=True)
+
+
+def _read(look: Look, made_by: Origin) -> tuple[Frames | Failed, Origin]:
+    sampling = asdict(look.sampling)
+    if look.start_seconds or look.end_seconds is not None:
+        sampling["window_seconds"] = [look.start_seconds, look.end_seconds]
+    known = origin_of(look.video)
+    origin = replace(made_by, video_id=known.video_id, path=known.path, sampling=sampling)
+    try:
+        frames = sample_frames(
+            look.video,
+            fps=look.sampling.fps,
+            start_seconds=look.start_seconds,
+            end_seconds=look.end_seconds,
+            max_frames=look.sampling.max_frames,
+            short_side=look.sampling.short_side,
+        )
+    except VideoError as error:
+        return Failed(error.code, str(error), origin), origin
+    return frames, with_reading(origin, frames)
 
 
 def sampled_fps(frames: Frames) -> float | None:

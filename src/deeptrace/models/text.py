@@ -1,0 +1,243 @@
+"""What models that answer in words share: frames and a question in, text out, a row with everything that made it.
+
+A home writes `TextModel.ask` (the texts of a few questions at once) and states its format, sampling and coordinates;
+this file reads the videos, puts the question, parses the answers, and turns probabilities and failures into outcomes.
+Base of ``hf:`` and ``openai:`` models; `deeptrace.models.two_pass` lets one look twice.
+"""
+
+from __future__ import annotations
+
+import logging
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from typing import Any, Protocol, TypeAlias
+
+from deeptrace.answer import FORMAT_VERSIONS, QUESTIONS, Format, Space, parse
+from deeptrace.errors import DeepTraceError
+from deeptrace.models.base import MODEL_CRASHED, Look, Sampling, read_ahead, score_of
+from deeptrace.records import Failed, Frames, Origin, Outcome, Score, Unparsed
+from deeptrace.video import VideoSource
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One question as the model is asked it. ``space`` is that of the coordinates in the answer."""
+
+    frames: Frames
+    question: str
+    space: Space
+    origin: Origin
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a model answered to one question.
+
+    ``p_fake`` is P(FAKE) / (P(FAKE) + P(REAL)) over the first token of the label, in [0, 1], where the model can tell.
+    ``made`` goes into the row's ``sampling``: what else made this answer (frames sent, tokens). ``revision`` takes the
+    place of the model's own where the answer knows it better (a dated name).
+    """
+
+    text: str
+    p_fake: float | None = None
+    made: Mapping[str, Any] = field(default_factory=dict)
+    revision: str | None = None
+
+
+@dataclass(frozen=True)
+class NoAnswer:
+    """A question that got no text: the ``code`` and ``reason`` of a `Failed`. ``made`` and ``revision``: see `Said`."""
+
+    code: str
+    reason: str
+    made: Mapping[str, Any] = field(default_factory=dict)
+    revision: str | None = None
+
+
+@dataclass(frozen=True)
+class NotAnAnswer:
+    """Text that must not be read as an answer (a refusal, one that was cut off): the ``reason`` of an `Unparsed`."""
+
+    reason: str
+    text: str
+    made: Mapping[str, Any] = field(default_factory=dict)
+    revision: str | None = None
+
+
+Answer: TypeAlias = Said | NotAnAnswer | NoAnswer
+
+
+class Calibration(Protocol):
+    """A monotone map of probabilities in [0, 1], with the name that stands in the row."""
+
+    @property
+    def name(self) -> str:
+        """Which calibration this is."""
+        ...
+
+    def __call__(self, p_fake_raw: float) -> float:
+        """The calibrated probability."""
+        ...
+
+
+class TextModel(ABC):
+    """A model that is asked a question about frames and answers in words.
+
+    A subclass sets ``name``, ``format`` and ``sampling``, and writes `space` and `ask`; also `rate`, where the
+    probability of the label can be had without writing the whole answer. ``question`` takes the place of the format's
+    own words. One bad video costs its own outcome.
+    """
+
+    name: str
+    revision: str | None = None
+    format: Format
+    sampling: Sampling
+    batch_size: int = 1
+    """How many questions `ask` and `rate` are given at most, at once."""
+    calibration: Calibration | None = None
+
+    @property
+    def question(self) -> str:
+        """The words of the question, as they stand in the rows."""
+        return QUESTIONS[self.format]
+
+    @abstractmethod
+    def space(self, frames: Frames) -> Space:
+        """The coordinates that the model speaks about these frames."""
+
+    @abstractmethod
+    def ask(self, batch: Sequence[Asked]) -> Sequence[Answer]:
+        """One answer a question, in order. What it raises for several questions is tried again one by one."""
+
+    def rate(self, batch: Sequence[Asked]) -> Sequence[Answer]:
+        """As `ask`, where only `Said.p_fake` is wanted: the text may be empty."""
+        return self.ask(batch)
+
+    def answers(self, questions: Iterator[Asked], *, rate: bool) -> Generator[Answer, None, None]:
+        """One answer a question, in order, by `ask` or `rate`. For models that do not work in batches to override."""
+        while batch := list(islice(questions, self.batch_size)):
+            yield from self._batch(batch, rate=rate)
+
+    # ── the road from videos to outcomes ──
+
+    def inspect_iter(self, videos: Iterable[VideoSource]) -> Iterator[Outcome]:
+        """The outcome of each video, in order, each as soon as its batch is there."""
+        return self.look_iter(Look(video, self.sampling) for video in videos)
+
+    def inspect(self, videos: Iterable[VideoSource]) -> list[Outcome]:
+        """The outcome of each video, in order."""
+        return list(self.inspect_iter(videos))
+
+    def look_iter(self, looks: Iterable[Look]) -> Iterator[Outcome]:
+        """The outcome of each look, in order."""
+        for asked, answer in self._answered(looks, rate=False):
+            yield asked if isinstance(asked, Failed) else self._outcome(asked, answer)
+
+    def score(self, videos: Iterable[VideoSource]) -> list[Score | Unparsed | Failed]:
+        """P(fake) of each video, in order. An answer without a probability is `Unparsed`, never a number."""
+        looks = (Look(video, self.sampling) for video in videos)
+        return [
+            asked if isinstance(asked, Failed) else self._score(asked, answer)
+            for asked, answer in self._answered(looks, rate=True)
+        ]
+
+    def _answered(self, looks: Iterable[Look], *, rate: bool) -> Iterator[tuple[Asked | Failed, Answer]]:
+        """Each look's question and its answer, in order; a look that got no question is `Failed`, with any answer."""
+        nothing = NoAnswer("", "")
+        taken: deque[Asked | Failed] = deque()  # in order; not yet given out
+
+        def questions() -> Iterator[Asked]:
+            for frames, origin in readings:
+                asked = self._asked(frames, origin)
+                taken.append(asked)
+                if isinstance(asked, Asked):
+                    yield asked
+
+        made_by = Origin(model=self.name, revision=self.revision, question=self.question)
+        with (
+            closing(read_ahead(looks, made_by, ahead=self.batch_size)) as readings,
+            closing(self.answers(questions(), rate=rate)) as answers,
+        ):
+            for answer in answers:
+                while isinstance(taken[0], Failed):
+                    yield taken.popleft(), nothing
+                yield taken.popleft(), answer
+            while taken:
+                yield taken.popleft(), nothing
+
+    def _asked(self, frames: Frames | Failed, origin: Origin) -> Asked | Failed:
+        if isinstance(frames, Failed):
+            return frames
+        try:
+            space = self.space(frames)
+            question = self.question
+        except DeepTraceError as error:
+            return Failed(error.code, str(error), origin)
+        sampling = {
+            **(origin.sampling or {}),
+            "format": self.format,
+            "format_version": FORMAT_VERSIONS[self.format],
+            "space": space.to_json(),
+        }
+        return Asked(frames, question, space, replace(origin, sampling=sampling))
+
+    def _batch(self, batch: Sequence[Asked], *, rate: bool) -> Sequence[Answer]:
+        try:
+            answers = self.rate(batch) if rate else self.ask(batch)
+        except Exception as error:  # noqa: BLE001 - a model is anyone's code; others must not lose their outcome
+            if len(batch) > 1:
+                _log.warning("model %s failed on a batch of %d: one by one", self.name, len(batch))
+                return [answer for one in batch for answer in self._batch([one], rate=rate)]
+            if isinstance(error, DeepTraceError):
+                return [NoAnswer(error.code, str(error))]
+            _log.exception("model %s failed on %s", self.name, batch[0].origin.video_id)
+            return [NoAnswer(MODEL_CRASHED, f"the model raised {type(error).__name__}: {error}")]
+        assert len(answers) == len(batch), "a model gives one answer a question"
+        return answers
+
+    # ── answers to outcomes ──
+
+    def _outcome(self, asked: Asked, answer: Answer) -> Outcome:
+        origin = _completed(asked.origin, answer)
+        match answer:
+            case NoAnswer():
+                return Failed(answer.code, answer.reason, origin)
+            case NotAnAnswer():
+                return Unparsed(answer.reason, answer.text, origin)
+        outcome = parse(answer.text, self.format, asked.space)
+        if isinstance(outcome, Unparsed):
+            return replace(outcome, origin=origin)
+        raw = outcome.p_fake if answer.p_fake is None else answer.p_fake
+        if raw is None:
+            return replace(outcome, origin=origin)
+        source = "stated" if answer.p_fake is None else "label token"
+        score = self._calibrated(raw)
+        return replace(
+            outcome,
+            p_fake=score.p_fake,
+            p_fake_raw=raw,
+            calibration=None if self.calibration is None else self.calibration.name,
+            origin=replace(origin, sampling={**(origin.sampling or {}), "p_fake_from": source}),
+        )
+
+    def _score(self, asked: Asked, answer: Answer) -> Score | Unparsed | Failed:
+        if isinstance(answer, Said):
+            if answer.p_fake is not None:
+                return self._calibrated(answer.p_fake)
+            if not answer.text:
+                return Unparsed("the model gives no probability of its label", "", _completed(asked.origin, answer))
+        return score_of(self._outcome(asked, answer))
+
+    def _calibrated(self, raw: float) -> Score:
+        return Score(raw if self.calibration is None else self.calibration(raw), raw)
+
+
+def _completed(origin: Origin, answer: Answer) -> Origin:
+    made = {**(origin.sampling or {}), **answer.made}
+    return replace(origin, sampling=made, revision=answer.revision or origin.revision)

@@ -1,0 +1,145 @@
+"""Models that answer in words: batches, failures one by one, probabilities, and what stands in the row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from deeptrace.answer import QUESTIONS, Space
+from deeptrace.errors import ModelError
+from deeptrace.models import Model, Sampling
+from deeptrace.models.text import Answer, Asked, NoAnswer, NotAnAnswer, Said, TextModel
+from deeptrace.records import Failed, Frames, Score, Unparsed, Verdict
+
+FAKE = "FAKE. The video is AI-generated. The unnatural part is at [250, 250, 500, 500] starting 0.5 seconds."
+REAL = "REAL. The video is real. There is no unnatural part."
+
+
+def clip(brightness: int = 0) -> Frames:
+    return Frames.from_array(np.full((16, 48, 64, 3), brightness, np.uint8), 8)
+
+
+class Lookup(TextModel):
+    """Answers by how bright the first frame is; remembers the batches."""
+
+    name = "lookup"
+    revision = "r1"
+    format = "trained"
+    sampling = Sampling(fps=2.0)
+    batch_size = 3
+
+    def __init__(self, by_brightness: dict[int, Answer | Exception]) -> None:
+        self.answers_by = by_brightness
+        self.batches: list[int] = []
+
+    def space(self, frames: Frames) -> Space:
+        if frames.images[0, 0, 0, 0] == 99:
+            raise ModelError("frames of 64 x 48 do not fit")
+        return Space("per-mille")
+
+    def ask(self, batch: Sequence[Asked]) -> list[Answer]:
+        self.batches.append(len(batch))
+        answers = [self.answers_by[int(asked.frames.images[0, 0, 0, 0])] for asked in batch]
+        for answer in answers:
+            if isinstance(answer, Exception):
+                raise answer
+        return [answer for answer in answers if not isinstance(answer, Exception)]
+
+
+def test_a_text_model_is_a_model() -> None:
+    assert isinstance(Lookup({}), Model)
+
+
+def test_the_row_says_what_was_asked_and_what_made_the_answer() -> None:
+    [said] = Lookup({1: Said(FAKE, p_fake=0.9, made={"tokens": 7}, revision="r1-2026")}).inspect([clip(1)])
+    assert isinstance(said, Verdict)
+    assert (said.label, said.p_fake, said.p_fake_raw, said.text) == ("fake", 0.9, 0.9, FAKE)
+    assert said.traces[0].bbox_xyxy == (0.25, 0.25, 0.5, 0.5)
+    assert (said.origin.model, said.origin.revision) == ("lookup", "r1-2026")
+    assert said.origin.question == QUESTIONS["trained"]
+    assert said.origin.sampling == {
+        "fps": 2.0,
+        "max_frames": None,
+        "short_side": None,
+        "sampled_fps": 2.0,
+        "format": "trained",
+        "format_version": 1,
+        "space": {"kind": "per-mille", "width": None, "height": None},
+        "tokens": 7,
+        "p_fake_from": "label token",
+    }
+
+
+def test_order_and_length_are_kept_and_one_bad_video_costs_itself(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"no video")
+    model = Lookup({
+        1: Said(FAKE),
+        2: Said(REAL),
+        3: NoAnswer("CONTENT_FILTER", "held back"),
+        4: NotAnAnswer("the model refused", "I cannot help with that.", made={"tokens": 6}),
+        5: ModelError("too long"),
+        6: ZeroDivisionError(),
+        7: Said("REAL or FAKE"),
+    })  # fmt: skip
+    videos = [broken, clip(1), clip(5), clip(2), clip(99), broken, clip(3), clip(4), clip(6), clip(7), broken]
+    said = model.inspect(videos)
+    codes = [outcome.code if isinstance(outcome, Failed) else type(outcome).__name__ for outcome in said]
+    assert codes == [
+        "NOT_A_VIDEO", "Verdict", "MODEL_ERROR", "Verdict", "MODEL_ERROR", "NOT_A_VIDEO", "CONTENT_FILTER", "Unparsed",
+        "MODEL_CRASHED", "Unparsed", "NOT_A_VIDEO",
+    ]  # fmt: skip
+    assert model.batches == [3, 1, 1, 1, 3, 1, 1, 1, 1]
+    refused = said[7]
+    assert isinstance(refused, Unparsed)
+    assert (refused.reason, refused.text) == ("the model refused", "I cannot help with that.")
+    assert refused.origin.sampling is not None
+    assert refused.origin.sampling["tokens"] == 6
+    assert model.inspect([]) == []
+
+
+def test_scores_are_the_labels_probability_calibrated() -> None:
+    class Halved:
+        name = "halved"
+
+        def __call__(self, p_fake_raw: float) -> float:
+            return p_fake_raw / 2
+
+    model = Lookup({1: Said("", p_fake=0.8), 2: Said(""), 3: Said(REAL), 4: NoAnswer("EMPTY", "nothing")})
+    model.calibration = Halved()
+    high, none, words, failed = model.score([clip(k) for k in (1, 2, 3, 4)])
+    assert high == Score(0.4, 0.8)
+    assert isinstance(none, Unparsed)
+    assert none.reason == "the model gives no probability of its label"
+    assert isinstance(words, Unparsed)
+    assert words.reason == "the answer holds no probability"
+    assert isinstance(failed, Failed)
+    [verdict] = Lookup({1: Said(FAKE, p_fake=0.25)}).inspect([clip(1)])
+    assert isinstance(verdict, Verdict)
+    assert (verdict.p_fake, verdict.calibration) == (0.25, None)
+
+
+def test_leaving_early_reads_no_further() -> None:
+    taken: list[int] = []
+
+    def videos():
+        for number in range(100):
+            taken.append(number)
+            yield clip(1)
+
+    model = Lookup({1: Said(REAL)})
+    answers = model.inspect_iter(videos())
+    next(answers)
+    answers.close()  # type: ignore[attr-defined]
+    assert len(taken) <= 2 * model.batch_size + 1
+
+
+@pytest.mark.parametrize("size", [1, 4])
+def test_a_batch_is_never_larger_than_asked_for(size: int) -> None:
+    model = Lookup({1: Said(REAL)})
+    model.batch_size = size
+    assert len(model.inspect([clip(1)] * 9)) == 9
+    assert max(model.batches) == size
