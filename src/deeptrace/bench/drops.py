@@ -96,7 +96,7 @@ def _run(folder: Path, dataset: Dataset) -> Run:
     return runs[0]
 
 
-def _measure(run: Run, rows: Floats, draws: Any) -> dict[str, Floats]:
+def _measure(run: Run, rows: Any, draws: Any) -> dict[str, Floats]:
     sums = replicate_sums(rows, draws)
     by = {protocol: metrics_of(run, protocol)(sums) for protocol in ("paper", "fair")}
     return {key: np.asarray(by[protocol][key], np.float64) for protocol, key in SHOWN}

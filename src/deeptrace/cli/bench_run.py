@@ -94,6 +94,8 @@ def run(
 def _model_options(name: str, **given: Any) -> dict[str, Any]:
     """The options that were given, in the words of the model's home."""
     options = {key: given[key] for key in ("question", "base_url") if given[key] is not None}
+    if name.startswith("scripted:") and "question" in options:  # it is asked nothing; its answers are in a format
+        options["format"] = options.pop("question")
     money = {key: given[key] for key in ("max_cost", "max_requests", "prices") if given[key] is not None}
     if given["cache"] is not None:
         money["cache_dir"] = given["cache"]

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from deeptrace.answer import FORMAT_VERSIONS, QUESTIONS, Format, Space, parse
 from deeptrace.errors import FileError, JsonError, ModelError
@@ -42,7 +42,9 @@ class ScriptedModel(FrameModel):
         self.question = QUESTIONS[format]
 
     @classmethod
-    def from_file(cls, path: str | os.PathLike[str], **options: Any) -> ScriptedModel:
+    def from_file(
+        cls, path: str | os.PathLike[str], *, format: Format = "trained", space: Space | None = None
+    ) -> ScriptedModel:
         """The model of a JSONL file whose lines hold ``video_id`` and ``text``.
 
         Raises:
@@ -61,7 +63,7 @@ class ScriptedModel(FrameModel):
             if video_id in answers:
                 raise ModelError(f"{name} line {number}: video {video_id!r} has an answer already")
             answers[video_id] = text
-        return cls(answers, **options)
+        return cls(answers, format=format, space=space)
 
     def call_videos(self, names: Mapping[str, str]) -> None:
         """Give videos their ids, by path, where a file is not called after its video: in a dataset, for example."""
