@@ -41,6 +41,9 @@ from deeptrace.video import VideoSource
 DEFAULT_TRIES: Final = 2
 """How often a video is asked about in one run, where the failure is one that may pass."""
 
+SYNC_SECONDS: Final = 1.0
+"""A kill loses no answer that was noted; a loss of power those of the last second."""
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -127,7 +130,7 @@ def run(
     def open_video(record: Record) -> VideoSource:
         return look(resolve(root, record), view, sampling, record.video_id, seed)
 
-    with Journal(out / JOURNAL_NAME, settings, lock=True) as journal:
+    with Journal(out / JOURNAL_NAME, settings, lock=True, sync_seconds=SYNC_SECONDS) as journal:
         book = _Book(journal, records, model, progress)
         write_run(out, settings, None, command=command)
         stopped: ChatStopped | None = None
@@ -230,7 +233,7 @@ class _Book:
         return todo
 
     def note(self, answer: Answer) -> None:
-        """Keep one answer; it is on the disk when this returns."""
+        """Keep one answer; no kill takes it back once this returns."""
         record, outcome = answer.record, of_record(answer.outcome, answer.record)
         before = self._journal.rows.get(journal_key(record), {})
         row = journal_row(
