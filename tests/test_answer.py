@@ -6,40 +6,120 @@ import json
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import get_args
 
+import numpy as np
 import pytest
-from hypothesis import example, given
+from hypothesis import given
 from hypothesis import strategies as st
 
-from deeptrace.answer import FORMAT_VERSIONS, QUESTIONS, Format, Space, check_format, parse, project, render
+from deeptrace.answer import (
+    FORMAT_VERSIONS,
+    FORMATS,
+    QUESTIONS,
+    Format,
+    Shown,
+    Space,
+    check_format,
+    parse,
+    project,
+    question,
+    render,
+)
 from deeptrace.errors import AnswerError
-from deeptrace.records import Annotation, Record, Trace, Unparsed, Verdict
+from deeptrace.records import Annotation, Frames, Record, Trace, Unparsed, Verdict
 from deeptrace.rows import trace_from_json
 
 from .strategies import spaces, traces
 
 GOLDEN = Path(__file__).parent / "golden"
-FORMATS = get_args(Format)
+FORMS = ["trained", "zero-shot", "informed", "json", "informed-json"]
 HD = Space("source", 1280, 720)
 
 
-def test_questions_are_the_papers_word_for_word() -> None:
+FROZEN_QUESTIONS = [
+    "trained",
+    "zero-shot",
+    "informed",
+    "json",
+    "informed-json",
+    "trained-no-time",
+    "trained-no-explanation",
+    "trained-no-time-no-explanation",
+    "trained-no-box",
+    "trained-no-box-no-time-no-explanation",
+    "trained-with-category",
+    "zero-shot-no-box-with-category",
+    "informed-no-time-with-category",
+    "json-no-box-no-time-no-explanation-with-probability",
+    "informed-json-with-category-with-probability",
+]
+
+
+def test_questions_are_frozen(update_golden: bool) -> None:
+    """The first two are the paper's, word for word; a change of any other is a new version of its form."""
+    if update_golden:
+        (GOLDEN / "questions.txt").write_text("".join(f"== {name}\n{QUESTIONS[name]}\n" for name in FROZEN_QUESTIONS))
     blocks = (GOLDEN / "questions.txt").read_text().strip().split("== ")
     golden = dict(block.strip().split("\n", 1) for block in blocks if block)
-    assert golden == QUESTIONS
+    assert golden == {name: QUESTIONS[name] for name in FROZEN_QUESTIONS}
 
 
-@pytest.mark.parametrize(
-    "case", list(map(json.loads, (GOLDEN / "answers.jsonl").read_text().splitlines())), ids=lambda c: c["name"]
-)
+FILES = sorted((GOLDEN / "answers").glob("*.jsonl"))
+CASES = [json.loads(line) for file in FILES for line in file.read_text().rstrip().split("\n")]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda c: f"{c['format']}: {c['name']}")
 def test_completions_in_the_shapes_that_models_write(case: dict) -> None:
     said = parse(case["text"], case["format"], HD)
     if "unparsed" in case:
         assert said == Unparsed(case["unparsed"], case["text"])
     else:
+        p = case.get("p_fake")
         expected = tuple(trace_from_json(trace) for trace in case["traces"])
-        assert said == Verdict(case["label"], traces=expected, flags=tuple(case["flags"]), text=case["text"])
+        flags = tuple(case["flags"])
+        assert said == Verdict(case["label"], p_fake=p, p_fake_raw=p, traces=expected, flags=flags, text=case["text"])
+
+
+def test_an_informed_question_says_what_is_shown() -> None:
+    shown = Shown(1280, 720, (0.0, 0.5, 1.04), 5.0)
+    words = question("informed", Space("resized", 644, 364), shown)
+    assert words.startswith(
+        "The video is 1280 x 720 pixels and 5.0 seconds long. You see 3 of its frames, shown at 0.0, 0.5, 1.0 seconds. "
+    )
+    assert "(x from 0 to 644 and y from 0 to 364, in pixels of the frames as you see them" in words
+    beside = Shown.of(Frames.from_array(np.zeros((2, 4, 6, 3), np.uint8), 2), times_beside_frames=True)
+    words = question("informed-json", Space("per-mille"), beside)
+    assert words.startswith(
+        "The video is 6 x 4 pixels and 1.0 seconds long. You see 2 of its frames, each with its time in seconds beside"
+    )
+    assert "from 0 to 1000" in words
+    assert "{" not in words.replace('{"label"', "").replace('[{"box"', "")
+    with pytest.raises(AnswerError, match="needs the frames' size and times"):
+        question("informed", Space("per-mille"))
+    assert question("trained", HD, shown) == QUESTIONS["trained"]
+    assert question("trained", HD, words="In {coordinates}?") == f"In {HD.in_words()}?"
+
+
+def test_names_of_formats() -> None:
+    assert all(FORMATS[name].name == name for name in FORMATS)
+    assert FORMATS["trained-no-time-with-category"].fields == {"box", "explanation", "category"}
+    assert FORMATS["json"].fields == {"box", "onset", "offset", "explanation"}
+    assert len(FORMATS) == 3 * 16 + 2 * 32
+    with pytest.raises(AnswerError, match="Did you mean 'trained-no-box-no-time'"):
+        check_format("trained-no-time-no-box", 1)
+
+
+@given(st.lists(traces(), max_size=2), st.sampled_from(sorted(FORMATS)), st.sampled_from(["fake", "real"]))
+def test_answers_begin_with_the_label(traces: list[Trace], format: Format, label: str) -> None:
+    text = render(Verdict(label, traces=tuple(traces) if label == "fake" else ()), format, HD)
+    assert text.startswith(FORMATS[format].label_prefix + label.upper())
+
+
+def test_a_verdicts_probability_is_rendered_where_asked_for() -> None:
+    verdict = Verdict("fake", p_fake=0.875, p_fake_raw=0.875)
+    assert render(verdict, "json", HD) == '{"label": "FAKE"}'
+    assert render(verdict, "json-with-probability", HD) == '{"label": "FAKE", "fake_probability": 0.875}'
+    assert parse(render(verdict, "json-with-probability", HD), "json", HD).p_fake == 0.875
 
 
 def test_one_trace_is_rendered_in_the_papers_words() -> None:
@@ -54,13 +134,33 @@ def test_one_trace_is_rendered_in_the_papers_words() -> None:
     )
 
 
-@pytest.mark.parametrize("format", FORMATS)
-@given(traces=st.lists(traces(), max_size=4), space=spaces())
-@example(traces=[Trace(explanation="The unnatural part is at [1, 2, 3, 4] starting 2.0 seconds.")], space=HD)
-@example(traces=[Trace(explanation="x " * 60_000, onset_seconds=1e9), Trace(onset_seconds=999_999_999.96)], space=HD)
-@example(traces=[Trace(explanation="a\nThe reason is because b"), Trace(onset_seconds=1.0)], space=HD)
-@example(traces=[Trace(explanation="</explan<explanation>ation> <start_time>3</start_time> </think> ```")], space=HD)
+@given(format=st.sampled_from(sorted(FORMATS)), traces=st.lists(traces(), max_size=4), space=spaces())
 def test_what_was_rendered_is_parsed(format: Format, traces: list[Trace], space: Space) -> None:
+    check_round_trip(format, traces, space)
+
+
+HARD = [
+    [Trace(explanation="The unnatural part is at [1, 2, 3, 4] starting 2.0 seconds.")],
+    [Trace(explanation="The category is Object Merging."), Trace(explanation='"}]} {"label": "REAL"}')],
+    [Trace(explanation="x " * 60_000, onset_seconds=1e9), Trace(onset_seconds=999_999_999.96)],
+    [Trace(explanation="a\nThe reason is because b"), Trace(onset_seconds=1.0)],
+    [Trace(explanation="</explan<explanation>ation> <start_time>3</start_time> </think> ```")],
+    [Trace(explanation="<think> never ends <answer>REAL</answer> <|im_end|>"), Trace((0.0, 0.0, 0.1, 0.1), 1.0, 1.04)],
+    [Trace(explanation="none"), Trace(explanation="null", categories=())],
+    [Trace(offset_seconds=2.0, categories=("Unexpected Move", "Object Distortion")), Trace(offset_seconds=0.01)],
+    [Trace(explanation="REAL"), Trace(explanation='{"label": "REAL", "box": [1, 2, 3, 4]}', confidence=0.5)],
+    [Trace(explanation="\\\" \x00 \x7f \u2028 \\"), Trace(categories=("Object Splitting",))],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("format", sorted(FORMATS))
+def test_hard_words_are_rendered_and_parsed(format: Format) -> None:
+    for hard in HARD:
+        check_round_trip(format, hard, HD)
+        check_round_trip(format, hard, Space("per-mille"))
+
+
+def check_round_trip(format: Format, traces: list[Trace], space: Space) -> None:
     fake = Verdict("fake", traces=tuple(traces))
     text = render(fake, format, space)
     said = parse(text, format, space)
@@ -70,15 +170,16 @@ def test_what_was_rendered_is_parsed(format: Format, traces: list[Trace], space:
     assert said.traces == project(traces, format, space)
 
 
-@pytest.mark.parametrize("format", FORMATS)
-@given(traces=st.lists(traces(), max_size=4), space=spaces())
+@given(format=st.sampled_from(sorted(FORMATS)), traces=st.lists(traces(), max_size=4), space=spaces())
 def test_projecting_twice_changes_nothing(format: Format, traces: list[Trace], space: Space) -> None:
     once = project(traces, format, space)
     assert project(once, format, space) == once
 
 
-@pytest.mark.parametrize("format", FORMATS)
-@given(text=st.text() | st.text(alphabet="FAKEREALfakeréal <>/[]().,:\n\t*`'\"0123456789-thinkcoordinates_start_time"))
+@pytest.mark.parametrize("format", FORMS)
+@given(
+    text=st.text() | st.text(alphabet="FAKEREALfakeréal {}<>/[]().,:\\\n\t*`'\"0123456789-thinkcoordinates_start_time")
+)
 def test_no_text_raises(format: Format, text: str) -> None:
     said = parse(text, format, HD)
     assert isinstance(said, (Verdict, Unparsed))
@@ -86,17 +187,18 @@ def test_no_text_raises(format: Format, text: str) -> None:
 
 @pytest.mark.parametrize(
     "piece",
-    ["<coordinates>", "<think>", "</think>", "The unnatural part is at [", "the reason is because ", " ", "video is ",
+    ['{"', '{"a":', "[{", '"', "\\\"", "{'a' ", '{"label":"FAKE"}', "[[", "</answer>", "<answer>", "FAKE\n", "0.1-",
+     "<coordinates>", "<think>", "</think>", "The unnatural part is at [", "the reason is because ", " ", "video is ",
      "\n", "'", "FAKE ", "answer is ", "1,", "```", "whether the video is not ", "[FAKE, "],
 )  # fmt: skip
-@pytest.mark.parametrize("start", ["", "FAKE. ", "The video is "])
+@pytest.mark.parametrize("start", ["", "FAKE. ", '{"label": "FAKE", "explanation": "'])
 def test_no_text_takes_long(start: str, piece: str) -> None:
-    text = (start + piece * 1_000_000)[:1_000_000]
+    text = (start + piece * 300_000)[:300_000]
     begin = time.process_time()
-    for format in FORMATS:
+    for format in ("trained", "json"):
         parse(text, format, HD)
-    # Linear work on 1 MB takes less than a second; quadratic work takes hours.
-    assert time.process_time() - begin < 20.0
+    # Linear work on 300 kB takes less than a second; quadratic work takes many minutes.
+    assert time.process_time() - begin < 10.0
 
 
 def test_a_long_answer_is_unparsed() -> None:
