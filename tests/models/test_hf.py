@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from deeptrace.answer import QUESTIONS
-from deeptrace.errors import ModelError
+from deeptrace.errors import AnswerError, ModelError
 from deeptrace.models import load
 from deeptrace.models.base import Look, Sampling
 from deeptrace.models.checkpoint import CARD_NAME, CheckpointCard, read_card, write_card
@@ -149,7 +149,6 @@ def test_options_take_the_place_of_the_card(taught: Path) -> None:
         ({"device": "cuda:99"}, "is not there"),
         ({"dtype": "float8"}, "is not one of auto, float32"),
         ({"device": "cpu", "quantization": "nf4"}, "needs a CUDA GPU"),
-        ({"format": "essay"}, "'essay' is not one of"),
         ({"question": "<video> and <|im_end|>"}, "control token"),
         ({"size": {"shortest_edge": 0, "longest_edge": 10}}, "size: "),
     ],
@@ -157,6 +156,22 @@ def test_options_take_the_place_of_the_card(taught: Path) -> None:
 def test_options_that_do_not_fit_are_named(untaught: Path, options: dict[str, Any], words: str) -> None:
     with pytest.raises(ModelError, match=words):
         load(f"hf:{untaught}", **options)
+
+
+def test_a_format_that_is_none_is_named(untaught: Path) -> None:
+    with pytest.raises(AnswerError, match="'essay' is not an answer format"):
+        load(f"hf:{untaught}", format="essay")
+
+
+@pytest.mark.parametrize("format", ["json", "informed", "informed-json-with-category", "trained-no-box"])
+def test_every_format_has_a_score(untaught: Path, format: str) -> None:
+    """By the label's first token, behind what stands before it in JSON."""
+    model = load(f"hf:{untaught}", device="cpu", format=format, max_new_tokens=1)
+    [score] = model.score([clip(True)])
+    assert isinstance(score, Score)
+    [outcome] = model.inspect([clip(True)])
+    assert outcome.origin.sampling is not None
+    assert outcome.origin.sampling["format"] == format
 
 
 @pytest.mark.parametrize("name", ["hf:", "hf", "hf:/no/such/place", "hf:one two", "hf:org/name/more"])

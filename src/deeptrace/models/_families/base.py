@@ -191,8 +191,10 @@ class Family(ABC):
 
     # ── encoding ──
 
-    def encode(self, frames: Frames, question: str, answer: str | None = None) -> Encoded:
+    def encode(self, frames: Frames, question: str, answer: str | None = None, *, begun: str = "") -> Encoded:
         """The model's inputs for a question about frames, and with ``answer`` the labels to learn it.
+
+        ``begun`` is the beginning of an answer that is not yet there: what is generated goes on behind it.
 
         The answer is tokenized by itself and put behind the prompt's tokens with the token that ends it: what is
         learned is to the token what would have been generated.
@@ -219,12 +221,13 @@ class Family(ABC):
         ids = inputs["input_ids"]
         prompt = str(self.processor.tokenizer.decode(ids[0]))
         labels = None
-        if answer is not None:
-            self._refuse_special(answer, "the answer")
-            said = torch.tensor([[*self.tokenize(answer), self._end]])
-            labels = torch.cat([torch.full_like(ids, IGNORED), said], dim=1)
+        if answer is not None or begun:
+            self._refuse_special(answer or begun, "the answer")
+            tokens = self.tokenize(begun) if answer is None else [*self.tokenize(answer), self._end]
+            said = torch.tensor([tokens])
+            labels = None if answer is None else torch.cat([torch.full_like(ids, IGNORED), said], dim=1)
             inputs["input_ids"] = torch.cat([ids, said], dim=1)
-            inputs["attention_mask"] = torch.ones_like(labels)
+            inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
             if "mm_token_type_ids" in inputs:
                 kinds = inputs["mm_token_type_ids"]
                 inputs["mm_token_type_ids"] = torch.cat([kinds, torch.zeros_like(said, dtype=kinds.dtype)], dim=1)
