@@ -23,7 +23,7 @@ from deeptrace.errors import ModelError, VideoError
 from deeptrace.models._families import Encoded, Family, family_of
 from deeptrace.models._families.base import Dtype, Quantization
 from deeptrace.models._library import load_transformers
-from deeptrace.models.base import Look
+from deeptrace.models.base import Look, Sampling
 from deeptrace.models.checkpoint import CheckpointCard, FrameTimes, SpaceKind, read_card
 from deeptrace.models.text import Answer, Asked, NoAnswer, NotAnAnswer, Said, TextModel
 from deeptrace.models.weights import fingerprint
@@ -46,8 +46,9 @@ class HfModel(TextModel):
 
     ``checkpoint`` is a folder, or a hub id as ``org/name`` or ``org/name@revision``; a branch is resolved to its
     commit, which stands in every row. What is None comes from ``deeptrace.json``, else from the family's released
-    models: ``format`` and ``question``, the ``space`` of the answer's coordinates, ``fps`` and ``max_frames``, ``size``
-    (bounds of a video's pixels) and ``frame_times``. ``batch_size`` videos are answered at once; what does not fit into
+    models: ``question`` (the name of an answer format, see `deeptrace.answer.FORMATS`) and its ``words``, the ``space``
+    of the answer's coordinates, the ``sampling`` of frames, ``size`` (bounds of a video's pixels) and ``frame_times``.
+    ``batch_size`` videos are answered at once; what does not fit into
     memory is halved until it does. An answer longer than ``max_new_tokens`` is cut off and not read. ``dtype``,
     ``device`` and ``quantization``: see `Family.load_model`.
 
@@ -61,11 +62,10 @@ class HfModel(TextModel):
         self,
         checkpoint: str | os.PathLike[str],
         *,
-        format: Format | None = None,
-        question: str | None = None,
+        question: Format | None = None,
+        words: str | None = None,
         space: SpaceKind | None = None,
-        fps: float | None = None,
-        max_frames: int | None = None,
+        sampling: Sampling | None = None,
         size: Mapping[str, int] | None = None,
         frame_times: FrameTimes | None = None,
         batch_size: int = 1,
@@ -79,14 +79,11 @@ class HfModel(TextModel):
         load_transformers("an hf: model")
         folder, self.name, commit = _locate(os.fspath(checkpoint))
         card = read_card(folder) or CheckpointCard()
-        card = _with_options(card, format=format, question=question, space=space, frame_times=frame_times, size=size)
-        self.family: Family = family_of(folder, card=card)
-        own = self.family.sampling
-        self.sampling = replace(
-            own, fps=own.fps if fps is None else fps, max_frames=own.max_frames if max_frames is None else max_frames
+        card = _with_options(
+            card, format=question, words=words, space=space, frame_times=frame_times, size=size, sampling=sampling
         )
-        # The family tells positions in time by the spacing that was asked for.
-        self.family.sampling = self.sampling
+        self.family: Family = family_of(folder, card=card)
+        self.sampling = self.family.sampling
         self.format = card.format
         self._question = card.question or QUESTIONS[self.format]
         self.family.render_prompt(self._question)  # a question that cannot be asked fails here
@@ -229,8 +226,9 @@ def _with_options(
     card: CheckpointCard,
     *,
     format: Format | None,
-    question: str | None,
+    words: str | None,
     space: SpaceKind | None,
+    sampling: Sampling | None,
     frame_times: FrameTimes | None,
     size: Mapping[str, int] | None,
 ) -> CheckpointCard:
@@ -239,7 +237,13 @@ def _with_options(
         # Another format than the checkpoint's is asked in that format's own words.
         own = card.question if format == card.format else None
         card = replace(card, format=format, format_version=FORMAT_VERSIONS[format], question=own)
-    given: dict[str, Any] = {"question": question, "space": space, "frame_times": frame_times, "size": size}
+    given: dict[str, Any] = {
+        "question": words,
+        "space": space,
+        "frame_times": frame_times,
+        "size": size,
+        "sampling": sampling,
+    }
     return replace(card, **{name: value for name, value in given.items() if value is not None})
 
 
