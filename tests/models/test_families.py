@@ -324,6 +324,17 @@ def test_one_frame_is_enough(name: str, families: dict[str, Family]) -> None:
     assert shown.size.grid_thw[0] == 1
 
 
+def test_any_array_will_do(families: dict[str, Family]) -> None:
+    frames = noise()
+    backwards = Frames(frames.images[::-1, :, ::-1], frames.pts_seconds, frames.source_hw)
+    read_only = np.frombuffer(frames.images.tobytes(), np.uint8).reshape(frames.images.shape)
+    frozen = Frames(read_only, frames.pts_seconds, frames.source_hw)
+    family = families["videollama3"]
+    pixels = [family.encode(one, "Is it?").inputs["pixel_values_videos"] for one in (frames, frozen, backwards)]
+    assert torch.equal(pixels[0], pixels[1])
+    assert not torch.equal(pixels[0], pixels[2])
+
+
 def test_still_patches_are_left_out(families: dict[str, Family]) -> None:
     still = Frames.from_array(np.full((6, 112, 112, 3), 90, np.uint8), 2.0)
     shown = families["videollama3"].encode(still, "Is it?")

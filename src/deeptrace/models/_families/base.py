@@ -206,10 +206,11 @@ class Family(ABC):
 
         text = self.render_prompt(question)
         frames = self._with_enough_frames(frames)
+        images = np.require(frames.images, requirements=["C", "W"])  # a copy where torch would refuse or warn
         try:
             out = self.processor(
                 text=[text],
-                videos=[torch.from_numpy(frames.images).permute(0, 3, 1, 2)],  # (T, 3, H, W)
+                videos=[torch.from_numpy(images).permute(0, 3, 1, 2)],  # (T, 3, H, W)
                 video_metadata=[self._metadata(frames)],
                 return_tensors="pt",
             )
