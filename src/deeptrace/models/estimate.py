@@ -10,7 +10,7 @@ from typing import Any
 from deeptrace.answer import QUESTIONS
 from deeptrace.errors import ModelError
 from deeptrace.models._families import Family, family_of
-from deeptrace.models._families.base import Dtype, Quantization
+from deeptrace.models._families.placement import Dtype, Quantization
 from deeptrace.models.checkpoint import read_config
 from deeptrace.models.weights import ITEM_BYTES, Tensor, read_weights
 

@@ -21,7 +21,7 @@ import numpy as np
 from deeptrace.answer import FORMAT_VERSIONS, FORMATS, QUESTIONS, Format, Space, check_format, render
 from deeptrace.errors import ModelError, VideoError
 from deeptrace.models._families import Encoded, Family, family_of
-from deeptrace.models._families.base import Dtype, Quantization
+from deeptrace.models._families.placement import Dtype, Quantization
 from deeptrace.models._library import load_transformers
 from deeptrace.models.base import Look, Sampling
 from deeptrace.models.checkpoint import CheckpointCard, FrameTimes, SpaceKind, read_card
