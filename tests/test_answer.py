@@ -7,13 +7,26 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deeptrace.answer import FORMAT_VERSIONS, FORMATS, QUESTIONS, Format, Space, check_format, parse, project, render
+from deeptrace.answer import (
+    FORMAT_VERSIONS,
+    FORMATS,
+    QUESTIONS,
+    Format,
+    Shown,
+    Space,
+    check_format,
+    parse,
+    project,
+    question,
+    render,
+)
 from deeptrace.errors import AnswerError
-from deeptrace.records import Annotation, Record, Trace, Unparsed, Verdict
+from deeptrace.records import Annotation, Frames, Record, Trace, Unparsed, Verdict
 from deeptrace.rows import trace_from_json
 
 from .strategies import spaces, traces
@@ -65,6 +78,48 @@ def test_completions_in_the_shapes_that_models_write(case: dict) -> None:
         expected = tuple(trace_from_json(trace) for trace in case["traces"])
         flags = tuple(case["flags"])
         assert said == Verdict(case["label"], p_fake=p, p_fake_raw=p, traces=expected, flags=flags, text=case["text"])
+
+
+def test_an_informed_question_says_what_is_shown() -> None:
+    shown = Shown(1280, 720, (0.0, 0.5, 1.04), 5.0)
+    words = question("informed", Space("resized", 644, 364), shown)
+    assert words.startswith(
+        "The video is 1280 x 720 pixels and 5.0 seconds long. You see 3 of its frames, shown at 0.0, 0.5, 1.0 seconds. "
+    )
+    assert "(x from 0 to 644 and y from 0 to 364, in pixels of the frames as you see them" in words
+    beside = Shown.of(Frames.from_array(np.zeros((2, 4, 6, 3), np.uint8), 2), times_beside_frames=True)
+    words = question("informed-json", Space("per-mille"), beside)
+    assert words.startswith(
+        "The video is 6 x 4 pixels and 1.0 seconds long. You see 2 of its frames, each with its time in seconds beside"
+    )
+    assert "from 0 to 1000" in words
+    assert "{" not in words.replace('{"label"', "").replace('[{"box"', "")
+    with pytest.raises(AnswerError, match="needs the frames' size and times"):
+        question("informed", Space("per-mille"))
+    assert question("trained", HD, shown) == QUESTIONS["trained"]
+    assert question("trained", HD, words="In {coordinates}?") == f"In {HD.in_words()}?"
+
+
+def test_names_of_formats() -> None:
+    assert all(FORMATS[name].name == name for name in FORMATS)
+    assert FORMATS["trained-no-time-with-category"].fields == {"box", "explanation", "category"}
+    assert FORMATS["json"].fields == {"box", "onset", "offset", "explanation"}
+    assert len(FORMATS) == 3 * 16 + 2 * 32
+    with pytest.raises(AnswerError, match="Did you mean 'trained-no-box-no-time'"):
+        check_format("trained-no-time-no-box", 1)
+
+
+@given(st.lists(traces(), max_size=2), st.sampled_from(sorted(FORMATS)), st.sampled_from(["fake", "real"]))
+def test_answers_begin_with_the_label(traces: list[Trace], format: Format, label: str) -> None:
+    text = render(Verdict(label, traces=tuple(traces) if label == "fake" else ()), format, HD)
+    assert text.startswith(FORMATS[format].label_prefix + label.upper())
+
+
+def test_a_verdicts_probability_is_rendered_where_asked_for() -> None:
+    verdict = Verdict("fake", p_fake=0.875, p_fake_raw=0.875)
+    assert render(verdict, "json", HD) == '{"label": "FAKE"}'
+    assert render(verdict, "json-with-probability", HD) == '{"label": "FAKE", "fake_probability": 0.875}'
+    assert parse(render(verdict, "json-with-probability", HD), "json", HD).p_fake == 0.875
 
 
 def test_one_trace_is_rendered_in_the_papers_words() -> None:

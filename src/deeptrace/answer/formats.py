@@ -101,7 +101,9 @@ def known_format(name: Format) -> AnswerFormat:
     """
     format = FORMATS.get(name)
     if format is None:
-        close = difflib.get_close_matches(name, FORMATS, n=1)
+        parts = sorted(name.split("-"))
+        close = [known for known in FORMATS if sorted(known.split("-")) == parts]  # its parts in another order
+        close = close or difflib.get_close_matches(name, FORMATS, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
         raise AnswerError(
             f"{name!r} is not an answer format. Known: {', '.join(get_args(Form))}, each with any of -no-box, "

@@ -52,18 +52,22 @@ class Shown:
         return f"The video is {self.width} x {self.height} pixels{long}. You see {what}{when}."
 
 
-def question(format: Format, space: Space, shown: Shown | None = None) -> str:
+def question(format: Format, space: Space, shown: Shown | None = None, *, words: str | None = None) -> str:
     """The words to put to a model. ``<video>`` in them stands where the frames go; without it they come first.
 
-    Only the paper's own questions say neither what is shown nor what the coordinates are.
+    ``words`` takes the place of the format's own (``{facts}`` and ``{coordinates}`` in it are filled in). Only the
+    paper's own questions say neither what is shown nor what the coordinates are.
 
     Raises:
-        AnswerError: no such format, or an informed question without ``shown``.
+        AnswerError: no such format, or a question that says what is shown, without ``shown``.
     """
-    if known_format(format).is_informed and shown is None:
+    known_format(format)
+    text = (QUESTIONS[format] if words is None else words).replace(COORDINATES, space.in_words())
+    if shown is not None:
+        return text.replace(FACTS, shown.in_words())
+    if FACTS in text:
         raise AnswerError(f"the question {format!r} says what is shown: it needs the frames' size and times")
-    text = QUESTIONS[format].replace(COORDINATES, space.in_words())
-    return text if shown is None else text.replace(FACTS, shown.in_words())
+    return text
 
 
 def _listed(items: Sequence[str]) -> str:

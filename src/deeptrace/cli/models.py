@@ -1,14 +1,166 @@
-"""``deeptrace models``: which models there are."""
+"""``deeptrace models``: which models there are; look at a checkpoint, convert it, say what a run will take."""
 
 from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
 
 import click
 
 from deeptrace.cli.model_list import print_models
+from deeptrace.cli.show import bar, print_table
+from deeptrace.files import dumps
+from deeptrace.html import visible
 
 
-@click.command()
+@click.group(invoke_without_command=True)
 @click.option("--json", "as_json", is_flag=True, help="The list as JSON.")
-def models(as_json: bool) -> None:
+@click.pass_context
+def models(context: click.Context, as_json: bool) -> None:
     """List the models that `inspect --model` takes."""
-    print_models(as_json=as_json)
+    if context.invoked_subcommand is None:
+        print_models(as_json=as_json)
+
+
+@models.command()
+@click.argument("src", type=click.Path())
+@click.argument("dst", type=click.Path())
+@click.option(
+    "--trained-for",
+    type=click.Choice(["rewarddata", "general"]),
+    default="rewarddata",
+    show_default=True,
+    help="rewarddata: the paper's question, answered in source pixels. general: zero-shot, answered in 0-1000.",
+)
+@click.option(
+    "--frame-times",
+    type=click.Choice(["as-trained", "true"]),
+    default="as-trained",
+    show_default=True,
+    help="as-trained: show and label frames as the original code did. true: label each frame with its own time.",
+)
+@click.option(
+    "--fps", type=click.FloatRange(min=0, min_open=True), help="Frames a second; default: what SRC says, or 2."
+)
+@click.option("--max-frames", type=click.IntRange(min=1), help="Frames at most [default: SRC's, or 180]")
+def convert(src: str, dst: str, trained_for: str, frame_times: str, fps: float | None, max_frames: int | None) -> None:
+    """Convert a checkpoint of VideoLLaMA 3's own code, SRC, into the format that `hf:` loads, DST.
+
+    Tensors are renamed and their bytes copied, a piece at a time, then read back and compared. SRC's code is not run;
+    pickles are refused. DST appears when it is whole.
+    """
+    from deeptrace.models.convert import convert as run
+
+    with bar("converting", None) as report:
+        done = run(
+            src,
+            dst,
+            trained_for="general" if trained_for == "general" else "rewarddata",
+            frame_times="true" if frame_times == "true" else "as-trained",
+            fps=fps,
+            max_frames=max_frames,
+            progress=report,
+        )
+    click.echo(f"{done.tensors} tensors, {done.nbytes:,} bytes, each compared with what was read")
+    sampling = done.card.sampling
+    assert sampling is not None
+    click.echo(f"frames: {sampling.fps:g} a second, {sampling.max_frames} at most, times {done.card.frame_times}")
+    if done.left_out:
+        click.echo(f"keys of config.json that mean nothing here: {visible(', '.join(done.left_out))}", err=True)
+    click.echo(f"try it: deeptrace inspect VIDEO --model hf:{visible(dst)}")
+
+
+@models.command()
+@click.argument("folder", type=click.Path())
+@click.option("--base", type=click.Path(), help="The model that an adapter (LoRA) was trained on.")
+@click.option("--numbers/--no-numbers", default=True, help="Read every weight for NaN and infinity (on by default).")
+@click.option("--json", "as_json", is_flag=True, help="The findings as JSON.")
+def check(folder: str, base: str | None, numbers: bool, as_json: bool) -> int:
+    """Look at a checkpoint without running it: tensors missing, left over, of another shape, not finite.
+
+    A missing tensor would be filled with random numbers when the model is loaded.
+
+    Exit code 1: something is wrong with it.
+    """
+    from deeptrace.models.check import check as run
+
+    with bar("reading weights", None) as progress:
+        report = run(folder, base=base, numbers=numbers, progress=progress)
+    if as_json:
+        click.echo(dumps({**asdict(report), "ok": report.ok}, indent=1))
+        return 0 if report.ok else 1
+    print_table(
+        ["what", "count"],
+        [
+            ("tensors", report.tensors),
+            ("parameters", f"{report.parameters:,}"),
+            ("bytes", f"{report.nbytes:,}"),
+            ("missing (newly initialized)", len(report.missing)),
+            ("left over", len(report.extra)),
+            ("of another shape", len(report.wrong_shape)),
+            ("with NaN or infinity", "-" if report.not_finite is None else len(report.not_finite)),
+        ],
+        title=report.model_type,
+    )
+    findings = {
+        "missing": report.missing,
+        "left over": report.extra,
+        "of another shape": report.wrong_shape,
+        "not finite": [f"{name}: {count}" for name, count in (report.not_finite or {}).items()],
+        "note": report.notes,
+    }
+    for what, names in findings.items():
+        for name in names:
+            click.echo(f"{what}: {visible(name)}")
+    click.echo("nothing is wrong with it" if report.ok else "do not use it")
+    return 0 if report.ok else 1
+
+
+@models.command()
+@click.argument("folder", type=click.Path())
+@click.option("--seconds", type=click.FloatRange(min=0, min_open=True), default=5.0, show_default=True)
+@click.option("--width", type=click.IntRange(min=1), default=1280, show_default=True, help="Pixels of a clip.")
+@click.option("--height", type=click.IntRange(min=1), default=720, show_default=True, help="Pixels of a clip.")
+@click.option("--batch-size", type=click.IntRange(min=1), default=1, show_default=True, help="Clips at once.")
+@click.option("--max-new-tokens", type=click.IntRange(min=1), default=512, show_default=True, help="Of an answer.")
+@click.option(
+    "--dtype", type=click.Choice(["auto", "float32", "bfloat16", "float16"]), default="auto", show_default=True
+)
+@click.option("--quantization", type=click.Choice(["int8", "nf4"]), help="Packed weights.")
+@click.option("--json", "as_json", is_flag=True, help="The figures as JSON.")
+def estimate(folder: str, as_json: bool, **options: Any) -> None:
+    """Say what clips of a size will take with the checkpoint in FOLDER: tokens and memory. Loads no weights."""
+    from deeptrace.models.estimate import estimate as run
+
+    said = run(folder, **options)
+    if as_json:
+        click.echo(dumps({**asdict(said), "total": said.total}, indent=1))
+        return
+    height, width = said.resized_hw
+    rows: list[tuple[str, str]] = [
+        ("frames", f"{said.frames}"),
+        ("resized to", f"{width} x {height}"),
+        ("video tokens", f"{said.video_tokens:,}"),
+        ("prompt tokens", f"{said.prompt_tokens:,}"),
+        ("weights", _gib(said.weights)),
+        ("cache", _gib(said.cache)),
+        ("activations, roughly", _gib(said.activations)),
+        ("in all", _gib(said.total)),
+    ]
+    print_table(["what", "how much"], rows)
+
+
+def _gib(count: int) -> str:
+    return f"{count / 2**30:.2f} GiB"
+
+
+@models.command()
+@click.argument("adapter", type=click.Path())
+@click.argument("dst", type=click.Path())
+@click.option("--base", required=True, type=click.Path(), help="The model that the adapter was trained on.")
+def merge(adapter: str, dst: str, base: str) -> None:
+    """Merge a LoRA ADAPTER into its base model: a checkpoint DST that `hf:` loads like any other."""
+    from deeptrace.models.adapter import merge as run
+
+    report = run(adapter, base, dst)
+    click.echo(f"{report.tensors} tensors, {report.nbytes:,} bytes")

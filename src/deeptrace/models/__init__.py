@@ -16,17 +16,22 @@ from deeptrace.video import VideoSource
 __all__ = ["HOMES", "SUMMARIES", "FrameModel", "Model", "Sampling", "VideoSource", "load"]
 
 HOMES: Final[dict[str, str]] = {
+    "hf": "deeptrace.models.hf:HfModel",
     "motion": "deeptrace.models.motion:MotionModel",
     "scripted": "deeptrace.models.scripted:ScriptedModel.from_file",
 }
 """Name before the colon -> ``module:attribute``, called with what stands behind the colon (when something does)."""
 
 SUMMARIES: Final[dict[str, str]] = {
+    "hf": "a video language model run here: VideoLLaMA 3, Qwen 2.5 VL, Qwen 3 VL (hf:FOLDER or hf:org/name)",
     "motion": "a classical detector without weights, a baseline: looks for what motion cannot explain",
     "scripted": "answers from a JSONL file of video_id and text (scripted:FILE), for tests",
 }
 
-_NEEDS_ARGUMENT: Final = {"scripted": "a file, as in scripted:answers.jsonl"}
+_NEEDS_ARGUMENT: Final = {
+    "hf": "a checkpoint, as in hf:folder or hf:org/name@revision",
+    "scripted": "a file, as in scripted:answers.jsonl",
+}
 
 
 def load(name: str, **options: Any) -> Model:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, Protocol, TypeAlias
 
-from deeptrace.answer import FORMAT_VERSIONS, QUESTIONS, Format, Space, parse
+from deeptrace.answer import FORMAT_VERSIONS, QUESTIONS, Format, Shown, Space, parse, question
 from deeptrace.errors import DeepTraceError
 from deeptrace.models.base import MODEL_CRASHED, Look, Sampling, read_ahead, score_of
 from deeptrace.records import Failed, Frames, Origin, Outcome, Score, Unparsed
@@ -100,11 +100,13 @@ class TextModel(ABC):
     sampling: Sampling
     batch_size: int = 1
     """How many questions `ask` and `rate` are given at most, at once."""
+    times_beside_frames: bool = False
+    """Whether the prompt itself has a time beside each frame; an informed question lists the times otherwise."""
     calibration: Calibration | None = None
 
     @property
     def question(self) -> str:
-        """The words of the question, as they stand in the rows."""
+        """The words of the question, as they stand in the rows: those of the format, before anything is filled in."""
         return QUESTIONS[self.format]
 
     @abstractmethod
@@ -176,7 +178,8 @@ class TextModel(ABC):
             return frames
         try:
             space = self.space(frames)
-            question = self.question
+            shown = Shown.of(frames, times_beside_frames=self.times_beside_frames)
+            words = question(self.format, space, shown, words=self.question)
         except DeepTraceError as error:
             return Failed(error.code, str(error), origin)
         sampling = {
@@ -185,7 +188,7 @@ class TextModel(ABC):
             "format_version": FORMAT_VERSIONS[self.format],
             "space": space.to_json(),
         }
-        return Asked(frames, question, space, replace(origin, sampling=sampling))
+        return Asked(frames, words, space, replace(origin, sampling=sampling))
 
     def _batch(self, batch: Sequence[Asked], *, rate: bool) -> Sequence[Answer]:
         try:

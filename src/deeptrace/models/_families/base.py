@@ -1,0 +1,426 @@
+"""Frames and a question in, a model's inputs out: what the families share. Used by inference and training alike.
+
+`Family.encode` is a pure function of its arguments and of the checkpoint folder: no weights, no device, no randomness,
+so that it runs in the workers of a data loader. The chat template of a checkpoint is never run: a template is a
+program, and each family's prompt is written out in its own file here, frozen by tests.
+"""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TypeAlias
+
+import numpy as np
+
+from deeptrace.answer import Space
+from deeptrace.errors import FileError, JsonError, ModelError
+from deeptrace.files import loads, read_bytes
+from deeptrace.models._families.generating import Generated, greedy, next_logprobs
+from deeptrace.models._families.placement import Dtype, Quantization, placement
+from deeptrace.models._library import load_errors, load_transformers, no_bars, one_line
+from deeptrace.models.base import Sampling
+from deeptrace.models.checkpoint import MAX_JSON_BYTES, CheckpointCard, SpaceKind, check_size
+from deeptrace.records import Frames
+
+if TYPE_CHECKING:
+    import torch
+
+IGNORED: Final = -100
+"""The label of a token that is not learned from."""
+
+VIDEO_PLACEHOLDER: Final = "<video>"
+"""Where the frames go in a question; without it they come first."""
+
+Part: TypeAlias = Literal["vision", "projector", "language"]
+
+# How far the mean step between frames may lie from the sampling's own and still be taken for it: frames are on screen
+# up to one source frame before the moment asked for, which is 1/12 of a second at 12 fps.
+_STEP_TOLERANCE: Final = 0.2
+
+
+@dataclass(frozen=True)
+class VisionSize:
+    """What a video becomes: the grid of patches, the resized frame in pixels, and its tokens in the prompt at most."""
+
+    grid_thw: tuple[int, int, int]
+    resized_hw: tuple[int, int]
+    tokens: int
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """One example as the model takes it.
+
+    ``inputs`` are the tensors of a batch of one: ``input_ids`` and ``attention_mask`` ``(1, L)``,
+    ``pixel_values_videos`` ``(patches, values)``, ``video_grid_thw`` ``(1, 3)``, and what else the family needs.
+    ``labels`` ``(1, L)`` int64 are `IGNORED` everywhere but on the answer and the token that ends it; None without an
+    answer.
+    """
+
+    inputs: Mapping[str, torch.Tensor]
+    labels: torch.Tensor | None
+    space: Space  # of the coordinates in the answer
+    size: VisionSize
+    prompt: str  # as the tokenizer saw it, each frame's tokens written out
+
+
+class Family(ABC):
+    """A family of video language models, bound to the processor and the card of one checkpoint."""
+
+    name: ClassVar[str]
+    model_class: ClassVar[str]
+    """Its class in transformers."""
+    released_size: ClassVar[dict[str, int]]
+    """Bounds of a video's pixels that the released models were trained and are served with."""
+    released_space: ClassVar[SpaceKind]
+    released_sampling: ClassVar[Sampling]
+    released_system_prompt: ClassVar[str]
+    parts: ClassVar[dict[Part, tuple[str, ...]]]
+    """Beginnings of parameter names, part by part; see `part_of`."""
+    merge: ClassVar[int] = 2
+    """Patches a side that become one token."""
+
+    def __init__(
+        self, processor: Any, card: CheckpointCard | None = None, *, size: Mapping[str, int] | None = None
+    ) -> None:
+        self.card = card or CheckpointCard()
+        self.processor = processor
+        self.sampling: Sampling = self.card.sampling or self.released_sampling
+        self.space_kind: SpaceKind = self.card.space or self.released_space
+        said = self.card.system_prompt
+        self.system_prompt: str = self.released_system_prompt if said is None else said
+        self.size: dict[str, int] = check_size(size or self.card.size or self.released_size)
+        self._set_up()
+
+    def _set_up(self) -> None:
+        from transformers.image_utils import SizeDict
+
+        video = self.processor.video_processor
+        video.size = SizeDict(**self.size)
+        video.do_sample_frames = False  # frames are chosen by our reader, which knows their times
+        if hasattr(video, "cap_pixels_per_frame"):
+            video.cap_pixels_per_frame = True  # as the models' own tools do
+        tokenizer = self.processor.tokenizer
+        self._end, self._pad = tokenizer.convert_tokens_to_ids(["<|im_end|>", "<|endoftext|>"])
+        self._special = sorted(tokenizer.get_added_vocab(), key=len, reverse=True)
+        for name in ("<|im_start|>", "<|im_end|>", "<|endoftext|>", "<|video_pad|>"):
+            if name not in self._special:
+                raise ModelError(f"the tokenizer has no token {name!r}: it is not one of the {self.name} family.")
+
+    @classmethod
+    def from_folder(
+        cls, folder: str | os.PathLike[str], *, card: CheckpointCard | None, size: Mapping[str, int] | None
+    ) -> Family:
+        """The family with the processor of a checkpoint folder. See `deeptrace.models._families.family_of`."""
+        transformers = load_transformers("a language model")
+        try:
+            processor = transformers.AutoProcessor.from_pretrained(
+                folder, trust_remote_code=False, local_files_only=True
+            )
+        except load_errors() as error:
+            raise ModelError(f"the processor of {Path(folder).name!r} cannot be loaded: {one_line(error)}") from None
+        if getattr(processor, "video_processor", None) is None or getattr(processor, "tokenizer", None) is None:
+            raise ModelError(f"{Path(folder).name!r} has no video processor or no tokenizer beside the weights.")
+        own = size or (card.size if card is not None else None) or _video_size_in(Path(folder))
+        return cls(processor, card, size=own)
+
+    # ── the prompt ──
+
+    @abstractmethod
+    def render_video(self) -> str:
+        """What stands for the video in the text before the processor writes its tokens out."""
+
+    def time_text(self, seconds: float) -> str:
+        """What the processor writes around one step's tokens: its time, and marks; "" where it writes nothing."""
+        return ""
+
+    def time_tokens(self) -> int:
+        """How many tokens that is, for a time below 10 seconds."""
+        return len(self.tokenize(self.time_text(0.5)))
+
+    def render_prompt(self, question: str) -> str:
+        """The conversation up to where the answer begins, the video as `render_video` says.
+
+        Raises:
+            ModelError: the question holds one of the tokenizer's special tokens, or more than one ``<video>``.
+        """
+        self._refuse_special(question, "the question")
+        before, placeholder, after = question.partition(VIDEO_PLACEHOLDER)
+        if VIDEO_PLACEHOLDER in after:
+            raise ModelError(f"the question names {VIDEO_PLACEHOLDER} more than once.")
+        if not placeholder:
+            before, after = "", question
+        system = f"<|im_start|>system\n{self.system_prompt}<|im_end|>\n" if self.system_prompt else ""
+        user = f"{before.strip()}{self.render_video()}{after.strip()}"
+        return f"{system}<|im_start|>user\n{user}<|im_end|>\n<|im_start|>assistant\n"
+
+    def _refuse_special(self, text: str, what: str) -> None:
+        for token in self._special:
+            if token in text:
+                raise ModelError(f"{what} holds {token!r}, which is a control token of this model.")
+
+    # ── encoding ──
+
+    def encode(self, frames: Frames, question: str, answer: str | None = None, *, begun: str = "") -> Encoded:
+        """The model's inputs for a question about frames, and with ``answer`` the labels to learn it.
+
+        ``begun`` is the beginning of an answer that is not yet there: what is generated goes on behind it.
+
+        The answer is tokenized by itself and put behind the prompt's tokens with the token that ends it: what is
+        learned is to the token what would have been generated.
+
+        Raises:
+            ModelError: the question or the answer holds a control token, or the frames do not fit the processor.
+        """
+        import torch
+
+        text = self.render_prompt(question)
+        frames = self._with_enough_frames(frames)
+        images = np.require(frames.images, requirements=["C", "W"])  # a copy where torch would refuse or warn
+        try:
+            out = self.processor(
+                text=[text],
+                videos=[torch.from_numpy(images).permute(0, 3, 1, 2)],  # (T, 3, H, W)
+                video_metadata=[self._metadata(frames)],
+                return_tensors="pt",
+            )
+        except ValueError as error:
+            height, width = frames.images.shape[1:3]
+            raise ModelError(f"frames of {width} x {height} do not fit the processor: {one_line(error)}") from None
+        inputs = {name: value for name, value in out.items() if isinstance(value, torch.Tensor)}
+        size = self._vision_size(inputs["video_grid_thw"][0].tolist())
+        ids = inputs["input_ids"]
+        prompt = str(self.processor.tokenizer.decode(ids[0]))
+        labels = None
+        if answer is not None or begun:
+            self._refuse_special(answer or begun, "the answer")
+            tokens = self.tokenize(begun) if answer is None else [*self.tokenize(answer), self._end]
+            said = torch.tensor([tokens])
+            labels = None if answer is None else torch.cat([torch.full_like(ids, IGNORED), said], dim=1)
+            inputs["input_ids"] = torch.cat([ids, said], dim=1)
+            inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
+            if "mm_token_type_ids" in inputs:
+                kinds = inputs["mm_token_type_ids"]
+                inputs["mm_token_type_ids"] = torch.cat([kinds, torch.zeros_like(said, dtype=kinds.dtype)], dim=1)
+        return Encoded(inputs, labels, self.space(frames), size, prompt)
+
+    def tokenize(self, text: str) -> list[int]:
+        """The tokens of plain text, without any that begin or end a sequence."""
+        return list(self.processor.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of generated tokens, up to the token that ends an answer."""
+        said = list(ids)
+        if self._end in said:
+            said = said[: said.index(self._end)]
+        return str(self.processor.tokenizer.decode(said, skip_special_tokens=True))
+
+    def collate(self, batch: Sequence[Encoded], *, pad_left: bool = False) -> dict[str, torch.Tensor]:
+        """One batch of several examples, the shorter ones padded: on the left to generate, on the right to train.
+
+        ``labels`` are there when every example has them.
+        """
+        import torch
+
+        length = max(one.inputs["input_ids"].shape[1] for one in batch)
+
+        def padded(tensor: torch.Tensor, value: int) -> torch.Tensor:
+            missing = length - tensor.shape[1]
+            return torch.nn.functional.pad(tensor, (missing, 0) if pad_left else (0, missing), value=value)
+
+        fill = {"input_ids": self._pad, "attention_mask": 0, "mm_token_type_ids": 0}
+        result = {
+            name: torch.cat(
+                [padded(one.inputs[name], fill[name]) if name in fill else one.inputs[name] for one in batch]
+            )
+            for name in batch[0].inputs
+        }
+        labels = [one.labels for one in batch if one.labels is not None]
+        if len(labels) == len(batch):
+            result["labels"] = torch.cat([padded(one, IGNORED) for one in labels])
+        return result
+
+    # ── frames ──
+
+    def _with_enough_frames(self, frames: Frames) -> Frames:
+        """The frames; a single one twice where the family looks at pairs, which is what the processors pad to."""
+        if len(frames) >= self.processor.video_processor.temporal_patch_size or len(frames) > 1:
+            return frames
+        return replace(
+            frames,
+            images=np.concatenate([frames.images, frames.images]),
+            # The same moment is not allowed twice; a millisecond later is the same label.
+            pts_seconds=np.append(frames.pts_seconds, frames.pts_seconds[-1] + 1e-3),
+        )
+
+    def _metadata(self, frames: Frames) -> Any:
+        """Exact times for the processor, which knows only counts and rates: a clock of 1000 ticks a second."""
+        from transformers.video_utils import VideoMetadata
+
+        # A list that the processor may append to: it is made here and thrown away.
+        return VideoMetadata(
+            total_num_frames=max(1, round(len(frames) * self.step_seconds(frames) * 1000)),
+            fps=1000,
+            frames_indices=np.rint(frames.pts_seconds * 1000).astype(int).tolist(),
+        )
+
+    def step_seconds(self, frames: Frames) -> float:
+        """Seconds between two frames: the sampling's own step where the frames are spaced like it, else their mean.
+
+        Frames are on screen a little before the moments they were asked for, so their own times scatter around it.
+        """
+        if len(frames) < 2:
+            return 1.0 / self.sampling.fps
+        times = frames.pts_seconds
+        mean = float(times[-1] - times[0]) / (len(times) - 1)
+        nominal = 1.0 / self.sampling.fps
+        if self.sampling.max_frames is not None and frames.duration_seconds is not None:
+            nominal = max(nominal, frames.duration_seconds / self.sampling.max_frames)
+        return nominal if abs(mean - nominal) <= _STEP_TOLERANCE * nominal else mean
+
+    def _vision_size(self, grid_thw: Sequence[int]) -> VisionSize:
+        count, height, width = grid_thw
+        patch = self.processor.video_processor.patch_size
+        return VisionSize(
+            (count, height, width), (height * patch, width * patch), count * height * width // self.merge**2
+        )
+
+    def vision_size(self, num_frames: int, height: int, width: int) -> VisionSize:
+        """What a video of this many frames of ``height`` x ``width`` pixels becomes; nothing is computed on pixels.
+
+        Raises:
+            ModelError: such frames do not fit the processor.
+        """
+        import torch
+
+        video = self.processor.video_processor
+        factor = video.patch_size * self.merge
+        padded = max(num_frames, video.temporal_patch_size)
+        try:
+            shape = video.resize(
+                torch.empty((1, padded, 3, height, width), dtype=torch.uint8, device="meta"),
+                size=video.size,
+                resample=video.resample,
+                factor=factor,
+                temporal_factor=video.temporal_patch_size,
+                cap_pixels_per_frame=getattr(video, "cap_pixels_per_frame", None),
+            ).shape
+        except ValueError as error:
+            raise ModelError(f"frames of {width} x {height} do not fit the processor: {one_line(error)}") from None
+        grid = -(-padded // video.temporal_patch_size), shape[-2] // video.patch_size, shape[-1] // video.patch_size
+        return self._vision_size(grid)
+
+    def space(self, frames: Frames, kind: SpaceKind | None = None) -> Space:
+        """The space of coordinates for these frames: the checkpoint's own kind, or another one."""
+        match kind or self.space_kind:
+            case "per-mille":
+                return Space("per-mille")
+            case "source":
+                height, width = frames.source_hw
+                return Space("source", width, height)
+            case "resized":
+                height, width = self.vision_size(len(frames), *frames.images.shape[1:3]).resized_hw
+                return Space("resized", width, height)
+
+    # ── the model ──
+
+    @classmethod
+    def part_of(cls, parameter: str) -> Part:
+        """The part of the model that a parameter of this name belongs to; the longest prefix decides."""
+        found = max(
+            ((len(prefix), part) for part, prefixes in cls.parts.items() for prefix in prefixes if prefix in parameter),
+            default=(0, "language"),
+        )
+        return found[1]
+
+    def load_model(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        dtype: Dtype = "auto",
+        device: str = "auto",
+        quantization: Quantization | None = None,
+    ) -> Any:
+        """The model of a checkpoint folder: safetensors only, in evaluation mode, with `prepare` done.
+
+        ``dtype`` "auto" is float32 on the CPU and the checkpoint's own on a GPU. ``device`` is "auto" (a GPU when there
+        is one; spread over all of them when there are several), "cpu", "cuda" or "cuda:1". ``quantization`` "int8" or
+        "nf4" packs the language part's weights through bitsandbytes, on a GPU.
+
+        Raises:
+            ModelError: weights are missing, do not fit, or are not safetensors; or there is no such device.
+            MissingExtra: quantization without bitsandbytes.
+        """
+        transformers = load_transformers("a language model")
+        cls = getattr(transformers, self.model_class)
+        options = placement(device, dtype, quantization)
+        try:
+            with no_bars():
+                model, report = cls.from_pretrained(
+                    folder,
+                    trust_remote_code=False,
+                    local_files_only=True,
+                    use_safetensors=True,
+                    output_loading_info=True,
+                    **options,
+                )
+        except load_errors() as error:
+            raise ModelError(f"the weights of {Path(folder).name!r} cannot be loaded: {one_line(error)}") from None
+        absent = sorted(report.get("missing_keys", ()))
+        wrong = sorted(str(key) for key in report.get("mismatched_keys", ()))
+        if absent or wrong:
+            named = ", ".join([*absent, *wrong][:3])
+            raise ModelError(
+                f"{Path(folder).name!r} does not fill the model: {len(absent)} tensors missing, {len(wrong)} of "
+                f"another shape ({named}). See: deeptrace models check"
+            )
+        self.prepare(model)
+        return model.eval()
+
+    def prepare(self, model: Any) -> None:  # noqa: B027 - most families need nothing
+        """Make a freshly loaded model do what the released weights were trained with. `load_model` has done it."""
+
+    def generate(self, model: Any, batch: Mapping[str, torch.Tensor], *, max_new_tokens: int) -> list[str]:
+        """Greedy answers to a batch that was collated with ``pad_left=True`` and lies on the model's device."""
+        return [one.text for one in self.answer(model, batch, max_new_tokens=max_new_tokens)]
+
+    def answer(self, model: Any, batch: Mapping[str, torch.Tensor], *, max_new_tokens: int) -> list[Generated]:
+        """As `generate`, with whether each answer came to its end and the log-probabilities of its first token."""
+        made, logprobs = greedy(model, batch, max_new_tokens=max_new_tokens, end=self._end, pad=self._pad)
+        return [
+            Generated(self.decode(ids), self._end in ids, _count_until(ids, self._end), logprobs[row])
+            for row, ids in enumerate(made)
+        ]
+
+    def next_logprobs(self, model: Any, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Log-probabilities ``(B, vocabulary)`` of an answer's first token, by one pass over the prompts.
+
+        float32 on the CPU. The batch was collated with ``pad_left=True`` and lies on the model's device.
+        """
+        return next_logprobs(model, batch)
+
+
+def _video_size_in(folder: Path) -> dict[str, int] | None:
+    """The resolution that a checkpoint states for *videos*.
+
+    Where a folder has only ``preprocessor_config.json``, its bounds are those of images and none for video: the library
+    would take them for both, or fall back on a class default that no released checkpoint was trained with.
+    """
+    for name, key in (("video_preprocessor_config.json", None), ("processor_config.json", "video_processor")):
+        try:
+            row = loads(read_bytes(folder / name, limit=MAX_JSON_BYTES))
+        except (FileError, JsonError):
+            continue
+        row = row if key is None else (row.get(key) if isinstance(row, dict) else None)
+        size = row.get("size") if isinstance(row, dict) else None
+        if isinstance(size, dict) and size.get("shortest_edge") and size.get("longest_edge"):
+            return check_size({edge: size[edge] for edge in ("shortest_edge", "longest_edge")})
+    return None
+
+
+def _count_until(ids: Sequence[int], end: int) -> int:
+    return ids.index(end) + 1 if end in ids else len(ids)

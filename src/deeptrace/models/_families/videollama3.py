@@ -1,0 +1,41 @@
+"""VideoLLaMA 3 (2B, 7B): a time in words before each frame, boxes in 0 to 1000, still patches dropped."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from deeptrace.models._families.base import Family, Part
+from deeptrace.models.base import Sampling
+from deeptrace.models.checkpoint import SpaceKind
+
+
+class VideoLlama3(Family):
+    """``Time 0.0s:<frame>,Time 0.5s:<frame>`` and a new line, then the question.
+
+    ``size`` bounds one frame from below and all frames together from above (16 and 16,384 tokens of 28 x 28 pixels).
+    Tokens of patches that stay as they were in the frame before are left out where the checkpoint says so
+    (``use_token_compression``), so that `VisionSize.tokens` is the most that there can be.
+    """
+
+    name = "videollama3"
+    model_class = "VideoLlama3ForConditionalGeneration"
+    released_size: ClassVar[dict[str, int]] = {"shortest_edge": 16 * 28 * 28, "longest_edge": 16384 * 28 * 28}
+    released_space: ClassVar[SpaceKind] = "per-mille"
+    released_sampling = Sampling(fps=1.0, max_frames=180)
+    released_system_prompt = (
+        "You are VideoLLaMA3 created by Alibaba DAMO Academy, a helpful assistant to help people understand images "
+        "and videos."
+    )
+    parts: ClassVar[dict[Part, tuple[str, ...]]] = {
+        "vision": ("model.vision_model.",),
+        "projector": ("model.projector.",),
+        "language": ("model.language_model.", "lm_head."),
+    }
+
+    def render_video(self) -> str:
+        """One placeholder and the new line that ends the frames."""
+        return "<|video_pad|>\n"
+
+    def time_text(self, seconds: float) -> str:
+        """The time before a frame, and the comma behind it."""
+        return f"Time {seconds:.1f}s:,"

@@ -1,0 +1,299 @@
+"""A checkpoint of VideoLLaMA 3's own code (``videollama3_qwen2``) into the class that transformers has.
+
+Tensors are renamed, not changed: their bytes are streamed from file to file, a piece at a time, and compared
+afterwards. Nothing of the checkpoint is run: its Python files are not opened, pickles are refused. The result appears
+under its name only when it is whole and verified.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal, TypeAlias
+
+import numpy as np
+
+from deeptrace.answer import QUESTIONS
+from deeptrace.errors import FileError, JsonError, ModelError
+from deeptrace.files import loads, read_bytes, sync_folder, write_text
+from deeptrace.models._library import load_errors, load_transformers, no_bars, one_line, quiet
+from deeptrace.models.base import Sampling
+from deeptrace.models.checkpoint import (
+    MAX_JSON_BYTES,
+    CheckpointCard,
+    FrameTimes,
+    check_size,
+    read_config,
+    write_card,
+)
+from deeptrace.models.native import SOURCE_TYPE, USED_KEYS, Plan, match, native_config, native_shapes
+from deeptrace.models.weights import (
+    INDEX_NAME,
+    Tensor,
+    copy_renamed,
+    index_of,
+    inspect_tensor,
+    read_file,
+    read_weights,
+    shard_files,
+)
+from deeptrace.records import Frames
+
+TrainedFor: TypeAlias = Literal["rewarddata", "general"]
+
+Progress = Callable[[int, int], None]
+
+_TOKENIZER_FILES: Final = (
+    "tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "added_tokens.json",
+    "special_tokens_map.json",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Converted:
+    """What was written: the folder, how many tensors and bytes, and what of the source was not taken over."""
+
+    folder: Path
+    tensors: int
+    nbytes: int
+    left_out: tuple[str, ...]
+    card: CheckpointCard
+
+
+def plan(src: str | os.PathLike[str]) -> Plan:
+    """Match the tensors of a checkpoint folder, from its headers alone.
+
+    Raises:
+        ModelError: it is no such checkpoint, or its files are damaged or could run code.
+    """
+    folder = Path(src)
+    config = read_config(folder)
+    tokenizer = _tokenizer(folder)
+    image, video = tokenizer.convert_tokens_to_ids(["<|image_pad|>", "<|video_pad|>"])
+    if image is None or video is None or image == video:
+        raise ModelError("the tokenizer has no <|image_pad|> and <|video_pad|>: it is not one of VideoLLaMA 3.")
+    native = native_config(config, image_token_id=image, video_token_id=video)
+    tensors = read_weights(folder)
+    matched = match({name: tensor.shape for name, tensor in tensors.items()}, native)
+    _check_tied(tensors, matched.tied)
+    left_out = tuple(sorted(set(config) - USED_KEYS))
+    return Plan(
+        matched.names, matched.tied, matched.missing, matched.extra, matched.wrong_shape, native, left_out
+    )  # fmt: skip
+
+
+def _check_tied(tensors: Mapping[str, Tensor], tied: tuple[str, ...]) -> None:
+    for name in tied:
+        embedding = tensors.get("model.embed_tokens.weight")
+        if embedding is None or inspect_tensor(tensors[name])[0] != inspect_tensor(embedding)[0]:
+            raise ModelError(f"tie_word_embeddings is true, yet {name!r} is not the embedding: one of them is wrong.")
+
+
+# ── the conversion ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def convert(
+    src: str | os.PathLike[str],
+    dst: str | os.PathLike[str],
+    *,
+    trained_for: TrainedFor = "rewarddata",
+    frame_times: FrameTimes = "as-trained",
+    fps: float | None = None,
+    max_frames: int | None = None,
+    progress: Progress | None = None,
+) -> Converted:
+    """Convert a ``videollama3_qwen2`` folder into a new folder ``dst``, and verify what was written.
+
+    ``trained_for`` says what it will be asked: "rewarddata" the paper's question, answered in source pixels at 2 frames
+    a second; "general" the zero-shot question, answered in 0 to 1000 at 1 frame a second. ``fps`` and ``max_frames``
+    take the place of what the checkpoint (or, where it says nothing, the paper) says. ``frame_times`` is kept in
+    ``deeptrace.json``, see `CheckpointCard`. ``progress`` is called with bytes done and bytes in all.
+
+    Raises:
+        ModelError: a tensor is missing, left over, of another shape or not finite; the source is damaged, could run
+            code, or is of another kind; ``dst`` is there already; or what was written is not what was read.
+        FileError: the system refused to write.
+    """
+    source, target = Path(src), Path(dst)
+    if target.exists():
+        raise ModelError(f"{target.name!r} is there already.")
+    planned = plan(source)
+    if not planned.fits:
+        raise ModelError(f"{source.name!r} does not fit the native class: {_misfits(planned)}. Nothing was written.")
+    card = _card(source, trained_for, frame_times, fps, max_frames)
+    work = target.with_name(f".{target.name}.converting")
+    try:
+        if work.exists():  # of a conversion that was killed
+            shutil.rmtree(work)
+        work.mkdir(parents=True)
+    except OSError as error:
+        raise FileError(f"cannot make {work.name!r}: {error.strerror}") from None
+    try:
+        nbytes = _write_weights(source, work, planned, progress)
+        _write_rest(source, work, planned, card)
+        _try_encoding(work)
+        sync_folder(work)
+        os.replace(work, target)
+        sync_folder(target.parent)
+    except OSError as error:
+        raise FileError(f"cannot write {target.name!r}: {error.strerror or error}") from None
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return Converted(target, len(planned.names), nbytes, planned.left_out, card)
+
+
+def _misfits(planned: Plan) -> str:
+    kinds = {"missing": planned.missing, "left over": planned.extra, "of another shape": planned.wrong_shape}
+    return "; ".join(
+        f"{len(names)} {what} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
+        for what, names in kinds.items()
+        if names
+    )
+
+
+def _write_weights(source: Path, work: Path, planned: Plan, progress: Progress | None) -> int:
+    """One file for each of the source's, tensors in the same order. Then each is read back. Bytes of all tensors."""
+    files = shard_files(source)
+    written: dict[str, list[Tensor]] = {}
+    total = sum(file.stat().st_size for file in files)
+    done, bad = 0, []
+    for number, file in enumerate(files, 1):
+        chosen = [(planned.names[name], t) for name, t in read_file(file).items() if name in planned.names]
+        if not chosen:
+            continue
+        name = "model.safetensors" if len(files) == 1 else f"model-{number:05d}-of-{len(files):05d}.safetensors"
+        sums = copy_renamed(chosen, work / name)
+        back = read_file(work / name)
+        for native, tensor in back.items():
+            digest, not_finite = inspect_tensor(tensor)
+            if digest != sums[native]:
+                raise ModelError(f"{native!r} was not written as it was read: the disk or the memory is at fault.")
+            if not_finite:
+                bad.append(f"{native} ({not_finite})")
+        written[name] = list(back.values())
+        done += file.stat().st_size
+        if progress is not None:
+            progress(done, total)
+    if bad:
+        raise ModelError(f"tensors with NaN or infinity: {', '.join(bad[:5])}. Nothing was kept.")
+    there = {tensor.name: tensor.shape for tensors in written.values() for tensor in tensors}
+    if there != native_shapes(planned.config):
+        raise ModelError("what was written does not fill the native model.")
+    if len(written) > 1:
+        write_text(work / INDEX_NAME, index_of(written))
+    return sum(tensor.nbytes for tensors in written.values() for tensor in tensors)
+
+
+def _write_rest(source: Path, work: Path, planned: Plan, card: CheckpointCard) -> None:
+    transformers = load_transformers("converting a model")
+    tokenizer = _tokenizer(source)
+    preprocessing = _optional_json(source / "preprocessor_config.json")
+    config = read_config(source)
+    patch = planned.config.vision_config.patch_size
+    pixels = (2 * patch) ** 2  # of one token: two by two patches
+    size = check_size(
+        {
+            "shortest_edge": int(preprocessing.get("min_tokens", 16)) * pixels,
+            "longest_edge": int(preprocessing.get("max_tokens", 16384)) * pixels,
+        }
+    )
+    common = {
+        "size": size,
+        "patch_size": patch,
+        "image_mean": preprocessing.get("image_mean", [0.5, 0.5, 0.5]),
+        "image_std": preprocessing.get("image_std", [0.5, 0.5, 0.5]),
+        "rescale_factor": preprocessing.get("rescale_factor", 1 / 255),
+    }
+    compression = config.get("use_token_compression")
+    processor = transformers.VideoLlama3Processor(
+        transformers.VideoLlama3ImageProcessor(**common),
+        tokenizer,
+        transformers.VideoLlama3VideoProcessor(
+            **common, use_token_compression=True if compression is None else bool(compression)
+        ),
+    )
+    with no_bars(), quiet():
+        processor.save_pretrained(work)
+        planned.config.save_pretrained(work)
+        transformers.GenerationConfig(
+            do_sample=False,
+            eos_token_id=tokenizer.convert_tokens_to_ids("<|im_end|>"),
+            pad_token_id=tokenizer.convert_tokens_to_ids("<|endoftext|>"),
+        ).save_pretrained(work)
+    write_card(work, card)
+
+
+def _tokenizer(folder: Path) -> Any:
+    """The tokenizer beside a checkpoint, loaded from its own files in a folder of their own.
+
+    Beside the source's config.json the library would look for the code of a class that it does not know.
+    """
+    transformers = load_transformers("converting a model")
+    files = [folder / name for name in _TOKENIZER_FILES if (folder / name).is_file()]
+    if not any(file.name in ("tokenizer.json", "vocab.json") for file in files):
+        raise ModelError(f"{folder.name!r} has no tokenizer (tokenizer.json).")
+    with tempfile.TemporaryDirectory(prefix="deeptrace-tokenizer-") as alone:
+        for file in files:
+            shutil.copyfile(file, Path(alone) / file.name)
+        try:
+            settings = Path(alone) / "tokenizer_config.json"
+            if settings.exists():
+                # Not our strict reader: released files state a length of 10^30.
+                row = json.loads(settings.read_bytes())
+                row.pop("auto_map", None)
+                settings.write_text(json.dumps(row))
+            with quiet():
+                return transformers.AutoTokenizer.from_pretrained(alone, trust_remote_code=False, local_files_only=True)
+        except load_errors() as error:
+            raise ModelError(f"the tokenizer of {folder.name!r} cannot be loaded: {one_line(error)}") from None
+
+
+def _optional_json(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    try:
+        value = loads(read_bytes(path, limit=MAX_JSON_BYTES))
+    except (FileError, JsonError) as error:
+        raise ModelError(f"{path.name}: {error}.") from None
+    if not isinstance(value, dict):
+        raise ModelError(f"{path.name} holds no object.")
+    return value
+
+
+def _card(
+    source: Path, trained_for: TrainedFor, frame_times: FrameTimes, fps: float | None, max_frames: int | None
+) -> CheckpointCard:
+    said: dict[str, Any] = {}
+    for name in ("config.json", "preprocessor_config.json", "processor_config.json"):
+        row = _optional_json(source / name)
+        said |= {key: row[key] for key in ("fps", "max_frames") if isinstance(row.get(key), int | float)}
+    paper = trained_for == "rewarddata"
+    sampling = Sampling(
+        fps=float(fps or said.get("fps") or (2.0 if paper else 1.0)),
+        max_frames=int(max_frames or said.get("max_frames") or 180),
+    )
+    return CheckpointCard(
+        format="trained" if paper else "zero-shot",
+        question=QUESTIONS["trained"] if paper else None,
+        space="source" if paper else "per-mille",
+        sampling=sampling,
+        frame_times=frame_times,
+        extra={"converted_from": SOURCE_TYPE},
+    )
+
+
+def _try_encoding(folder: Path) -> None:
+    """The processor and the tokenizer that were written take a clip and a question."""
+    from deeptrace.models._families import family_of
+
+    family = family_of(folder)
+    images = np.zeros((2, 56, 56, 3), np.uint8)
+    images[1, 28:] = 255
+    shown = family.encode(Frames.from_array(images, 1.0), "Is it fake?")
+    if int((shown.inputs["input_ids"] == family.processor.video_token_id).sum()) < 1:
+        raise ModelError("the processor that was written shows no frame to the model.")

@@ -1,0 +1,298 @@
+"""``hf:`` models: a video language model from a folder or from the Hugging Face hub, run here through transformers.
+
+VideoLLaMA 3, Qwen 2.5 VL and Qwen 3 VL, released or fine-tuned. Frames and their exact times come from our reader; the
+family (`deeptrace.models._families`) turns them into the model's inputs. ``deeptrace.json`` beside the weights says
+what a checkpoint is asked; options take its place. Greedy: one video, one answer.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from deeptrace.answer import FORMAT_VERSIONS, FORMATS, QUESTIONS, Format, Space, check_format, render
+from deeptrace.errors import ModelError, VideoError
+from deeptrace.models._families import Encoded, Family, family_of
+from deeptrace.models._families.placement import Dtype, Quantization
+from deeptrace.models._library import load_transformers
+from deeptrace.models.base import Look, Sampling
+from deeptrace.models.checkpoint import CheckpointCard, FrameTimes, SpaceKind, read_card
+from deeptrace.models.text import Answer, Asked, NoAnswer, NotAnAnswer, Said, TextModel
+from deeptrace.models.weights import fingerprint
+from deeptrace.records import Frames, Verdict
+from deeptrace.video import probe
+
+if TYPE_CHECKING:
+    import torch
+
+_log = logging.getLogger(__name__)
+
+OUT_OF_MEMORY: Final = "MODEL_OUT_OF_MEMORY"
+"""Code of the `Failed` for a video that does not fit into memory even alone."""
+
+_HUB_ID: Final = re.compile(r"(?P<repo>[\w.-]{1,96}/[\w.-]{1,96})(?:@(?P<revision>[\w./-]{1,200}))?")
+
+
+class HfModel(TextModel):
+    """A checkpoint that answers in words.
+
+    ``checkpoint`` is a folder, or a hub id as ``org/name`` or ``org/name@revision``; a branch is resolved to its
+    commit, which stands in every row. What is None comes from ``deeptrace.json``, else from the family's released
+    models: ``question`` (the name of an answer format, see `deeptrace.answer.FORMATS`) and its ``words``, the ``space``
+    of the answer's coordinates, the ``sampling`` of frames, ``size`` (bounds of a video's pixels) and ``frame_times``.
+    ``batch_size`` videos are answered at once; what does not fit into
+    memory is halved until it does. An answer longer than ``max_new_tokens`` is cut off and not read. ``dtype``,
+    ``device`` and ``quantization``: see `Family.load_model`.
+
+    Raises:
+        ModelError: no such checkpoint, one that cannot be read safely, or options that do not fit.
+        AnswerError: an answer format that this version does not know.
+        MissingExtra: transformers is not installed.
+    """
+
+    def __init__(
+        self,
+        checkpoint: str | os.PathLike[str],
+        *,
+        question: Format | None = None,
+        words: str | None = None,
+        space: SpaceKind | None = None,
+        sampling: Sampling | None = None,
+        size: Mapping[str, int] | None = None,
+        frame_times: FrameTimes | None = None,
+        batch_size: int = 1,
+        max_new_tokens: int = 512,
+        dtype: Dtype = "auto",
+        device: str = "auto",
+        quantization: Quantization | None = None,
+    ) -> None:
+        if batch_size < 1 or max_new_tokens < 1:
+            raise ModelError(f"batch_size {batch_size} and max_new_tokens {max_new_tokens} must be positive.")
+        load_transformers("an hf: model")
+        folder, self.name, commit = _locate(os.fspath(checkpoint))
+        card = read_card(folder) or CheckpointCard()
+        card = _with_options(
+            card, format=question, words=words, space=space, frame_times=frame_times, size=size, sampling=sampling
+        )
+        self.family: Family = family_of(folder, card=card)
+        self.sampling = self.family.sampling
+        self.format = card.format
+        self._question = card.question or QUESTIONS[self.format]
+        self.family.render_prompt(self._question)  # a question that cannot be asked fails here
+        self.frame_times: FrameTimes = card.frame_times
+        self.batch_size = batch_size
+        self.max_new_tokens = max_new_tokens
+        self.revision = commit or fingerprint(folder)
+        self._quantization = quantization
+        self.times_beside_frames = bool(self.family.time_text(0.0))
+        self._label_tokens = _label_tokens(self.family, self.format)
+        self.model: Any = self.family.load_model(folder, dtype=dtype, device=device, quantization=quantization)
+
+    @property
+    def question(self) -> str:
+        """The words of the question, as they stand in the rows."""
+        return self._question
+
+    def space(self, frames: Frames) -> Space:
+        """The coordinates that the model speaks about these frames."""
+        return self.family.space(frames)
+
+    # ── frames ──
+
+    def _answered(self, looks: Iterable[Look], *, rate: bool) -> Iterator[tuple[Any, Answer]]:
+        return super()._answered(self._shift(looks), rate=rate)
+
+    def _shift(self, looks: Iterable[Look]) -> Iterator[Look]:
+        for look in looks:
+            yield shifted(look) if self.frame_times == "as-trained" else look
+
+    def encode(self, asked: Asked, *, begun: str = "") -> Encoded:
+        """The model's inputs for one question, and the beginning of an answer where one is given."""
+        frames = asked.frames
+        if self.frame_times == "as-trained" and _was_shifted(asked, self.sampling.fps):
+            frames = relabelled(frames, self.sampling.fps)
+        return self.family.encode(frames, asked.question, begun=begun)
+
+    # ── answers ──
+
+    def ask(self, batch: Sequence[Asked]) -> Sequence[Answer]:
+        """Greedy answers; P(fake) from the label's first token comes with them where they begin with it."""
+        return self._in_memory([self.encode(asked) for asked in batch], self._generate)
+
+    def rate(self, batch: Sequence[Asked]) -> Sequence[Answer]:
+        """P(fake) by one pass over each prompt; in JSON, over the prompt and what stands before the label."""
+        if self._label_tokens is None:
+            return self.ask(batch)
+        begun = FORMATS[self.format].label_prefix
+        return self._in_memory([self.encode(asked, begun=begun) for asked in batch], self._rate)
+
+    def _generate(self, batch: Sequence[Encoded]) -> list[Answer]:
+        inputs = self._on_device(batch)
+        made = self.family.answer(self.model, inputs, max_new_tokens=self.max_new_tokens)
+        answers: list[Answer] = []
+        for one, said in zip(batch, made, strict=True):
+            facts = {**self._facts(one), "answer_tokens": said.tokens}
+            if said.ended:
+                begins = not FORMATS[self.format].label_prefix
+                answers.append(Said(said.text, self._p_fake(said.first_logprobs) if begins else None, facts))
+            else:
+                reason = f"the answer was cut off after {self.max_new_tokens} tokens"
+                answers.append(NotAnAnswer(reason, said.text, facts))
+        return answers
+
+    def _rate(self, batch: Sequence[Encoded]) -> list[Answer]:
+        logprobs = self.family.next_logprobs(self.model, self._on_device(batch))
+        return [Said("", self._p_fake(row), self._facts(one)) for one, row in zip(batch, logprobs, strict=True)]
+
+    def _facts(self, one: Encoded) -> dict[str, Any]:
+        """What else made an answer, for its row."""
+        return {
+            "prompt_tokens": int(one.inputs["input_ids"].shape[1]),
+            "grid_thw": list(one.size.grid_thw),
+            "resized_hw": list(one.size.resized_hw),
+            "frame_times": self.frame_times,
+            "dtype": str(self.model.dtype).removeprefix("torch."),
+            "quantization": self._quantization,
+        }
+
+    def _p_fake(self, logprobs: torch.Tensor) -> float | None:
+        """P(FAKE) / (P(FAKE) + P(REAL)) over the first token of the label."""
+        if self._label_tokens is None:
+            return None
+        fake, real = (float(logprobs[token]) for token in self._label_tokens)
+        return 1.0 / (1.0 + math.exp(min(real - fake, 700.0)))
+
+    def _on_device(self, batch: Sequence[Encoded]) -> dict[str, torch.Tensor]:
+        return {
+            name: tensor.to(self.model.device) for name, tensor in self.family.collate(batch, pad_left=True).items()
+        }
+
+    def _in_memory(self, batch: Sequence[Encoded], work: Any) -> list[Answer]:
+        """What ``work`` makes of a batch; where memory runs out, of its halves."""
+        import torch
+
+        try:
+            return list(work(batch))
+        except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            reason = " ".join(str(error).split())[:200]
+        # Outside the handler: the error holds on to the frames of the failed attempt, and they to its tensors.
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        if len(batch) == 1:
+            size = batch[0].size
+            words = f"{size.tokens} video tokens of {size.grid_thw[0]} steps do not fit into memory: {reason}"
+            return [NoAnswer(OUT_OF_MEMORY, f"{words}. Ask for fewer frames (fps, max_frames) or pixels (size).")]
+        half = len(batch) // 2
+        _log.warning("%s: %d videos do not fit into memory at once, trying %d", self.name, len(batch), half)
+        self.batch_size = max(1, min(self.batch_size, len(batch) - half))
+        return [*self._in_memory(batch[:half], work), *self._in_memory(batch[half:], work)]
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    import torch
+
+    # The CPU's allocator has no error of its own.
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
+
+
+# ── what is loaded ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _locate(checkpoint: str) -> tuple[Path, str, str | None]:
+    """The folder of a checkpoint, its name for rows (no path of this machine), and its commit on the hub."""
+    folder = Path(checkpoint)
+    if folder.is_dir():
+        return folder, f"hf:{folder.resolve().name}", None
+    match = _HUB_ID.fullmatch(checkpoint)
+    if match is None:
+        raise ModelError(f"{folder.name!r} is neither a folder nor a hub id (org/name or org/name@revision).")
+    from deeptrace.models.hub import fetch
+
+    fetched = fetch(match["repo"], match["revision"])
+    return fetched.folder, f"hf:{match['repo']}", fetched.commit
+
+
+def _with_options(
+    card: CheckpointCard,
+    *,
+    format: Format | None,
+    words: str | None,
+    space: SpaceKind | None,
+    sampling: Sampling | None,
+    frame_times: FrameTimes | None,
+    size: Mapping[str, int] | None,
+) -> CheckpointCard:
+    if format is not None:
+        check_format(format, FORMAT_VERSIONS.get(format, 0))
+        # Another format than the checkpoint's is asked in that format's own words.
+        own = card.question if format == card.format else None
+        card = replace(card, format=format, format_version=FORMAT_VERSIONS[format], question=own)
+    given: dict[str, Any] = {
+        "question": words,
+        "space": space,
+        "frame_times": frame_times,
+        "size": size,
+        "sampling": sampling,
+    }
+    return replace(card, **{name: value for name, value in given.items() if value is not None})
+
+
+def _label_tokens(family: Family, format: Format) -> tuple[int, int] | None:
+    """The first tokens of the labels fake and real in an answer; None where they do not tell the two apart."""
+    prefix = FORMATS[format].label_prefix
+    fake, real = (render(Verdict(label), format, Space("per-mille")) for label in ("fake", "real"))
+    if not (fake.startswith(prefix) and real.startswith(prefix)):
+        return None
+    tokens = (family.tokenize(fake.removeprefix(prefix))[0], family.tokenize(real.removeprefix(prefix))[0])
+    return None if tokens[0] == tokens[1] else tokens
+
+
+# ── frame times as a converted checkpoint was trained ───────────────────────────────────────────────────────────────
+
+
+def shifted(look: Look) -> Look:
+    """The look at the frames that the original code shows: those at ``(k+1)/fps - 1/source fps``.
+
+    A source slower than the sampling, and a look at a window that does not begin with the video, stay as they are.
+    """
+    try:
+        info = probe(look.video)
+    except VideoError:
+        return look  # the reading will say so
+    rate = info.fps
+    if look.start_seconds or not rate or rate <= look.sampling.fps:
+        return look
+    shift = 1.0 / look.sampling.fps - 1.0 / rate
+    if info.duration_seconds is not None:
+        shift = min(shift, max(0.0, info.duration_seconds - 1.0 / rate))
+    return replace(look, start_seconds=shift)
+
+
+def _was_shifted(asked: Asked, fps: float) -> bool:
+    """The look is one that `shifted` moved, not a window that somebody asked for."""
+    window = (asked.origin.sampling or {}).get("window_seconds")
+    return window is not None and window[1] is None and 0.0 < window[0] < 1.0 / fps
+
+
+def relabelled(frames: Frames, fps: float) -> Frames:
+    """The frames with the times that the original code tells the model: ``k / fps``, from 0 on."""
+    if len(frames) > 1:
+        # On screen at a moment is a frame from up to a step before it: the steps between two frames are whole numbers.
+        steps = np.maximum(1, np.rint(np.diff(frames.pts_seconds) * fps))
+        thin = np.diff(frames.pts_seconds).mean() * fps
+        if thin > 1.25:  # a limit on frames spread them further apart
+            steps = np.full(len(frames) - 1, thin)
+        times = np.concatenate([[0.0], np.cumsum(steps) / fps])
+    else:
+        times = np.zeros(1)
+    return replace(frames, pts_seconds=times.astype(np.float64))
