@@ -14,16 +14,21 @@ __all__ = ["HOMES", "SUMMARIES", "FrameModel", "Model", "Sampling", "VideoSource
 
 HOMES: Final[dict[str, str]] = {
     "motion": "deeptrace.models.motion:MotionModel",
+    "openai": "deeptrace.models.openai:OpenAIModel",
     "scripted": "deeptrace.models.scripted:ScriptedModel.from_file",
 }
 """Name before the colon -> ``module:attribute``, called with what stands behind the colon (when something does)."""
 
 SUMMARIES: Final[dict[str, str]] = {
     "motion": "a classical detector without weights, a baseline: looks for what motion cannot explain",
+    "openai": "a model that looks at images, behind an OpenAI-compatible endpoint (openai:NAME)",
     "scripted": "answers from a JSONL file of video_id and text (scripted:FILE), for tests",
 }
 
-_NEEDS_ARGUMENT: Final = {"scripted": "a file, as in scripted:answers.jsonl"}
+_NEEDS_ARGUMENT: Final = {
+    "openai": "the name that the model has at its endpoint, as in openai:gpt-4.1",
+    "scripted": "a file, as in scripted:answers.jsonl",
+}
 
 
 def load(name: str, **options: Any) -> Model:
