@@ -17,6 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from deeptrace.categories import CATEGORIES
+from deeptrace.errors import FileError
+from deeptrace.files import atomic_write
 from deeptrace.records import Box, Frames, Trace, Verdict
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ __all__ = [
     "time_words",
     "trace_colors",
     "trace_name",
+    "write_jpeg",
     "write_overlay",
 ]
 
@@ -299,6 +302,20 @@ def _draw_tag(out: Image, shown: _Shown, text_px: int, taken: list[_Rect]) -> No
     taken.append(place)
 
 
+def write_jpeg(path: str | os.PathLike[str], image: Image, *, quality: int = 86) -> None:
+    """Write a picture (H, W, 3) as JPEG, atomically.
+
+    Raises:
+        FileError: it cannot be coded or written.
+    """
+    name = os.path.basename(os.fspath(path))
+    done, coded = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
+    if not done:
+        raise FileError(f"cannot write {name!r}: the picture could not be coded as JPEG")
+    with atomic_write(path) as file:
+        file.write(coded.tobytes())
+
+
 # ── whole videos ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -339,14 +356,15 @@ def write_overlay(
 class FrameSink:
     """An MP4 file that takes `Frames` chunk by chunk, each frame at its own time. A context manager.
 
-    The file appears when the block ends well; after an exception nothing is left behind.
+    ``crf`` is the encoder's quality. The file appears when the block ends well; after an exception nothing is left
+    behind.
 
     Raises:
         VideoError: ``WRITE_FAILED`` from every method.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._path = path
+    def __init__(self, path: str | os.PathLike[str], *, crf: int = 18) -> None:
+        self._path, self._crf = path, crf
         self._writer: VideoWriter | None = None
 
     def __enter__(self) -> FrameSink:
@@ -364,7 +382,8 @@ class FrameSink:
         if self._writer is None:
             # The rate only guides the encoder: every frame carries its own time. A copy to look at need not be small.
             fps = 1.0 / float(np.median(np.diff(times))) if len(times) > 1 else 25.0
-            self._writer = VideoWriter(self._path, fps=float(np.clip(fps, 1.0, 240.0)), preset="veryfast")
+            rate = float(np.clip(fps, 1.0, 240.0))
+            self._writer = VideoWriter(self._path, fps=rate, crf=self._crf, preset="veryfast")
         self._writer.add(frames.images, times)
         left = (frames.duration_seconds or 0.0) - float(times[-1])
         self._writer.last_seconds = min(left, 10.0) if left > 0.0 else None

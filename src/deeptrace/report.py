@@ -253,11 +253,11 @@ def _write_media(item: ReportItem, folder: Path, name: str) -> _Media:
     time, image = still
     height, width = last.images.shape[1:3]
     step = (times[-1] - times[0]) / (len(times) - 1) if len(times) > 1 else 0.04
-    _write_picture(folder / f"{name}.jpg", image)
+    overlay.write_jpeg(folder / f"{name}.jpg", image)
     size = [max(1, round(n * min(1.0, THUMB_SHORT_SIDE / min(height, width)))) for n in (width, height)]
     small = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
     boxed = overlay.draw(small, verdict.traces if verdict else (), time, tags=False)
-    _write_picture(folder / f"{name}.thumb.jpg", boxed)
+    overlay.write_jpeg(folder / f"{name}.thumb.jpg", boxed)
     return _Media(
         video=f"media/{name}.mp4",
         overlay=f"media/{name}.overlay.mp4" if drawn else None,
@@ -270,14 +270,6 @@ def _write_media(item: ReportItem, folder: Path, name: str) -> _Media:
         pts_seconds=tuple(times),
         still_seconds=time,
     )
-
-
-def _write_picture(path: Path, image: Image) -> None:
-    done, coded = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 86])
-    if not done:
-        raise FileError(f"cannot write {path.name!r}: the picture could not be coded as JPEG")
-    with files.atomic_write(path) as file:
-        file.write(coded.tobytes())
 
 
 def _media_or_error(item: ReportItem, folder: Path, name: str) -> _Media:

@@ -14,6 +14,9 @@ import click
 
 from deeptrace import __version__
 from deeptrace.cli.bench import bench
+from deeptrace.cli.bench_judge import judge as bench_judge
+from deeptrace.cli.bench_report import report as bench_report
+from deeptrace.cli.bench_run import run as bench_run
 from deeptrace.cli.build import COMMANDS
 from deeptrace.cli.data import data
 from deeptrace.cli.doctor import doctor
@@ -41,6 +44,9 @@ cli.add_command(data)
 for command in COMMANDS:
     data.add_command(command)
 cli.add_command(bench)
+bench.add_command(bench_run)
+bench.add_command(bench_report)
+bench.add_command(bench_judge)
 cli.add_command(models)
 cli.add_command(train)
 cli.add_command(doctor)

@@ -3,75 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Any, Final
 
 import click
 
 from deeptrace.cli.data import FOLDER, load_source, note_root
+from deeptrace.cli.endpoint import endpoint, open_client, print_spent, summary
 from deeptrace.cli.show import bar, print_problems, print_table
 from deeptrace.files import dumps
 from deeptrace.html import visible
 
-if TYPE_CHECKING:
-    from deeptrace.chat import ChatClient, ChatStopped
-
-Command = TypeVar("Command", bound=Callable[..., Any])
 FILE: Final = click.Path(dir_okay=False, path_type=Path)
-
-
-def _endpoint(command: Command) -> Command:
-    """The options of every command that asks a language model."""
-    for option in (
-        click.option(
-            "--max-requests", type=click.IntRange(1), help="Stop before more requests than this, retries included."
-        ),
-        click.option(
-            "--max-cost", type=click.FloatRange(0), help="Stop before costing more than this; needs --prices."
-        ),
-        click.option("--prices", type=(float, float), help="Price of a million tokens read, and of a million written."),
-        click.option("--cache", type=FOLDER, help="Keep good replies here and never ask twice."),
-        click.option("--model", "model_name", required=True, help="The model's name at the endpoint."),
-        click.option("--base-url", required=True, help="An OpenAI-compatible endpoint, up to /v1."),
-    ):
-        command = option(command)
-    return command
-
-
-def _client(endpoint: dict[str, Any]) -> ChatClient:
-    from deeptrace.chat import ChatClient, ChatError, Prices
-
-    prices = endpoint["prices"]
-    if endpoint["max_cost"] is not None and prices is None:
-        raise click.UsageError("--max-cost needs --prices: without them no cost is known")
-    try:
-        return ChatClient(
-            endpoint["base_url"],
-            endpoint["model_name"],
-            cache_dir=endpoint["cache"],
-            max_requests=endpoint["max_requests"],
-            max_cost=endpoint["max_cost"],
-            prices=None if prices is None else Prices(*prices),
-        )
-    except ChatError as error:
-        raise click.UsageError(visible(str(error))) from None
-
-
-def _spent(client: ChatClient, endpoint: dict[str, Any], stopped: ChatStopped | None) -> dict[str, Any]:
-    """What the run took, for a summary; ``cost`` is None where no prices were given."""
-    cost = None if endpoint["prices"] is None else client.spent.cost
-    return {
-        "requests": client.spent.requests,
-        "cost": cost,
-        "stopped": None if stopped is None else {"code": stopped.code, "reason": str(stopped)},
-    }
-
-
-def _print_spent(spent: dict[str, Any], *, err: bool) -> None:
-    cost = "unknown without --prices" if spent["cost"] is None else f"{spent['cost']:.6f}"
-    click.echo(f"{spent['requests']} requests, cost {cost}", err=err)
 
 
 @click.command()
@@ -83,7 +27,7 @@ def _print_spent(spent: dict[str, Any], *, err: bool) -> None:
 )
 @click.option("--existing", type=FILE, help="A prompts.jsonl whose prompts are not to be repeated.")
 @click.option("--decisions", type=FILE, help='What a person dropped: JSON lines {"prompt_id", "keep", "reason"}.')
-@_endpoint
+@endpoint
 @click.option("--json", "as_json", is_flag=True, help="A summary as JSON on stdout.")
 def prompts(
     target: Path,
@@ -93,7 +37,7 @@ def prompts(
     existing: Path | None,
     decisions: Path | None,
     as_json: bool,
-    **endpoint: Any,
+    **options: Any,
 ) -> int:
     """Have a language model write prompts for video generators; repeats are dropped, and why is logged.
 
@@ -105,7 +49,7 @@ def prompts(
     known = () if existing is None else read_existing(existing)
     decided = None if decisions is None else read_decisions(decisions)
     words = [word.strip() for group in blocked for word in group.split(",") if word.strip()]
-    with _client(endpoint) as client:
+    with open_client(options) as client:
         with bar("writing prompts", count) as report:
             made = write_prompts(
                 client,
@@ -117,7 +61,7 @@ def prompts(
                 decisions=decided,
                 progress=report,
             )
-        spent = _spent(client, endpoint, made.stopped)
+        spent = summary(client, options, made.stopped)
     reasons = count_reasons(made.dropped)
     if as_json:
         row = {"kept": len(made.kept), "short_by": made.short_by, "dropped": reasons, "failed": made.failed, **spent}
@@ -127,7 +71,7 @@ def prompts(
     for code, number in made.failed.items():
         click.echo(f"failed: {number} x {visible(code)}", err=True)
     click.echo(f"{len(made.kept)} prompts in {visible(str(target))}", err=as_json)
-    _print_spent(spent, err=as_json)
+    print_spent(spent, err=as_json)
     if made.short_by:
         why = "too few could be used" if made.stopped is None else f"{made.stopped.code}: {made.stopped}"
         click.echo(f"error: {made.short_by} of {count} prompts are missing: {visible(why)}", err=True)
@@ -137,9 +81,9 @@ def prompts(
 @click.command()
 @click.argument("source", metavar="SRC")
 @click.argument("target", metavar="DIR", type=FOLDER)
-@_endpoint
+@endpoint
 @click.option("--json", "as_json", is_flag=True, help="A summary as JSON on stdout.")
-def standardise(source: str, target: Path, as_json: bool, **endpoint: Any) -> int:
+def standardise(source: str, target: Path, as_json: bool, **options: Any) -> int:
     """Have a language model reword the explanations of SRC evenly; the original stays beside each new text.
 
     DIR gets records.jsonl, and the changes as a diff to review, also when the run is stopped: what was not asked about
@@ -150,10 +94,10 @@ def standardise(source: str, target: Path, as_json: bool, **endpoint: Any) -> in
 
     records = load_source(source)
     print_problems(records.counts)
-    with _client(endpoint) as client:
+    with open_client(options) as client:
         with bar("rewording") as report:
             done = run_standardise(records, client, target, progress=report)
-        spent = _spent(client, endpoint, done.stopped)
+        spent = summary(client, options, done.stopped)
     write_records(target / "records.jsonl", done.records, counts=records.counts)
     note_root(target / "records.jsonl", records)
     if as_json:
@@ -161,7 +105,7 @@ def standardise(source: str, target: Path, as_json: bool, **endpoint: Any) -> in
         click.echo(dumps({"schema": "deeptrace.standardise", "schema_version": 1, **row}, indent=1))
     for what, number in done.counts.items():
         click.echo(f"{number} {visible(what)}", err=as_json)
-    _print_spent(spent, err=as_json)
+    print_spent(spent, err=as_json)
     click.echo(f"review {visible(str(target / 'rewordings.diff'))}", err=as_json)
     if done.stopped is not None:
         click.echo(f"error: stopped: {visible(f'{done.stopped.code}: {done.stopped}')}. Run again to go on", err=True)

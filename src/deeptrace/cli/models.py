@@ -7,10 +7,10 @@ from typing import Any
 
 import click
 
+from deeptrace.cli.model_list import print_models
 from deeptrace.cli.show import bar, print_table
 from deeptrace.files import dumps
 from deeptrace.html import visible
-from deeptrace.models import HOMES, SUMMARIES
 
 
 @click.group(invoke_without_command=True)
@@ -18,12 +18,8 @@ from deeptrace.models import HOMES, SUMMARIES
 @click.pass_context
 def models(context: click.Context, as_json: bool) -> None:
     """List the models that `inspect --model` takes."""
-    if context.invoked_subcommand is not None:
-        return
-    if as_json:
-        click.echo(dumps([{"model": home, "summary": SUMMARIES[home]} for home in HOMES], indent=1))
-        return
-    print_table(["model", "what it is"], [(home, SUMMARIES[home]) for home in HOMES])
+    if context.invoked_subcommand is None:
+        print_models(as_json=as_json)
 
 
 @models.command()

@@ -6,10 +6,10 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 import click
 from rich.cells import cell_len
@@ -21,7 +21,13 @@ from rich.text import Text
 from deeptrace.errors import FileError
 from deeptrace.html import visible
 
-Report = Callable[[int, int], None]
+
+class Report(Protocol):
+    """What `bar` gives."""
+
+    def __call__(self, done: int, total: int, /, note: str = "") -> None:
+        """Say how far things are; ``note`` stands behind the bar."""
+
 
 _NUMBERS: Final = re.compile(r"-|[-+\d.,%/ xof\[\]]*\d[-+\d.,%/ xof\[\]]*")  # "12", "3 of 25", "83.1 [70.6, 93.7]"
 _WHOLE: Final = 24  # a longer cell may be broken over lines
@@ -58,19 +64,24 @@ def typed_command() -> str:
 
 @contextmanager
 def bar(what: str, total: int | None = None) -> Iterator[Report]:
-    """A bar on stderr, gone when done; nothing where stderr is no terminal. Call it with (done, total)."""
+    """A bar on stderr, gone when done; nothing where stderr is no terminal. See `Report`."""
     console = Terminal(stderr=True)
     with Progress(
         TextColumn(what),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
         console=console,
         transient=True,
         disable=not console.is_terminal,
     ) as progress:
-        task = progress.add_task(what, total=total)
-        yield lambda done, of: progress.update(task, completed=done, total=of)
+        task = progress.add_task(what, total=total, note="")
+
+        def report(done: int, total: int, /, note: str = "") -> None:
+            progress.update(task, completed=done, total=total, note=note)
+
+        yield report
 
 
 def print_table(heads: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None) -> None:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from deeptrace.answer import FORMAT_VERSIONS, QUESTIONS, Format, Space, parse
 from deeptrace.errors import FileError, JsonError, ModelError
@@ -36,12 +36,15 @@ class ScriptedModel(FrameModel):
     ) -> None:
         self._by_id = dict(answers) if isinstance(answers, Mapping) else None
         self._in_order = iter(()) if isinstance(answers, Mapping) else iter(list(answers))
+        self._names: dict[str, str] = {}
         self._format = format
         self._space = space
         self.question = QUESTIONS[format]
 
     @classmethod
-    def from_file(cls, path: str | os.PathLike[str], **options: Any) -> ScriptedModel:
+    def from_file(
+        cls, path: str | os.PathLike[str], *, format: Format = "trained", space: Space | None = None
+    ) -> ScriptedModel:
         """The model of a JSONL file whose lines hold ``video_id`` and ``text``.
 
         Raises:
@@ -60,11 +63,15 @@ class ScriptedModel(FrameModel):
             if video_id in answers:
                 raise ModelError(f"{name} line {number}: video {video_id!r} has an answer already")
             answers[video_id] = text
-        return cls(answers, **options)
+        return cls(answers, format=format, space=space)
+
+    def call_videos(self, names: Mapping[str, str]) -> None:
+        """Give videos their ids, by path, where a file is not called after its video: in a dataset, for example."""
+        self._names.update(names)
 
     def verdict(self, frames: Frames, origin: Origin) -> Outcome:
         """The scripted answer, parsed."""
-        video_id = origin.video_id
+        video_id = self._names.get(origin.path or "", origin.video_id)
         text = self._by_id.get(video_id or "") if self._by_id is not None else next(self._in_order, None)
         if text is None:
             return Failed(NO_ANSWER, f"the script holds no answer for {video_id!r}", origin)

@@ -1,0 +1,74 @@
+"""What a report shows besides scores: the answers themselves, and how far labels can be told without any trace."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from deeptrace.bench.drops import Rung
+from deeptrace.bench.reading import Foreign, iter_lines
+from deeptrace.bench.result import Scores
+from deeptrace.bench.runs import Dataset, Run
+from deeptrace.metrics import Truth
+from deeptrace.records import Outcome
+
+if TYPE_CHECKING:
+    from deeptrace.data.audit.probes import ProbeResult
+
+PROBES: Final[Mapping[str, str]] = {
+    "container": "Container probe",
+    "container_without_rate": "Container probe, without rate",
+    "geometry": "Geometry probe",
+}
+"""The audit's probes that stand beside every accuracy, and what they are called there."""
+
+
+@dataclass(frozen=True)
+class Material:
+    """Everything of one report. ``outcomes``: of each of the scores' runs, in their order, by ``video_id``.
+
+    ``probes`` are None where they were not run, and ``probes_reason`` says why. ``root`` is the folder of the videos,
+    None: no pictures. ``drops``: by the name of a run, what it loses on the platform track.
+    """
+
+    scores: Scores
+    dataset: Dataset
+    outcomes: tuple[Mapping[str, Outcome], ...]
+    probes: tuple[ProbeResult, ...] | None = None
+    probes_reason: str | None = None
+    root: Path | None = None
+    drops: Mapping[str, Sequence[Rung]] = field(default_factory=dict)
+
+    @property
+    def truths(self) -> dict[str, Truth]:
+        """The truths by ``video_id``."""
+        return {truth.video_id: truth for truth in self.dataset.truths}
+
+
+def gather(
+    paths: Sequence[str | os.PathLike[str]], runs: Sequence[Run], dataset: Dataset, foreign: Foreign | None = None
+) -> tuple[Mapping[str, Outcome], ...]:
+    """The outcomes of each run that `read_runs` found in these files, in the same order.
+
+    Raises:
+        FileError, JsonError, RecordError, AnswerError: see `read_runs`.
+    """
+    by_id = {record.video_id: record for record in dataset.records}
+    found: list[tuple[tuple[str | None, ...], dict[str, Outcome]]] = []
+    for path in paths:
+        of_file: dict[tuple[str | None, ...], dict[str, Outcome]] = {}
+        for line in iter_lines(path, by_id, foreign):
+            origin = line.outcome.origin
+            if origin.video_id in by_id:
+                key = (origin.model, origin.revision, origin.question)
+                of_file.setdefault(key, {})[str(origin.video_id)] = line.outcome
+        found += of_file.items()
+    left, matched = list(found), []
+    for run in runs:
+        # In the order of the files; rows without a dated name can stand in a run that has one.
+        at = next((i for i, (key, _) in enumerate(left) if key == (run.model, run.revision, run.question)), None)
+        matched.append(left.pop(at)[1] if at is not None else {})
+    return tuple(matched)

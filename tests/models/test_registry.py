@@ -1,0 +1,78 @@
+"""Models known by name: every entry is whole, the paper's baselines are there, and mistakes are told all at once."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from deeptrace.cli import cli
+from deeptrace.errors import ModelError
+from deeptrace.models import HOMES, Sampling, load, registry
+
+ENTRY = """
+[small-1]
+home = "hf:someone/small-1"
+sampling = { fps = 2.0, max_frames = 16 }
+space = "per-mille"
+licence = "MIT"
+title = "Small 1"
+"""
+
+
+def test_the_papers_thirteen_baselines_have_an_entry_each() -> None:
+    shared = Path(__file__).parents[2] / "src/deeptrace/bench/published_results.json"
+    published = [e.published for e in registry.entries().values() if e.published is not None]
+    assert len(published) == len(set(published)) == 13
+    rows = {row["model"] for row in json.loads(shared.read_text())["test"] if row["kind"] == "zero-shot"}
+    assert set(published) == rows
+
+
+def test_not_one_is_said_to_have_been_run() -> None:
+    """Whoever runs one with its real weights changes its entry and this test."""
+    assert [e.name for e in registry.entries().values() if e.tried] == []
+
+
+def test_an_entry_of_five_lines_is_enough() -> None:
+    entry = registry.parse(ENTRY)["small-1"]
+    assert entry.options() == {"question": "zero-shot", "sampling": Sampling(2.0, 16), "space": "per-mille"}
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ('home = "motion"', "does not begin with hf: or openai:"),
+        ('space = "pixels"', "not one of source, resized, per-mille"),
+        ("sampling = { max_frames = 16 }", "a table with fps"),
+        ("sampling = { fps = 2.0, frames = 16 }", "sampling.frames"),
+        ("sampling = { fps = 2.0, max_frames = 1.5 }", "positive number"),
+        ("licence = 3", "must be a text"),
+        ('license = "MIT"', "'license' is not a field"),
+        ('tried = "yes"', "true or false"),
+    ],
+)
+def test_a_wrong_entry_is_refused(line: str, problem: str) -> None:
+    key = line.partition(" ")[0]
+    lines = [row for row in ENTRY.splitlines() if not row.startswith(f"{key} ")]
+    with pytest.raises(ModelError, match=problem):
+        registry.parse("\n".join([*lines, line]))
+
+
+def test_all_mistakes_come_at_once() -> None:
+    with pytest.raises(ModelError, match="11 mistakes"):
+        registry.parse("[a]\nhome = 'x'\n[b.c]\n")
+
+
+def test_a_near_miss_is_pointed_out() -> None:
+    with pytest.raises(ModelError, match=r"Did you mean 'qwen2\.5-vl-7b'"):
+        load("qwen25-vl-7b")
+
+
+def test_the_command_lists_homes_and_names() -> None:
+    rows = json.loads(CliRunner().invoke(cli, ["models", "--json"]).stdout)
+    assert [row["model"] for row in rows] == [*HOMES, *registry.entries()]
+    table = CliRunner().invoke(cli, ["models"]).stdout
+    assert "not run" in table
+    assert "video-llava-7b" in table
