@@ -95,9 +95,7 @@ def score(folder: Path, train_folder: Path | None, model: EmbeddedModel) -> dict
         "real footage, first implementation": lambda row: (
             row.truth["implementation"] == "first" and row.truth["footage"]
         ),
-        "scenes, first implementation": lambda row: (
-            row.truth["implementation"] == "first" and not row.truth["footage"]
-        ),
+        "scenes, first implementation": lambda row: row.truth["implementation"] == "first" and not row.truth["footage"],
         "all, second implementation": lambda row: row.truth["implementation"] == "second",
         "real footage, second implementation": lambda row: (
             row.truth["implementation"] == "second" and row.truth["footage"]
@@ -147,7 +145,9 @@ def whole_clips(root: Path, model: EmbeddedModel) -> dict[str, Any]:
         split = (
             "test"
             if entry["source_repo"] in recipe.test_sources
-            else "validation" if entry["source_repo"] in recipe.validation_sources else "train"
+            else "validation"
+            if entry["source_repo"] in recipe.validation_sources
+            else "train"
         )
         verdict = model.inspect([root / entry["path"]])[0]
         rows.append({"path": entry["path"], "class": entry["class"], "generator": entry["generator"], "split": split})
@@ -207,9 +207,7 @@ def main() -> None:
         return
     model = EmbeddedModel(given.model)
     found = (
-        score(given.paths[0], given.constants, model)
-        if given.what == "score"
-        else whole_clips(given.paths[0], model)
+        score(given.paths[0], given.constants, model) if given.what == "score" else whole_clips(given.paths[0], model)
     )
     if given.out:
         given.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")

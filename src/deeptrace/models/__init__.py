@@ -16,6 +16,7 @@ from deeptrace.video import VideoSource
 __all__ = ["HOMES", "SUMMARIES", "FrameModel", "Model", "Sampling", "VideoSource", "load"]
 
 HOMES: Final[dict[str, str]] = {
+    "embedded": "deeptrace.models.embedded:EmbeddedModel",
     "hf": "deeptrace.models.hf:HfModel",
     "motion": "deeptrace.models.motion:MotionModel",
     "openai": "deeptrace.models.openai:OpenAIModel",
@@ -24,6 +25,7 @@ HOMES: Final[dict[str, str]] = {
 """Name before the colon -> ``module:attribute``, called with what stands behind the colon (when something does)."""
 
 SUMMARIES: Final[dict[str, str]] = {
+    "embedded": "the small model that ships: where and when a trace is, and whether the clip looks generated",
     "hf": "a video language model run here: VideoLLaMA 3, Qwen 2.5 VL, Qwen 3 VL (hf:FOLDER or hf:org/name)",
     "motion": "a classical detector without weights, a baseline: looks for what motion cannot explain",
     "openai": "a model that looks at images, behind an OpenAI-compatible endpoint (openai:NAME)",
@@ -35,6 +37,8 @@ _NEEDS_ARGUMENT: Final = {
     "openai": "the name that the model has at its endpoint, as in openai:gpt-4.1",
     "scripted": "a file, as in scripted:answers.jsonl",
 }
+
+_TAKES_ARGUMENT: Final = {"embedded"}  # a folder with weights of one's own
 
 
 def load(name: str, **options: Any) -> Model:
@@ -53,7 +57,7 @@ def load(name: str, **options: Any) -> Model:
         raise ModelError(f"{name!r} is not a model. Known: {', '.join(HOMES)}; `deeptrace models` lists all.{hint}")
     if home in _NEEDS_ARGUMENT and not argument:
         raise ModelError(f"{home!r} needs {_NEEDS_ARGUMENT[home]}.")
-    if home not in _NEEDS_ARGUMENT and colon:
+    if home not in _NEEDS_ARGUMENT and home not in _TAKES_ARGUMENT and colon:
         raise ModelError(f"{home!r} takes nothing behind the colon, got {argument!r}.")
     module, _, attribute = HOMES[home].partition(":")
     factory: Any = import_module(module)

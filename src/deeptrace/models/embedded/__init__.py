@@ -6,6 +6,6 @@ change over time). ``p_fake`` joins them by one formula, see `join`. The model c
 trained on and how far it can be trusted.
 """
 
-from deeptrace.models.embedded.model import EmbeddedModel, join
+from deeptrace.models.embedded.model import EmbeddedModel, join, pooled
 
-__all__ = ["EmbeddedModel", "join"]
+__all__ = ["EmbeddedModel", "join", "pooled"]

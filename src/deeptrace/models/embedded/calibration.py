@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from deeptrace import files
 from deeptrace.errors import DeepTraceError, ModelError
-from deeptrace.models.embedded.windows import Said
+from deeptrace.models.embedded.windows import LOOK, Said
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,10 @@ def read_calibration(folder: Path) -> Calibration:
         sha256 = found["sha256"]
     except DeepTraceError as error:
         raise ModelError(f"the embedded model in {folder.name!r} cannot be read: {error}") from None
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise ModelError(f"{folder.name}/embedded.json lacks a number, or has a bad one: {error!r}") from None
+    if not len(made.generated_mean) == len(made.generated_weights) == LOOK:
+        raise ModelError(f"{folder.name}/embedded.json: generated needs {LOOK} means and weights")
     if hashlib.sha256(weights).hexdigest() != sha256:
         raise ModelError(f"{folder.name}/embedded.onnx is not the file that embedded.json was fitted for")
     return made

@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 
 from deeptrace.categories import Category
-from deeptrace.errors import ModelError, VideoError
+from deeptrace.errors import VideoError
 from deeptrace.models.base import FrameModel, Sampling, origin_of, with_reading
 from deeptrace.models.embedded.calibration import Calibration, read_calibration
 from deeptrace.models.embedded.finding import Finding, find
@@ -221,15 +221,3 @@ def explain(finding: Finding, box: Box, onset: float, offset: float) -> str:
         f"It resembles {category.lower()} most ({100 * finding.categories[category]:.0f} %); "
         f"family {family} ({100 * share:.0f} %)."
     )
-
-
-def load_embedded(path: str | None = None, **options: float) -> EmbeddedModel:
-    """The model in a folder, or the shipped one.
-
-    Raises:
-        ModelError: an option that it does not have.
-    """
-    unknown = set(options) - {"prior", "threads"}
-    if unknown:
-        raise ModelError(f"the embedded model has no option {', '.join(sorted(unknown))}. Known: prior, threads.")
-    return EmbeddedModel(path, prior=options.get("prior", 0.5), threads=int(options.get("threads", 1)))

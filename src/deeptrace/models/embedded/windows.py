@@ -18,6 +18,8 @@ WINDOW: Final = 24
 """Frames of a window: 3 s, as in training."""
 STRIDE: Final = 16
 """Frames from one window to the next: they overlap by a second."""
+LOOK: Final = 342
+"""How many numbers the whole-clip head sees."""
 
 
 @dataclass(frozen=True)

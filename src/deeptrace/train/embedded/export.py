@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -69,15 +70,13 @@ def export(backbone: Backbone, net: TraceNet, path: Path) -> None:
         "box": {0: "frames", 2: "rows8", 3: "columns8"},
         "onset": {0: "frames"},
     }
-    torch.onnx.export(
+    _export(
         whole,
         example,
         str(path),
-        dynamo=False,
         input_names=["images", "aux", "flow"],
         output_names=list(OUTPUTS),
         dynamic_axes=axes,
-        opset_version=17,
     )
     model = onnx.load(str(path))
     halve(model)
@@ -88,17 +87,24 @@ def export(backbone: Backbone, net: TraceNet, path: Path) -> None:
 def export_backbone(path: Path) -> None:
     """Write the backbone alone: ``images`` (N, H, W, 3) uint8 to ``fine`` and ``coarse``."""
     temporary = path.with_suffix(".new")
-    torch.onnx.export(
+    _export(
         Backbone(),
         (torch.zeros(2, 144, 256, 3, dtype=torch.uint8),),
         str(temporary),
-        dynamo=False,
         input_names=["images"],
         output_names=["fine", "coarse"],
         dynamic_axes={"images": {0: "n", 1: "h", 2: "w"}},
-        opset_version=17,
     )
     temporary.replace(path)
+
+
+def _export(module: nn.Module, example: tuple[Tensor, ...], path: str, **options: Any) -> None:
+    """By the exporter that traces: the newer one writes grid_sample with fixed sizes."""
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(module, example, path, dynamo=False, opset_version=17, **options)
 
 
 def halve(model: object) -> None:

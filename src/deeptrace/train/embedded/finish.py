@@ -21,11 +21,11 @@ from deeptrace.errors import DeepTraceError, TrainError
 from deeptrace.files import dumps, write_text
 from deeptrace.models.embedded.inputs import FPS
 from deeptrace.models.embedded.model import join, pooled
-from deeptrace.models.embedded.windows import Network
+from deeptrace.models.embedded.windows import LOOK, Network
 from deeptrace.train.embedded.draw import COUNT, Drawn, Material, draw_pair, size_of
 from deeptrace.train.embedded.export import export
 from deeptrace.train.embedded.footage import Clip, load_pool
-from deeptrace.train.embedded.generated import by_clip, collect, fit, out_of_fold
+from deeptrace.train.embedded.generated import FAMILIES, by_clip, collect, fit, out_of_fold
 from deeptrace.train.embedded.network import Backbone, TraceNet
 from deeptrace.train.embedded.recipe import EmbeddedRecipe
 from deeptrace.train.embedded.recorded import RELEASE_NAME, Recorded
@@ -94,8 +94,7 @@ def _of_release(recipe: EmbeddedRecipe, out: Path, network: Network) -> dict[str
     recorded = Recorded.load(Path(recipe.footage), out / "pool", split="val")
     logits = _pair_logits(Material(recorded=recorded), recipe, network)
     scale, bias = platt(logits["fake"], logits["clean"])
-    width = 342
-    head = Head(np.zeros(width), np.zeros(width), 0.0, {}, None)
+    head = Head(np.zeros(LOOK), np.zeros(LOOK), 0.0, {}, None)
     evidence = scale * logits["clean"] + bias
     p_fake = np.array([join(float(value), 0.0, 0.5)[0] for value in evidence])
     return _numbers(scale, bias, head, p_fake, evidence)
@@ -151,8 +150,15 @@ def platt(positive: Floats, negative: Floats) -> tuple[float, float]:
 
 
 def fit_head(clips: Sequence[Clip], network: Network, maker: FeatureMaker) -> Head:
-    """The whole-clip head on these clips, calibrated on its own out-of-fold scores (mean of five foldings)."""
+    """The whole-clip head on these clips, calibrated on its own out-of-fold scores (mean of five foldings).
+
+    With generated clips of fewer than two families there is nothing to judge it by: the head then says nothing (0).
+    """
     from sklearn.metrics import roc_auc_score
+
+    families = {FAMILIES.get(clip.source, clip.source) for clip in clips if clip.label == "fake"}
+    if len(families) < 2:
+        return Head(np.zeros(LOOK), np.zeros(LOOK), 0.0, {clip.clip_id: 0.0 for clip in clips}, None)
 
     looks = collect(clips, network, maker.middle)
     scores, labels, names = [], None, sorted(set(looks.clip))

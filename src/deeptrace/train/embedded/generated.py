@@ -124,8 +124,10 @@ def fit(values: npt.NDArray[np.float64], looks: Looks, rows: npt.NDArray[np.bool
 
 def out_of_fold(values: npt.NDArray[np.float64], looks: Looks, *, folds: int = 5, seed: int = 0) -> Any:
     """Scores of windows ``(N,)`` by models that saw neither their source's nor their generator's family."""
+    fake_families = {name for name in looks.family if looks.fake[looks.family == name].any()}
+    folds = min(folds, len(fake_families))
     order = np.random.default_rng(seed).permutation(sorted(set(looks.family)))
-    with_fakes = [name for name in order if looks.fake[looks.family == name].any()]
+    with_fakes = [name for name in order if name in fake_families]
     without = [name for name in order if name not in with_fakes]
     fold = {name: k % folds for names in (with_fakes, without) for k, name in enumerate(names)}
     held = np.array([fold[name] for name in looks.family])

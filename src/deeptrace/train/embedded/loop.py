@@ -262,6 +262,7 @@ def _steps(recipe: EmbeddedRecipe, out: Path, first: int, state: _State, makers:
     spool = out / "spool"
     sums: dict[str, list[float]] = {}
     for step in tqdm(range(first, recipe.steps), initial=first, total=recipe.steps, unit="step"):
+        torch.manual_seed(recipe.seed * 1_000_003 + step)  # dropout is the same after a restart
         for group in state.optimizer.param_groups:
             group["lr"] = recipe.learning_rate_at(step)
         losses = _losses(recipe, step, state.net, spool, makers)

