@@ -32,7 +32,16 @@ from deeptrace.train.embedded.recorded import RELEASE_NAME, Recorded
 from deeptrace.train.embedded.scenes import scene_maker
 from deeptrace.train.embedded.spool import FeatureMaker, Pair, load_pair, save_pair
 
-WEIGHTS = {"trace": 1.0, "started": 0.5, "box": 0.7, "clip": 1.0, "rank": 1.0, "category": 0.6, "onset": 0.4}
+WEIGHTS = {
+    "trace": 1.0,
+    "started": 0.5,
+    "box": 0.7,
+    "clip": 1.0,
+    "rank": 1.0,
+    "category": 0.6,
+    "category_there": 1.0,
+    "onset": 0.4,
+}
 """Weight of each loss in the sum."""
 
 CHECKPOINT_NAME: Final = "checkpoint.pt"
@@ -298,7 +307,7 @@ def _losses(recipe: EmbeddedRecipe, step: int, net: TraceNet, spool: Path, maker
     inputs, truth = collate(pairs, rng, crop)
     net.train()
     with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bfloat16):
-        outputs = net(*inputs)
+        outputs = net(*inputs, truth.trace)
     return dense_losses(outputs, truth) | clip_losses(outputs, truth, len(pairs))
 
 

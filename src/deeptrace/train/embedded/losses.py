@@ -56,6 +56,7 @@ def clip_losses(outputs: Outputs, truth: Truth, pairs: int) -> dict[str, Tensor]
     fakes = truth.category >= 0
     if fakes.any():
         losses["category"] = F.cross_entropy(outputs.category[fakes].float(), truth.category[fakes])
+        losses["category_there"] = F.cross_entropy(outputs.category_there[fakes].float(), truth.category[fakes])
         logits = outputs.onset[fakes].float()
         frames = torch.arange(logits.shape[1])[None]
         soft = torch.exp(-0.5 * ((frames - truth.onset[fakes][:, None]) / 0.7) ** 2)

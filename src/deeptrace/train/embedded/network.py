@@ -65,6 +65,7 @@ class Outputs(NamedTuple):
     started: Tensor  # (B, T, h, w): a trace begins in this cell now
     box: Tensor  # (B, T, 4, h, w): from the cell's centre to left, top, right, bottom, in cells, > 0
     category: Tensor  # (B, 9): of the clip's trace
+    category_there: Tensor  # (B, 9): the same, looking where the truth says (equal to ``category`` without it)
     clip: Tensor  # (B,): there is a trace
     onset: Tensor  # (B, T): the trace begins in this frame
 
@@ -147,7 +148,7 @@ class TraceNet(nn.Module):
         )
         self.onset = nn.Conv1d(width + 2, 1, 3, padding=1)
 
-    def forward(self, fine: Tensor, coarse: Tensor, aux: Tensor, flow: Tensor) -> Outputs:
+    def forward(self, fine: Tensor, coarse: Tensor, aux: Tensor, flow: Tensor, truth: Tensor | None = None) -> Outputs:
         """What it says of B clips.
 
         ``fine`` is (B, T, 40, h, w), ``coarse`` (B, T, 112, h/2, w/2), ``aux`` (B, T, 13, 2h, 2w), ``flow``
@@ -196,7 +197,9 @@ class TraceNet(nn.Module):
             1,
         )
         clip = self.clip(torch.cat([seen, there, peaks], 1))[:, 0]
-        category = self.category(torch.cat([seen, there, begins], 1))
+        category = category_there = self.category(torch.cat([seen, there, begins], 1))
+        if truth is not None:
+            category_there = self.category(torch.cat([seen, *_seen_at(cells, truth)], 1))
 
         # Onset: each frame seen through its own most suspicious cells.
         frame_weight = torch.softmax(trace.flatten(2), 2)[:, :, None]  # (B, T, 1, hw)
@@ -205,4 +208,16 @@ class TraceNet(nn.Module):
             [per_frame, trace.flatten(2).amax(2)[..., None], started.flatten(2).amax(2)[..., None]], 2
         )
         onset = self.onset(per_frame.transpose(1, 2))[:, 0]
-        return Outputs(trace, started, box, category, clip, onset)
+        return Outputs(trace, started, box, category, category_there, clip, onset)
+
+
+def _seen_at(cells: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+    """The mean of ``cells`` (B, T, C, hw) under ``truth`` (B, T, h, w) over all frames, and over its first two."""
+    flat = truth.flatten(2)
+    shown = flat.amax(2)
+    first = shown * (torch.cumsum(shown, 1) <= 2)
+    pooled = []
+    for weight in (flat, flat * first[..., None]):
+        share = weight / weight.sum(dim=(1, 2), keepdim=True).clamp(min=1)
+        pooled.append((cells * share[:, :, None]).sum(dim=(1, 3)))
+    return pooled[0], pooled[1]
