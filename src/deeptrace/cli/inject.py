@@ -42,7 +42,9 @@ _LOOK: Final = 12
     help="second: another inpainting, blend and warp, kept for testing.",
 )
 @click.option("--small", is_flag=True, help="3 s at 8 fps, 224 px on the longer side, instead of 5 s at 24 fps, 480p.")
-@click.option("--manifest", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="JSON lines: path, license.")
+@click.option(
+    "--manifest", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="JSON lines: path, license."
+)
 @click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Processes at work.")
 @click.option("--json", "as_json", is_flag=True, help="A summary as JSON on stdout.")
 def inject(
@@ -64,12 +66,12 @@ def inject(
 
     Each pair is a fake, and a real twin from the same frames through the same encoder; half of the twins carry a sham
     edit that shows nothing. With --scenes no footage is needed. Run again, it goes on where it was. DST gets
-    all_data.json (RewardData's layout), videos/, real_videos/, README.md (the card), sheet.jpg and look/ (clean and fake
-    side by side). Exit code 1: some pairs could not be made.
+    all_data.json (RewardData's layout), videos/, real_videos/, README.md (the card), sheet.jpg and look/ (clean and
+    fake side by side). Exit code 1: some pairs could not be made.
     """
     from deeptrace.data.journal import Journal
     from deeptrace.inject.assets import list_cutouts, list_photos
-    from deeptrace.inject.pairs import FULL, SMALL, Source, contact_sheet
+    from deeptrace.inject.pairs import FULL, SMALL, Source, contact_sheet, scene_source
     from deeptrace.inject.plan import plan_pair
 
     *arguments, target = paths
@@ -90,7 +92,7 @@ def inject(
 
     def source(number: int) -> Source:
         if number >= from_footage:
-            return Source(f"scene {number - from_footage:06d}", None, assets["photos"], assets["cutouts"])
+            return scene_source(number - from_footage, assets["photos"], assets["cutouts"])
         path = videos[number % len(videos)]
         return Source(os.path.basename(path), path, facts=facts.get(os.path.basename(path)))
 

@@ -31,16 +31,27 @@ def card(rows: Sequence[Mapping[str, Any]], failed: Mapping[str, int], settings:
         f"- Settings: {', '.join(f'{name} {value}' for name, value in settings.items())}.",
         "- Splits are by source: clips of one source are on one side only.",
         "- **Strengths are not calibrated on people**: nobody was asked how well a trace of a given strength is seen.",
-        "- Masks come from motion and contrast, not from understanding: an \"object\" may be a part of one.",
+        '- Masks come from motion and contrast, not from understanding: an "object" may be a part of one.',
     ]
     lines += [f"- Pairs that could not be made: {count} x {code}." for code, count in sorted(failed.items())]
     lines += ["", "| category | pairs |", "|---|---|"]
     lines += [f"| {name} | {count} |" for name, count in categories.most_common()]
     lines += ["", "## Sources", "", "| source | pairs | licence |", "|---|---|---|"]
-    licences = {row["inject_source"]: (row.get("inject_source_facts") or {}).get("license") for row in fakes}
-    for name, count in sorted(Counter(row["inject_source"] for row in fakes).items()):
+    scenes = [row for row in fakes if "scene_seed" in row["inject_footage"]]
+    footage = [row for row in fakes if "scene_seed" not in row["inject_footage"]]
+    licences = {row["inject_source"]: (row.get("inject_source_facts") or {}).get("license") for row in footage}
+    for name, count in sorted(Counter(row["inject_source"] for row in footage).items()):
         lines.append(f"| {_cell(name)} | {count} | {_cell(licences[name] or 'not stated')} |")
-    lines += ["", "The licence of each source applies to the videos made from it.", ""]
+    if scenes:
+        lines.append(f"| rendered scenes | {len(scenes)} | that of the pictures below; painted ones are free of any |")
+    lines += ["", "The licence of each source applies to the videos made from it."]
+    pictures = Counter(
+        name for row in scenes for name in (row["inject_footage"]["backdrop"], *row["inject_footage"]["cutouts"])
+    )
+    if pictures:
+        lines += ["", "Pictures in the rendered scenes, with the number of pairs:", ""]
+        lines.append(", ".join(f"{_cell(name)} ({count})" for name, count in sorted(pictures.items())) + ".")
+    lines.append("")
     return "\n".join(lines)
 
 

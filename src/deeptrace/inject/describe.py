@@ -11,7 +11,17 @@ from deeptrace.inject.shot import Shot
 from deeptrace.inject.things import TrackedThing
 from deeptrace.words import place_words
 
-_HUES = ((15, "red"), (45, "orange"), (70, "yellow"), (165, "green"), (200, "cyan"), (260, "blue"), (320, "purple"), (345, "pink"), (361, "red"))
+_HUES = (
+    (15, "red"),
+    (45, "orange"),
+    (70, "yellow"),
+    (165, "green"),
+    (200, "cyan"),
+    (260, "blue"),
+    (320, "purple"),
+    (345, "pink"),
+    (361, "red"),
+)
 
 
 def colour_word(rgb: tuple[float, float, float]) -> str:

@@ -7,7 +7,7 @@ longer side; transforms are ``(3, 3)`` and act on work pixels, centres at whole 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import cv2
 import numpy as np
@@ -76,26 +76,27 @@ def watch(images: Image) -> Motion:
     if size != (width, height):
         small = np.stack([cv2.resize(image, size, interpolation=cv2.INTER_AREA) for image in images])
     grey = [cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in small]
-    engine = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+    engine = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
     count = len(images)
     forward = np.zeros((max(count - 1, 0), size[1], size[0], 2), np.float32)
     backward = np.zeros_like(forward)
+    still = np.zeros((size[1], size[0], 2), np.float32)
     camera = np.tile(np.eye(3), (count, 1, 1))
     left_over = np.zeros(max(count - 1, 0))
     for t in range(count - 1):
-        forward[t] = engine.calc(grey[t], grey[t + 1], None)
-        backward[t] = engine.calc(grey[t + 1], grey[t], None)
+        forward[t] = engine.calc(grey[t], grey[t + 1], still.copy())
+        backward[t] = engine.calc(grey[t + 1], grey[t], still.copy())
         left_over[t] = np.abs(remap(grey[t], backward[t]).astype(np.float32) - grey[t + 1]).mean()
         camera[t + 1] = _camera_step(forward[t]) @ camera[t]
     usual = float(np.median(left_over)) if count > 1 else 0.0
-    cut = left_over > max(_CUT_DIFFERENCE, _CUT_TIMES_MEDIAN * usual)
+    cut: npt.NDArray[np.bool_] = left_over > max(_CUT_DIFFERENCE, _CUT_TIMES_MEDIAN * usual)
     shot_of = np.concatenate([[0], np.cumsum(cut)]).astype(np.int64)
-    for t in np.flatnonzero(cut) + 1:  # camera paths start anew after a cut
+    for t in (np.flatnonzero(cut) + 1).tolist():  # camera paths start anew after a cut
         camera[t:] = camera[t:] @ np.linalg.inv(camera[t])
     return Motion(small, forward, backward, camera, shot_of, (height, width))
 
 
-def remap(image: npt.NDArray[np.generic], offsets: Floats) -> npt.NDArray[np.generic]:
+def remap(image: npt.NDArray[Any], offsets: Floats) -> npt.NDArray[Any]:
     """``out(p) = image(p + offsets(p))``, linear, edges repeated."""
     height, width = offsets.shape[:2]
     xs, ys = grid(height, width)
@@ -112,7 +113,9 @@ def grid(height: int, width: int) -> tuple[Floats, Floats]:
 
 def _flow_of(step: Transform, shape: tuple[int, ...]) -> Floats:
     xs, ys = grid(shape[0], shape[1])
-    flow = np.stack([step[0, 0] * xs + step[0, 1] * ys + step[0, 2], step[1, 0] * xs + step[1, 1] * ys + step[1, 2]], -1)
+    flow = np.stack(
+        [step[0, 0] * xs + step[0, 1] * ys + step[0, 2], step[1, 0] * xs + step[1, 1] * ys + step[1, 2]], -1
+    )
     return np.asarray(flow - np.stack([xs, ys], -1), dtype=np.float32)
 
 

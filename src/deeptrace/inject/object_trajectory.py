@@ -66,9 +66,7 @@ def moved_edit(shot: Shot, thing: TrackedThing, offset: object, says: str, param
     return Edit(thing, roi, paint, says, params)
 
 
-def _kept_in(
-    shot: Shot, thing: TrackedThing, index: int, offset: npt.NDArray[np.float64]
-) -> npt.NDArray[np.float64]:
+def _kept_in(shot: Shot, thing: TrackedThing, index: int, offset: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """The offset, shortened so that at least half of the thing stays in the frame."""
     height, width = shot.size_hw
     cx, cy = thing.centres[index]
@@ -84,9 +82,7 @@ def _travelled(shot: Shot, thing: TrackedThing) -> npt.NDArray[np.float64]:
     )
 
 
-def _roomier(
-    shot: Shot, thing: TrackedThing, way: npt.NDArray[np.float64], size: float
-) -> npt.NDArray[np.float64]:
+def _roomier(shot: Shot, thing: TrackedThing, way: npt.NDArray[np.float64], size: float) -> npt.NDArray[np.float64]:
     """``way`` or its opposite, whichever keeps the thing further from the frame's edge."""
     height, width = shot.size_hw
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias, overload
+from typing import Any, TypeAlias, overload
 
 import cv2
 import numpy as np
@@ -25,6 +25,7 @@ _SMALLEST, _LARGEST = 0.004, 0.25
 # Work pixels a frame: below, "motion" is the flow's own noise.
 _STILL = 0.35
 _MOST_THINGS = 6
+_CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
 
 
 @dataclass(frozen=True)
@@ -159,21 +160,25 @@ def _regions(mask: npt.NDArray[np.bool_], weight: Floats, most: int, *, whole_wi
     return [(part * 255).astype(np.uint8) for _, part in kept[:most]]
 
 
+def _cleaned(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Without specks, and with small gaps closed."""
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
+    opened = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, kernel)
+    return np.asarray(cv2.morphologyEx(opened, cv2.MORPH_CLOSE, kernel) > 0)
+
+
 def _moving_regions(motion: Motion, index: int, shot: npt.NDArray[np.int64]) -> list[Image]:
     """What moves against the background around frame ``index``."""
     near = [t for t in (index - 1, index, index + 1) if shot[0] <= t < shot[-1]]
     speed: Floats = np.median(np.stack([motion.residual(t) for t in near]), axis=0).astype(np.float32)
-    speed = cv2.GaussianBlur(speed, (0, 0), 1.2)
+    speed = np.asarray(cv2.GaussianBlur(speed, (0, 0), 1.2), np.float32)
     calm = float(np.median(speed))
     threshold = max(_STILL, 3.0 * calm, 0.25 * float(np.percentile(speed, 99)))
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
-    mask = (speed > threshold).astype(np.uint8)
-    mask = cv2.morphologyEx(cv2.morphologyEx(mask, cv2.MORPH_OPEN, kernel), cv2.MORPH_CLOSE, kernel)
-    return _regions(mask.astype(bool), speed, most=3, whole_width=True)
+    return _regions(_cleaned(speed > threshold), speed, most=3, whole_width=True)
 
 
 def _salient_regions(motion: Motion, index: int) -> list[Image]:
-    """What stands out in frame ``index`` by colour and by detail (distance from the frame's common colours, centred)."""
+    """What differs from its wider surroundings in frame ``index``, the middle of the frame first."""
     image = motion.small[index]
     height, width = image.shape[:2]
     lab = cv2.cvtColor(image, cv2.COLOR_RGB2LAB).astype(np.float32)
@@ -183,10 +188,7 @@ def _salient_regions(motion: Motion, index: int) -> list[Image]:
     xs, ys = grid(height, width)
     centred = np.exp(-(((xs / width - 0.5) / 0.45) ** 2 + ((ys / height - 0.5) / 0.45) ** 2))
     score: Floats = (stand_out * centred).astype(np.float32)
-    mask = (score > np.percentile(score, 88)).astype(np.uint8)
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
-    mask = cv2.morphologyEx(cv2.morphologyEx(mask, cv2.MORPH_OPEN, kernel), cv2.MORPH_CLOSE, kernel)
-    return _regions(mask.astype(bool), score, most=4, whole_width=False)
+    return _regions(_cleaned(score > np.percentile(score, 88)), score, most=4, whole_width=False)
 
 
 def _known(found: Sequence[TrackedThing], index: int, mask: Image) -> bool:
@@ -206,19 +208,19 @@ def guided(guide: Floats, mask: Floats, radius: int, epsilon: float) -> Floats:
     """A mask drawn to the edges of a grey guide in [0, 1] (He et al., guided filter), ``(h, w)`` in [0, 1]."""
     box = (2 * radius + 1, 2 * radius + 1)
 
-    def mean(x: Floats) -> Floats:
+    def mean(x: npt.NDArray[np.floating[Any]]) -> Floats:
         return np.asarray(cv2.boxFilter(x, -1, box), dtype=np.float32)
 
     mean_g, mean_m = mean(guide), mean(mask)
     slope = (mean(guide * mask) - mean_g * mean_m) / (mean(guide * guide) - mean_g * mean_g + epsilon)
     offset = mean_m - slope * mean_g
-    return np.clip(mean(slope) * guide + mean(offset), 0, 1)
+    return np.asarray(np.clip(mean(slope) * guide + mean(offset), 0, 1), dtype=np.float32)
 
 
 def _refine(grey: Floats, mask: Floats) -> Floats:
     soft = guided(grey, mask, 3, 1e-3)
     # The filter softens: stretch, so that after many frames the edge is still an edge.
-    return np.clip((soft - 0.5) * 1.8 + 0.5, 0, 1)
+    return np.asarray(np.clip((soft - 0.5) * 1.8 + 0.5, 0, 1), dtype=np.float32)
 
 
 def _follow(
@@ -241,12 +243,13 @@ def _follow(
             t += step
             seen = np.asarray(remap(greys[t - step], offsets), dtype=np.float32)
             weight = float(moved.sum())
-            if not 0.35 * area <= weight <= 2.2 * area:
+            if not 0.5 * area <= weight <= 1.7 * area:
                 break
             lost = float((np.abs(seen - greys[t]) * moved).sum()) / weight
             if lost > 0.12:  # the flow no longer explains what is there: hidden or torn
                 break
-            current = _refine(greys[t], moved)
+            # The edge may follow the picture by one pixel a frame: in flat surroundings it would creep on and on.
+            current = np.minimum(_refine(greys[t], moved), cv2.dilate(moved, _CROSS)).astype(np.float32)
             masks[t] = (current * 255 + 0.5).astype(np.uint8)
     sizes_work = masks.reshape(count, -1).astype(np.float64).sum(1) / 255.0
     visible = sizes_work >= 0.3 * area
@@ -259,6 +262,7 @@ def _follow(
     if high - low < 3:
         return None
     speeds = [
-        float((motion.residual(t) * masks[t]).sum() / max(int(masks[t].sum(dtype=np.int64)), 1)) for t in range(low, high)
+        float((motion.residual(t) * masks[t]).sum() / max(int(masks[t].sum(dtype=np.int64)), 1))
+        for t in range(low, high)
     ]
     return TrackedThing.of(motion, masks, low, high + 1, moving=by_motion or float(np.mean(speeds)) > 2 * _STILL)
