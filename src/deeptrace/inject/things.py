@@ -24,6 +24,8 @@ Roi: TypeAlias = tuple[int, int, int, int]
 _SMALLEST, _LARGEST = 0.004, 0.25
 # Work pixels a frame: below, "motion" is the flow's own noise.
 _STILL = 0.35
+# Distance in Lab (OpenCV's 8-bit scale) from the surroundings, below which nothing stands out.
+_LEAST_CONTRAST = 10.0
 _MOST_THINGS = 6
 _CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
 
@@ -125,9 +127,10 @@ def find_things(frames: Frames, seed: int = 0) -> Things:
             seeds += [(index, mask, True) for mask in _moving_regions(motion, index, shot)]
         if len(seeds) < 3:
             seeds += [(looks[0], mask, False) for mask in _salient_regions(motion, looks[0])]
-        for index, mask, by_motion in seeds:
-            if len(found) >= _MOST_THINGS or _known(found, index, mask):
+        for index, rough, by_motion in seeds:
+            if len(found) >= _MOST_THINGS or _known(found, index, rough):
                 continue
+            mask = _cut_out(motion.small[index], rough)
             thing = _follow(motion, index, mask, shot, count, by_motion=by_motion)
             if thing is not None:
                 found.append(thing)
@@ -188,7 +191,9 @@ def _salient_regions(motion: Motion, index: int) -> list[Image]:
     xs, ys = grid(height, width)
     centred = np.exp(-(((xs / width - 0.5) / 0.45) ** 2 + ((ys / height - 0.5) / 0.45) ** 2))
     score: Floats = (stand_out * centred).astype(np.float32)
-    return _regions(_cleaned(score > np.percentile(score, 88)), score, most=4, whole_width=False)
+    return _regions(
+        _cleaned(score > max(float(np.percentile(score, 88)), _LEAST_CONTRAST)), score, most=4, whole_width=False
+    )
 
 
 def _known(found: Sequence[TrackedThing], index: int, mask: Image) -> bool:
@@ -202,6 +207,34 @@ def _known(found: Sequence[TrackedThing], index: int, mask: Image) -> bool:
 
 
 # ── following ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _cut_out(image: Image, rough: Image) -> Image:
+    """The region drawn to the object's outline by its colours (GrabCut), where that finds a part of the region.
+
+    Flow is smooth, so what moves looks larger than it is.
+    """
+    ys, xs = np.nonzero(rough)
+    pad = 8
+    y0, y1 = max(0, int(ys.min()) - pad), min(rough.shape[0], int(ys.max()) + 1 + pad)
+    x0, x1 = max(0, int(xs.min()) - pad), min(rough.shape[1], int(xs.max()) + 1 + pad)
+    part, inside = np.ascontiguousarray(image[y0:y1, x0:x1]), rough[y0:y1, x0:x1] > 127
+    reach = max(2, round(0.12 * float(np.sqrt(inside.sum()))))
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
+    core = cv2.erode(inside.astype(np.uint8), kernel, borderType=cv2.BORDER_REPLICATE) > 0
+    label = np.where(inside, cv2.GC_PR_FGD, cv2.GC_BGD).astype(np.uint8)
+    if not core.any() or not (label == cv2.GC_BGD).any():
+        return rough
+    rim = inside & ~core
+    label[rim] = cv2.GC_PR_BGD
+    cv2.setRNGSeed(0)
+    cv2.grabCut(part, label, (0, 0, 1, 1), np.zeros((1, 65)), np.zeros((1, 65)), 2, cv2.GC_INIT_WITH_MASK)
+    cut = _cleaned((label == cv2.GC_FGD) | (label == cv2.GC_PR_FGD))
+    if not 0.3 * inside.sum() <= cut.sum():
+        return rough
+    made = np.zeros_like(rough)
+    made[y0:y1, x0:x1] = cut * np.uint8(255)
+    return made
 
 
 def guided(guide: Floats, mask: Floats, radius: int, epsilon: float) -> Floats:
