@@ -66,12 +66,12 @@ def inject(
 
     Each pair is a fake, and a real twin from the same frames through the same encoder; half of the twins carry a sham
     edit that shows nothing. With --scenes no footage is needed. Run again, it goes on where it was. DST gets
-    all_data.json (RewardData's layout), videos/, real_videos/, README.md (the card), sheet.jpg and look/ (clean and fake
-    side by side). Exit code 1: some pairs could not be made.
+    all_data.json (RewardData's layout), videos/, real_videos/, README.md (the card), sheet.jpg and look/ (clean and
+    fake side by side). Exit code 1: some pairs could not be made.
     """
     from deeptrace.data.journal import Journal
     from deeptrace.inject.assets import list_cutouts, list_photos
-    from deeptrace.inject.pairs import FULL, SMALL, Source, contact_sheet
+    from deeptrace.inject.pairs import FULL, SMALL, Source, contact_sheet, scene_source
     from deeptrace.inject.plan import plan_pair
 
     *arguments, target = paths
@@ -92,7 +92,7 @@ def inject(
 
     def source(number: int) -> Source:
         if number >= from_footage:
-            return Source(f"scene {number - from_footage:06d}", None, assets["photos"], assets["cutouts"])
+            return scene_source(number - from_footage, assets["photos"], assets["cutouts"])
         path = videos[number % len(videos)]
         return Source(os.path.basename(path), path, facts=facts.get(os.path.basename(path)))
 

@@ -1,8 +1,8 @@
 """Videos with a fake trace at a known place and time, each beside a clean twin that is the same but for the trace.
 
-`find_things` and `inject` put a trace of any category into given frames, beside a sham that went through the same steps
-and shows nothing. `make_demo_pair` renders a scene with and without a trace; `deeptrace demo` is its caller. One file per
-category.
+`find_things` and `inject` put a trace of any category into given frames, beside a sham that went through the same
+steps and shows nothing; `render_scene` makes such frames from nothing. `make_demo_pair` renders a room with and without
+a trace for `deeptrace demo`. One file per category.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from deeptrace.inject.blend import feather, over, resampled, widen
+from deeptrace.inject.footage import Floats
 from deeptrace.inject.shot import Edit, Moment, Picture, Shot, layer_matte
 from deeptrace.inject.things import Roi, TrackedThing
 from deeptrace.inject.warp import Bend, offsets_in, pull
@@ -13,7 +14,7 @@ from deeptrace.inject.warp import Bend, offsets_in, pull
 def background_distortion(shot: Shot, thing: TrackedThing, rng: np.random.Generator) -> Edit:
     """The surroundings of the object bend and ripple round it, while the object itself stays whole.
 
-    At level 1 they are displaced by up to 0.45 of its size, in a band 0.7 sizes wide.
+    At level 1 they are displaced by up to 0.35 of its size, in a band 0.7 sizes wide.
     """
     bend = Bend.draw(rng, shot.implementation)
     plate = shot.plate([thing])
@@ -28,7 +29,7 @@ def background_distortion(shot: Shot, thing: TrackedThing, rng: np.random.Genera
         near = widen((matte > 0.3).astype(np.float32), 0.5 * band * size)
         near = feather(near, 0.2 * band * size)
         edge = _edge_fade(near.shape, 6 * shot.px)
-        offsets = offsets_in(bend, thing, index, where, moment, 0.45) * (near * edge)[..., None]
+        offsets = offsets_in(bend, thing, where, moment, reach=0.7) * (near * edge)[..., None]
         behind = plate.patch(index, where)
         warped = resampled(behind) if moment.sham else pull(behind, offsets, shot.implementation)
         alpha = np.minimum(1, 2 * near) * edge
@@ -38,7 +39,7 @@ def background_distortion(shot: Shot, thing: TrackedThing, rng: np.random.Genera
     return Edit(thing, roi, paint, "bends what lies round it: the background warps with it", bend.params())
 
 
-def _edge_fade(shape: tuple[int, ...], width_px: float) -> np.ndarray:  # type: ignore[type-arg]
+def _edge_fade(shape: tuple[int, ...], width_px: float) -> Floats:
     """1 inside, falling to 0 at the region's own edge."""
     rows = np.minimum(np.arange(shape[0]), np.arange(shape[0])[::-1])
     columns = np.minimum(np.arange(shape[1]), np.arange(shape[1])[::-1])

@@ -78,4 +78,4 @@ def regrain(image: Floats, alpha: Floats, grain: float, rng: np.random.Generator
 
 def to_pixels(image: Floats) -> npt.NDArray[np.uint8]:
     """Grey levels as bytes, rounded and cut off."""
-    return np.clip(image + 0.5, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(image + 0.5, 0, 255), dtype=np.uint8)

@@ -37,10 +37,21 @@ def card(rows: Sequence[Mapping[str, Any]], failed: Mapping[str, int], settings:
     lines += ["", "| category | pairs |", "|---|---|"]
     lines += [f"| {name} | {count} |" for name, count in categories.most_common()]
     lines += ["", "## Sources", "", "| source | pairs | licence |", "|---|---|---|"]
-    licences = {row["inject_source"]: (row.get("inject_source_facts") or {}).get("license") for row in fakes}
-    for name, count in sorted(Counter(row["inject_source"] for row in fakes).items()):
+    scenes = [row for row in fakes if "scene_seed" in row["inject_footage"]]
+    footage = [row for row in fakes if "scene_seed" not in row["inject_footage"]]
+    licences = {row["inject_source"]: (row.get("inject_source_facts") or {}).get("license") for row in footage}
+    for name, count in sorted(Counter(row["inject_source"] for row in footage).items()):
         lines.append(f"| {_cell(name)} | {count} | {_cell(licences[name] or 'not stated')} |")
-    lines += ["", "The licence of each source applies to the videos made from it.", ""]
+    if scenes:
+        lines.append(f"| rendered scenes | {len(scenes)} | that of the pictures below; painted ones are free of any |")
+    lines += ["", "The licence of each source applies to the videos made from it."]
+    pictures = Counter(
+        name for row in scenes for name in (row["inject_footage"]["backdrop"], *row["inject_footage"]["cutouts"])
+    )
+    if pictures:
+        lines += ["", "Pictures in the rendered scenes, with the number of pairs:", ""]
+        lines.append(", ".join(f"{_cell(name)} ({count})" for name, count in sorted(pictures.items())) + ".")
+    lines.append("")
     return "\n".join(lines)
 
 

@@ -116,7 +116,8 @@ def inject(
             shot = Shot(frames, things, implementation, start, stop)
             edit = plan(shot, things[which], rng)
             growth = 0.0 if rng.uniform() < 0.5 else float(rng.uniform(0.1, 0.5))
-            return _carry_out(shot, edit, category, strength, seed, growth, which)
+            facts = {"category": category, "strength": strength, "seed": seed, "thing": which}
+            return _carry_out(shot, edit, category, facts, growth)
         except InjectionError as error:
             problem = error
     assert problem is not None
@@ -135,7 +136,7 @@ def _span(
     low, high = thing.first, thing.last
     if onset is None:
         latest = max(low + 1, high + 1 - max(_FEWEST_FRAMES, (high - low) // 4))
-        start = int(rng.integers(max(low, 1), max(latest, max(low, 1)) + 1))
+        start = int(rng.integers(max(low, 1), max(latest, low, 1) + 1))
     else:
         start = int(np.searchsorted(times, check_number(onset, "onset_seconds", low=0.0) - 1e-6))
     stop = high + 1
@@ -148,9 +149,9 @@ def _span(
     return start, stop
 
 
-def _carry_out(
-    shot: Shot, edit: Edit, category: Category, strength: float, seed: int, growth: float, which: int
-) -> Injection:
+def _carry_out(shot: Shot, edit: Edit, category: Category, facts: dict[str, Any], growth: float) -> Injection:
+    """Paint every frame of the trace twice, and measure what shows. ``facts`` go into the params as they are."""
+    strength, seed = facts["strength"], facts["seed"]
     images = shot.frames.images
     fake, sham = images.copy(), images.copy()
     mask = np.zeros(images.shape[:3], np.uint8)
@@ -178,22 +179,30 @@ def _carry_out(
     for twin in (fake, sham):  # what does not show is not kept either
         twin[:start], twin[stop:] = images[:start], images[stop:]
     mask[:start], mask[stop:] = 0, 0
-    trace, strength_seen = _trace(shot, edit, category, fake, mask, seen, start, stop)
-    if strength_seen < FLOOR_LEVELS:
+    keys = _track(shot, mask, seen, start, stop)
+    change = _mean_change(fake, images, keys, shot)
+    if change < FLOOR_LEVELS:
         raise InjectionError(
-            "TOO_FAINT", f"a mean change of {strength_seen:.1f} grey levels is below the floor of {FLOOR_LEVELS:g}"
+            "TOO_FAINT", f"a mean change of {change:.1f} grey levels is below the floor of {FLOOR_LEVELS:g}"
         )
+    times = shot.frames.pts_seconds
+    onset = float(times[start])
+    trace = Trace(
+        bbox_xyxy=keys[0].bbox_xyxy,
+        onset_seconds=onset,
+        offset_seconds=float(times[stop]) if stop < len(times) else _end(shot.frames),
+        categories=(category,),
+        explanation=f"{thing_words(shot, edit.thing, start)} {edit.says}, from {onset:.1f} s on.",
+        track=keys,
+    )
     params = {
-        "category": category,
-        "strength": strength,
-        "seed": seed,
+        **facts,
         "implementation": shot.implementation,
         "onset_frame": start,
         "offset_frame": stop,
         "growth_seconds": growth,
-        "thing": which,
         "thing_moving": edit.thing.moving,
-        "mean_change_levels": round(strength_seen, 2),
+        "mean_change_levels": round(change, 2),
         **edit.params,
     }
     clean = shot.frames
@@ -224,42 +233,36 @@ def _tight(mask: npt.NDArray[np.uint8]) -> Box:
     return float(x0) / width, float(y0) / height, min(1.0, float(x1) / width), min(1.0, float(y1) / height)
 
 
-def _trace(
-    shot: Shot,
-    edit: Edit,
-    category: Category,
-    fake: npt.NDArray[np.uint8],
-    mask: npt.NDArray[np.uint8],
-    seen: npt.NDArray[np.bool_],
-    start: int,
-    stop: int,
-) -> tuple[Trace, float]:
-    """The truth of what shows, and the mean change in its box, in grey levels."""
-    frames = shot.frames
-    times, (height, width) = frames.pts_seconds, shot.size_hw
+def _track(
+    shot: Shot, mask: npt.NDArray[np.uint8], seen: npt.NDArray[np.bool_], start: int, stop: int
+) -> tuple[KeyBox, ...]:
+    """One key a frame; where nothing shows for a while, one hidden key."""
     keys: list[KeyBox] = []
-    changes: list[float] = []
     for t in range(start, stop):
-        if not seen[t]:
-            if keys and keys[-1].visible:
-                keys.append(KeyBox(float(times[t]), keys[-1].bbox_xyxy, visible=False))
-            continue
-        box = _tight(mask[t])
-        keys.append(KeyBox(float(times[t]), box))
-        x0, y0, x1, y1 = round(box[0] * width), round(box[1] * height), round(box[2] * width), round(box[3] * height)
-        part = np.abs(fake[t, y0:y1, x0:x1].astype(np.int16) - frames.images[t, y0:y1, x0:x1])
-        changes.append(float(part.mean()))
-    onset = float(times[start])
-    last_step = float(times[-1] - times[-2]) if len(times) > 1 else 0.1
-    end = max(frames.duration_seconds or 0.0, float(times[-1]) + last_step)
-    offset = float(times[stop]) if stop < len(times) else end
-    explanation = f"{thing_words(shot, edit.thing, start)} {edit.says}, from {onset:.1f} s on."
-    trace = Trace(
-        bbox_xyxy=keys[0].bbox_xyxy,
-        onset_seconds=onset,
-        offset_seconds=offset,
-        categories=(category,),
-        explanation=explanation,
-        track=tuple(keys),
-    )
-    return trace, float(np.mean(changes))
+        time = float(shot.frames.pts_seconds[t])
+        if seen[t]:
+            keys.append(KeyBox(time, _tight(mask[t])))
+        elif keys[-1].visible:
+            keys.append(KeyBox(time, keys[-1].bbox_xyxy, visible=False))
+    return tuple(keys)
+
+
+def _mean_change(
+    fake: npt.NDArray[np.uint8], images: npt.NDArray[np.uint8], keys: tuple[KeyBox, ...], shot: Shot
+) -> float:
+    """How far the fake is from the clean frames inside the box, grey levels, mean over the visible keys."""
+    height, width = shot.size_hw
+    changes = []
+    for key in keys:
+        if key.visible and key.bbox_xyxy is not None:
+            t = int(np.searchsorted(shot.frames.pts_seconds, key.time_seconds))
+            x0, y0, x1, y1 = (round(v * side) for v, side in zip(key.bbox_xyxy, (width, height) * 2, strict=True))
+            changes.append(float(np.abs(fake[t, y0:y1, x0:x1].astype(np.int16) - images[t, y0:y1, x0:x1]).mean()))
+    return float(np.mean(changes))
+
+
+def _end(frames: Frames) -> float:
+    """When the last frame is gone."""
+    times = frames.pts_seconds
+    step = float(times[-1] - times[-2]) if len(times) > 1 else 0.1
+    return max(frames.duration_seconds or 0.0, float(times[-1]) + step)

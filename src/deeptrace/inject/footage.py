@@ -7,7 +7,7 @@ longer side; transforms are ``(3, 3)`` and act on work pixels, centres at whole 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import cv2
 import numpy as np
@@ -22,6 +22,7 @@ WORK_SIDE = 224
 # A cut: after undoing the flow, frames of one shot differ by a few grey levels; unrelated ones by tens.
 _CUT_DIFFERENCE = 22.0
 _CUT_TIMES_MEDIAN = 4.0
+_INLIER_PX = 0.5
 
 
 @dataclass(frozen=True)
@@ -76,26 +77,27 @@ def watch(images: Image) -> Motion:
     if size != (width, height):
         small = np.stack([cv2.resize(image, size, interpolation=cv2.INTER_AREA) for image in images])
     grey = [cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in small]
-    engine = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+    engine = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
     count = len(images)
     forward = np.zeros((max(count - 1, 0), size[1], size[0], 2), np.float32)
     backward = np.zeros_like(forward)
+    still = np.zeros((size[1], size[0], 2), np.float32)
     camera = np.tile(np.eye(3), (count, 1, 1))
     left_over = np.zeros(max(count - 1, 0))
     for t in range(count - 1):
-        forward[t] = engine.calc(grey[t], grey[t + 1], None)
-        backward[t] = engine.calc(grey[t + 1], grey[t], None)
+        forward[t] = engine.calc(grey[t], grey[t + 1], still.copy())
+        backward[t] = engine.calc(grey[t + 1], grey[t], still.copy())
         left_over[t] = np.abs(remap(grey[t], backward[t]).astype(np.float32) - grey[t + 1]).mean()
         camera[t + 1] = _camera_step(forward[t]) @ camera[t]
     usual = float(np.median(left_over)) if count > 1 else 0.0
-    cut = left_over > max(_CUT_DIFFERENCE, _CUT_TIMES_MEDIAN * usual)
+    cut: npt.NDArray[np.bool_] = left_over > max(_CUT_DIFFERENCE, _CUT_TIMES_MEDIAN * usual)
     shot_of = np.concatenate([[0], np.cumsum(cut)]).astype(np.int64)
-    for t in np.flatnonzero(cut) + 1:  # camera paths start anew after a cut
+    for t in (np.flatnonzero(cut) + 1).tolist():  # camera paths start anew after a cut
         camera[t:] = camera[t:] @ np.linalg.inv(camera[t])
     return Motion(small, forward, backward, camera, shot_of, (height, width))
 
 
-def remap(image: npt.NDArray[np.generic], offsets: Floats) -> npt.NDArray[np.generic]:
+def remap(image: npt.NDArray[Any], offsets: Floats) -> npt.NDArray[Any]:
     """``out(p) = image(p + offsets(p))``, linear, edges repeated."""
     height, width = offsets.shape[:2]
     xs, ys = grid(height, width)
@@ -119,14 +121,26 @@ def _flow_of(step: Transform, shape: tuple[int, ...]) -> Floats:
 
 
 def _camera_step(flow: Floats) -> Transform:
-    """The affine motion that most of the frame shares; the identity when no motion is shared."""
+    """The simplest motion that most of the frame shares: none, a shift, or an affine one."""
     height, width = flow.shape[:2]
     ys, xs = np.mgrid[4 : height - 4 : 7, 4 : width - 4 : 7]
     start = np.stack([xs.ravel(), ys.ravel()], -1).astype(np.float32)
-    end = start + flow[ys.ravel(), xs.ravel()]
+    moved = flow[ys.ravel(), xs.ravel()]
+    shift = np.median(moved, axis=0)
+    shifted = np.array([[1, 0, shift[0]], [0, 1, shift[1]], [0, 0, 1]], dtype=np.float64)
+
+    def explained(step: Transform) -> float:
+        """The share of points that land within half a pixel of where the flow takes them."""
+        miss = start @ step[:2, :2].T + step[:2, 2] - start - moved
+        return float((np.hypot(miss[:, 0], miss[:, 1]) < _INLIER_PX).mean())
+
     cv2.setRNGSeed(0)
-    step, inliers = cv2.estimateAffine2D(start, end, method=cv2.RANSAC, ransacReprojThreshold=0.7, maxIters=200)
-    if step is None or inliers is None or inliers.mean() < 0.2 or abs(np.linalg.det(step[:, :2]) - 1) > 0.4:
-        shift = np.median(end - start, axis=0)
-        return np.array([[1, 0, shift[0]], [0, 1, shift[1]], [0, 0, 1]], dtype=np.float64)
-    return np.vstack([step, [0.0, 0.0, 1.0]])
+    found, _ = cv2.estimateAffine2D(start, start + moved, method=cv2.RANSAC, ransacReprojThreshold=0.7, maxIters=200)
+    choices: list[Transform] = [np.eye(3), shifted]
+    if found is not None and abs(np.linalg.det(found[:, :2]) - 1) < 0.4:
+        choices.append(np.vstack([found, [0.0, 0.0, 1.0]]))
+    shares = [explained(step) for step in choices]
+    if max(shares) < 0.2:  # nothing is shared
+        return shifted
+    # A freer model always explains a little more, noise included.
+    return next(step for step, share in zip(choices, shares, strict=True) if share >= max(shares) - 0.04)

@@ -20,12 +20,12 @@ _SAYS = {
 def object_distortion(shot: Shot, thing: TrackedThing, rng: np.random.Generator) -> Edit:
     """The object bends, bulges, sags or ripples, moving with it, over a picture of what lies behind it.
 
-    At level 1 its parts are displaced by up to 0.45 of its size. The second implementation displaces by a random net of
-    control points instead of a formula.
+    At level 1 its parts are displaced by about a quarter of its size. The second implementation displaces by a random
+    net of control points instead of a formula.
     """
     bend = Bend.draw(rng, shot.implementation)
     plate = shot.plate([thing])
-    reach = 0.45
+    reach = 0.5
 
     def roi(moment: Moment) -> Roi:
         return shot.around(thing, moment.index, 0.6 * reach * float(thing.sizes[moment.index]) + 8 * shot.px)
@@ -33,7 +33,7 @@ def object_distortion(shot: Shot, thing: TrackedThing, rng: np.random.Generator)
     def paint(moment: Moment, where: Roi) -> Picture:
         index = moment.index
         picture, matte = shot.patch(index, where), layer_matte(shot, thing, index, where)
-        offsets = offsets_in(bend, thing, index, where, moment, reach)
+        offsets = offsets_in(bend, thing, where, moment, reach=reach)
         hole = plate.hole(index, where).astype(np.float32)
         warped_matte = pull(matte, offsets, shot.implementation)
         # What shows is the object's old and new outline.

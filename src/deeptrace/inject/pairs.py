@@ -44,7 +44,7 @@ class Size:
     def of(self, width: int, height: int) -> int:
         """The shorter side for footage of that size; it is never enlarged."""
         short = self.short_side or round((self.long_side or 0) * min(width, height) / max(width, height))
-        return max(2, min(short, min(width, height)) // 2 * 2)
+        return max(2, min(short, width, height) // 2 * 2)
 
 
 FULL = Size(fps=24.0, seconds=5.0, short_side=480)
@@ -60,6 +60,12 @@ class Source:
     photos: Sequence[str] = ()
     cutouts: Sequence[str] = ()
     facts: Mapping[str, str] | None = None  # of a manifest: source, licence
+    split: str | None = None  # None: by its name
+
+    @property
+    def in_split(self) -> str:
+        """train, val or test."""
+        return self.split or split_of(self.name)
 
 
 def make_pair(
@@ -72,7 +78,7 @@ def make_pair(
     implementation: Implementation,
     look: bool = False,
 ) -> dict[str, Any]:
-    """Write ``videos/ID.mp4`` and ``real_videos/ID.mp4`` below ``root``; the two rows, as ``{"fake": ..., "real": ...}``.
+    """Write ``videos/ID.mp4`` and ``real_videos/ID_real.mp4`` below ``root``; their rows, under "fake" and "real".
 
     With ``look`` there are also ``look/ID.mp4`` (clean beside fake, with the box) and ``look/ID.jpg`` (a strip).
 
@@ -97,13 +103,13 @@ def make_pair(
     shared = facts | {"inject_prior": plan.prior, "inject_crf": plan.crf, "inject_footage": made_of}
     return {
         "fake": _video_fields(plan.pair_id, paths["fake"], frames, size.fps)
-        | {"video_type": "fake_video", "video_source": f"injected ({implementation})", "split": split_of(source.name)}
+        | {"video_type": "fake_video", "video_source": f"injected ({implementation})", "split": source.in_split}
         | _trace_fields(injection, size.fps)
         | shared
         | {"inject_twin": f"{plan.pair_id}_real", "inject_tries": tries},
         "real": _video_fields(f"{plan.pair_id}_real", paths["real"], frames, size.fps)
         | {"video_type": "real_video", "video_source": "footage" if source.path else "rendered scene"}
-        | {"split": split_of(source.name), "sham": plan.sham}
+        | {"split": source.in_split, "sham": plan.sham}
         | shared
         | {"inject_twin": plan.pair_id},
     }
@@ -236,7 +242,7 @@ def _replace(path: Path, data: bytes) -> None:
 
 def _boxed(injection: Injection, index: int) -> npt.NDArray[np.uint8]:
     """The fake frame with the trace's box."""
-    image = injection.fake.images[index].copy()
+    image: npt.NDArray[np.uint8] = injection.fake.images[index].copy()
     box = injection.trace.box_at(float(injection.clean.pts_seconds[index]) + 1e-6)
     if box is not None:
         height, width = image.shape[:2]
@@ -295,6 +301,18 @@ def contact_sheet(root: Path, ids: Sequence[str], columns: int = 3) -> bool:
     return True
 
 
-def source_name(path: str | os.PathLike[str]) -> str:
-    """A file's name, as rows and cards show it."""
-    return os.path.basename(os.fspath(path))
+def scene_source(number: int, photos: Sequence[str], cutouts: Sequence[str]) -> Source:
+    """Scene ``number``, made of assets of its own split only: a picture seen in training is never seen in a test.
+
+    A split that has none of the given assets gets no scenes; they go to train.
+    """
+    name = f"scene {number:06d}"
+    split = split_of(name)
+    kept = [[a for a in assets if split_of(os.path.basename(a)) == split] for assets in (photos, cutouts)]
+    if any(assets and not own for assets, own in zip((photos, cutouts), kept, strict=True)):
+        split = "train"
+        kept = [
+            [a for a in assets if split_of(os.path.basename(a)) == split] or list(assets)
+            for assets in (photos, cutouts)
+        ]
+    return Source(name, None, kept[0], kept[1], split=split)

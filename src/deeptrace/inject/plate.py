@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deeptrace.inject.blend import Implementation, feather, over, widen
-from deeptrace.inject.footage import Floats, Motion
+from deeptrace.inject.footage import Floats, Motion, Transform
 from deeptrace.inject.things import Roi, TrackedThing
 
 # Work pixels by which an object's mask is grown before it is cut out: soft edges, and the mask's own error.
@@ -41,7 +41,7 @@ class Plate:
         for thing in self._things:
             if thing.visible[index]:
                 covered = np.maximum(covered, thing.matte(index, roi))
-        return np.asarray(widen(covered, HOLE_MARGIN * max(1.0, self._motion.scale[0])) > 0.15)
+        return np.asarray(widen(covered, HOLE_MARGIN * max(1.0, self._motion.scale[0])) > 0.3)
 
     def patch(self, index: int, roi: Roi) -> Floats:
         """The region ``roi`` of frame ``index`` without the things, ``(h, w, 3)`` float32."""
@@ -66,7 +66,7 @@ class Plate:
         """Frame ``other`` as the camera of frame ``index`` would see it, and where it shows background."""
         x0, y0, x1, y1 = roi
         size = (x1 - x0, y1 - y0)
-        mapping = self._motion.between(index, other)[:2].copy()
+        mapping: Transform = self._motion.between(index, other)[:2].copy()
         mapping[:, 2] += mapping[:, :2] @ np.array([x0, y0], np.float64)
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         image = cv2.warpAffine(self._images[other], mapping, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
@@ -115,9 +115,9 @@ class Plate:
         size = (max(8, rim.shape[1] // 4), max(8, rim.shape[0] // 4))
         small = cv2.resize(np.dstack([(seen - image) * weight[..., None], weight]), size, interpolation=cv2.INTER_AREA)
         spread = cv2.GaussianBlur(small, (0, 0), max(1.0, sigma / 4))
-        level = spread[..., :3] / np.maximum(spread[..., 3:], 1e-3)
-        level = cv2.resize(np.clip(level, -20, 20), (rim.shape[1], rim.shape[0]), interpolation=cv2.INTER_LINEAR)
-        return np.asarray(level, dtype=np.float32)
+        level = np.clip(spread[..., :3] / np.maximum(spread[..., 3:], 1e-3), -20, 20)
+        wide = cv2.resize(level, (rim.shape[1], rim.shape[0]), interpolation=cv2.INTER_LINEAR)
+        return np.asarray(wide, dtype=np.float32)
 
     def _fill_carried(self, seen: Floats, need: npt.NDArray[np.bool_], index: int, roi: Roi) -> None:
         """What no frame shows: invented once in one frame, and carried to the others with the camera."""
@@ -126,7 +126,7 @@ class Plate:
             self._reference = (index, self._invent(index))
         home, invented = self._reference
         x0, y0, x1, y1 = roi
-        mapping = self._motion.between(index, home)[:2].copy()
+        mapping: Transform = self._motion.between(index, home)[:2].copy()
         mapping[:, 2] += mapping[:, :2] @ np.array([x0, y0], np.float64)
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         image = cv2.warpAffine(invented, mapping, (x1 - x0, y1 - y0), flags=flags, borderMode=cv2.BORDER_REPLICATE)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -77,7 +78,7 @@ def render_scene(
     rng = np.random.default_rng((rng_seed, 21))
     times = np.arange(count, dtype=np.float64) / fps
     canvas, margin, backdrop = _backdrop(rng, photos, size_hw)
-    actors, names = _cast(rng, cutouts, canvas, margin, size_hw, seconds)
+    actors, names = _cast(rng, cutouts, size_hw, seconds, float(canvas.mean()))
     view = _camera(rng, size_hw, seconds)
     exposure, grain = float(rng.uniform(0.0, 0.03)), float(rng.uniform(0.5, 4.0))
     ratio = min(1.0, WORK_SIDE / max(size_hw))
@@ -91,9 +92,10 @@ def render_scene(
     for t, time in enumerate(times):
         look = view(float(time))
         camera[t] = down @ look @ np.linalg.inv(down)
-        picture = cv2.warpAffine(
+        seen = cv2.warpAffine(
             canvas, (look @ home)[:2], (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT
         )
+        picture = np.asarray(seen, dtype=np.float32)
         for actor in actors:
             if actor.ground is not None:
                 _shadow(picture, actor, float(time), look)
@@ -126,8 +128,6 @@ def render_scene(
 
 
 def _name(asset: Asset) -> str:
-    from pathlib import Path
-
     return "array" if isinstance(asset, np.ndarray) else Path(asset).name
 
 
@@ -184,14 +184,12 @@ def _usable(rng: np.random.Generator, assets: Sequence[Asset], read: Callable[[A
 def _cast(
     rng: np.random.Generator,
     cutouts: Sequence[Asset],
-    canvas: Floats,
-    margin: tuple[float, float],
     size_hw: tuple[int, int],
     seconds: float,
+    light: float,
 ) -> tuple[list[_Actor], list[str]]:
-    """Two to four actors from far to near; the first drawn moves and the second stands."""
+    """Two to four actors from far to near; the first drawn moves, the second stands. ``light``: the backdrop's mean."""
     height, width = size_hw
-    light = float(canvas.mean())
     actors, names = [], []
     for k in range(int(rng.integers(2, 5))):
         if cutouts:
@@ -218,7 +216,6 @@ def _cast(
         sprite[..., :3] = np.clip(sprite[..., :3] * gain, 0, 1)
         moving = k == 0 or (k > 1 and bool(rng.uniform() < 0.6))
         actors.append(_actor(rng, sprite, tall, size_hw, seconds, moving=moving))
-    del margin
     return sorted(actors, key=lambda actor: actor.depth), names
 
 

@@ -1,7 +1,7 @@
 """What a category works on: the footage with its things and motion, and how an edit is told to the engine.
 
-A category's function gets a `Shot`, plans once (which object, which way) and returns an `Edit`; the engine then asks the
-edit for a `Picture` of each frame twice: as a trace, and as a sham.
+A category's function gets a `Shot`, plans once (which object, which way) and returns an `Edit`; the engine then asks
+the edit for a `Picture` of each frame twice: as a trace, and as a sham.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -128,14 +129,13 @@ class Placed:
 
 
 def layer_matte(shot: Shot, thing: TrackedThing, index: int, roi: Roi) -> Floats:
-    """The thing's matte with a rim as wide as the hole that the plate leaves, so that its soft edge goes with it."""
-    return feather(widen(thing.matte(index, roi), HOLE_MARGIN * shot.px), 0.7 * shot.px)
+    """The thing's matte with the rim of the hole that the plate leaves: at the hole's edge it is about a half."""
+    grown = widen(thing.matte(index, roi), HOLE_MARGIN * shot.px)
+    return feather(np.clip((grown - 0.1) / 0.4, 0, 1).astype(np.float32), 0.7 * shot.px)
 
 
 def place(shot: Shot, placed: Placed, roi: Roi) -> tuple[Floats, Floats]:
     """The colours and the alpha of a placed thing within ``roi``."""
-    import cv2
-
     source = shot.around(placed.thing, placed.source, 4 * shot.px)
     colours, matte = shot.patch(placed.source, source), layer_matte(shot, placed.thing, placed.source, source)
     matrix = placed.transform[:2].copy()
@@ -144,7 +144,7 @@ def place(shot: Shot, placed: Placed, roi: Roi) -> tuple[Floats, Floats]:
     smooth = cv2.INTER_LINEAR if shot.implementation == "first" else cv2.INTER_CUBIC
     image = cv2.warpAffine(colours, matrix, size, flags=smooth, borderMode=cv2.BORDER_REPLICATE)
     alpha = cv2.warpAffine(matte, matrix, size, flags=cv2.INTER_LINEAR)
-    return np.clip(image, 0, 255), np.asarray(alpha * placed.opacity, dtype=np.float32)
+    return np.clip(image, 0, 255).astype(np.float32), np.asarray(alpha * placed.opacity, dtype=np.float32)
 
 
 def placed_box(shot: Shot, placed: Placed) -> tuple[float, float, float, float]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias, overload
+from typing import Any, TypeAlias, overload
 
 import cv2
 import numpy as np
@@ -24,7 +24,10 @@ Roi: TypeAlias = tuple[int, int, int, int]
 _SMALLEST, _LARGEST = 0.004, 0.25
 # Work pixels a frame: below, "motion" is the flow's own noise.
 _STILL = 0.35
+# Distance in Lab (OpenCV's 8-bit scale) from the surroundings, below which nothing stands out.
+_LEAST_CONTRAST = 10.0
 _MOST_THINGS = 6
+_CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
 
 
 @dataclass(frozen=True)
@@ -124,9 +127,10 @@ def find_things(frames: Frames, seed: int = 0) -> Things:
             seeds += [(index, mask, True) for mask in _moving_regions(motion, index, shot)]
         if len(seeds) < 3:
             seeds += [(looks[0], mask, False) for mask in _salient_regions(motion, looks[0])]
-        for index, mask, by_motion in seeds:
-            if len(found) >= _MOST_THINGS or _known(found, index, mask):
+        for index, rough, by_motion in seeds:
+            if len(found) >= _MOST_THINGS or _known(found, index, rough):
                 continue
+            mask = _cut_out(motion.small[index], rough)
             thing = _follow(motion, index, mask, shot, count, by_motion=by_motion)
             if thing is not None:
                 found.append(thing)
@@ -159,21 +163,25 @@ def _regions(mask: npt.NDArray[np.bool_], weight: Floats, most: int, *, whole_wi
     return [(part * 255).astype(np.uint8) for _, part in kept[:most]]
 
 
+def _cleaned(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Without specks, and with small gaps closed."""
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
+    opened = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, kernel)
+    return np.asarray(cv2.morphologyEx(opened, cv2.MORPH_CLOSE, kernel) > 0)
+
+
 def _moving_regions(motion: Motion, index: int, shot: npt.NDArray[np.int64]) -> list[Image]:
     """What moves against the background around frame ``index``."""
     near = [t for t in (index - 1, index, index + 1) if shot[0] <= t < shot[-1]]
     speed: Floats = np.median(np.stack([motion.residual(t) for t in near]), axis=0).astype(np.float32)
-    speed = cv2.GaussianBlur(speed, (0, 0), 1.2)
+    speed = np.asarray(cv2.GaussianBlur(speed, (0, 0), 1.2), np.float32)
     calm = float(np.median(speed))
     threshold = max(_STILL, 3.0 * calm, 0.25 * float(np.percentile(speed, 99)))
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
-    mask = (speed > threshold).astype(np.uint8)
-    mask = cv2.morphologyEx(cv2.morphologyEx(mask, cv2.MORPH_OPEN, kernel), cv2.MORPH_CLOSE, kernel)
-    return _regions(mask.astype(bool), speed, most=3, whole_width=True)
+    return _regions(_cleaned(speed > threshold), speed, most=3, whole_width=True)
 
 
 def _salient_regions(motion: Motion, index: int) -> list[Image]:
-    """What stands out in frame ``index`` by colour and by detail (distance from the frame's common colours, centred)."""
+    """What differs from its wider surroundings in frame ``index``, the middle of the frame first."""
     image = motion.small[index]
     height, width = image.shape[:2]
     lab = cv2.cvtColor(image, cv2.COLOR_RGB2LAB).astype(np.float32)
@@ -183,10 +191,9 @@ def _salient_regions(motion: Motion, index: int) -> list[Image]:
     xs, ys = grid(height, width)
     centred = np.exp(-(((xs / width - 0.5) / 0.45) ** 2 + ((ys / height - 0.5) / 0.45) ** 2))
     score: Floats = (stand_out * centred).astype(np.float32)
-    mask = (score > np.percentile(score, 88)).astype(np.uint8)
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
-    mask = cv2.morphologyEx(cv2.morphologyEx(mask, cv2.MORPH_OPEN, kernel), cv2.MORPH_CLOSE, kernel)
-    return _regions(mask.astype(bool), score, most=4, whole_width=False)
+    return _regions(
+        _cleaned(score > max(float(np.percentile(score, 88)), _LEAST_CONTRAST)), score, most=4, whole_width=False
+    )
 
 
 def _known(found: Sequence[TrackedThing], index: int, mask: Image) -> bool:
@@ -202,23 +209,51 @@ def _known(found: Sequence[TrackedThing], index: int, mask: Image) -> bool:
 # ── following ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+def _cut_out(image: Image, rough: Image) -> Image:
+    """The region drawn to the object's outline by its colours (GrabCut), where that finds a part of the region.
+
+    Flow is smooth, so what moves looks larger than it is.
+    """
+    ys, xs = np.nonzero(rough)
+    pad = 8
+    y0, y1 = max(0, int(ys.min()) - pad), min(rough.shape[0], int(ys.max()) + 1 + pad)
+    x0, x1 = max(0, int(xs.min()) - pad), min(rough.shape[1], int(xs.max()) + 1 + pad)
+    part, inside = np.ascontiguousarray(image[y0:y1, x0:x1]), rough[y0:y1, x0:x1] > 127
+    reach = max(2, round(0.12 * float(np.sqrt(inside.sum()))))
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
+    core = cv2.erode(inside.astype(np.uint8), kernel, borderType=cv2.BORDER_REPLICATE) > 0
+    label = np.where(inside, cv2.GC_PR_FGD, cv2.GC_BGD).astype(np.uint8)
+    if not core.any() or not (label == cv2.GC_BGD).any():
+        return rough
+    rim = inside & ~core
+    label[rim] = cv2.GC_PR_BGD
+    cv2.setRNGSeed(0)
+    cv2.grabCut(part, label, (0, 0, 1, 1), np.zeros((1, 65)), np.zeros((1, 65)), 2, cv2.GC_INIT_WITH_MASK)
+    cut = _cleaned((label == cv2.GC_FGD) | (label == cv2.GC_PR_FGD))
+    if not 0.3 * inside.sum() <= cut.sum():
+        return rough
+    made = np.zeros_like(rough)
+    made[y0:y1, x0:x1] = cut * np.uint8(255)
+    return made
+
+
 def guided(guide: Floats, mask: Floats, radius: int, epsilon: float) -> Floats:
     """A mask drawn to the edges of a grey guide in [0, 1] (He et al., guided filter), ``(h, w)`` in [0, 1]."""
     box = (2 * radius + 1, 2 * radius + 1)
 
-    def mean(x: Floats) -> Floats:
+    def mean(x: npt.NDArray[np.floating[Any]]) -> Floats:
         return np.asarray(cv2.boxFilter(x, -1, box), dtype=np.float32)
 
     mean_g, mean_m = mean(guide), mean(mask)
     slope = (mean(guide * mask) - mean_g * mean_m) / (mean(guide * guide) - mean_g * mean_g + epsilon)
     offset = mean_m - slope * mean_g
-    return np.clip(mean(slope) * guide + mean(offset), 0, 1)
+    return np.asarray(np.clip(mean(slope) * guide + mean(offset), 0, 1), dtype=np.float32)
 
 
 def _refine(grey: Floats, mask: Floats) -> Floats:
     soft = guided(grey, mask, 3, 1e-3)
     # The filter softens: stretch, so that after many frames the edge is still an edge.
-    return np.clip((soft - 0.5) * 1.8 + 0.5, 0, 1)
+    return np.asarray(np.clip((soft - 0.5) * 1.8 + 0.5, 0, 1), dtype=np.float32)
 
 
 def _follow(
@@ -241,12 +276,13 @@ def _follow(
             t += step
             seen = np.asarray(remap(greys[t - step], offsets), dtype=np.float32)
             weight = float(moved.sum())
-            if not 0.35 * area <= weight <= 2.2 * area:
+            if not 0.5 * area <= weight <= 1.7 * area:
                 break
             lost = float((np.abs(seen - greys[t]) * moved).sum()) / weight
             if lost > 0.12:  # the flow no longer explains what is there: hidden or torn
                 break
-            current = _refine(greys[t], moved)
+            # The edge may follow the picture by one pixel a frame: in flat surroundings it would creep on and on.
+            current = np.minimum(_refine(greys[t], moved), cv2.dilate(moved, _CROSS)).astype(np.float32)
             masks[t] = (current * 255 + 0.5).astype(np.uint8)
     sizes_work = masks.reshape(count, -1).astype(np.float64).sum(1) / 255.0
     visible = sizes_work >= 0.3 * area

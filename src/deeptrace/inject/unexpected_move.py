@@ -17,7 +17,7 @@ def unexpected_move(shot: Shot, thing: TrackedThing, rng: np.random.Generator) -
     """
     kind = ("slide", "hop", "rock")[int(rng.integers(3))]
     size = float(thing.sizes[shot.start])
-    height, width = shot.size_hw
+    width = shot.size_hw[1]
     cx, _ = thing.centres[shot.start]
     side = 1.0 if cx < width / 2 else -1.0
     if abs(cx - width / 2) < 0.2 * width:

@@ -35,7 +35,7 @@ class Bend:
         kind = _KINDS[int(rng.integers(len(_KINDS)))]
         phase, rate = float(rng.uniform(0.5, 1.3)), float(rng.uniform(1.0, 4.5))
         waves, sign = float(rng.uniform(0.8, 1.5)), int(rng.choice([-1, 1]))
-        net = rng.normal(0, 0.8, (2, 5, 5, 2)).astype(np.float32) if implementation == "second" else None
+        net = rng.normal(0, 0.55, (2, 5, 5, 2)).astype(np.float32) if implementation == "second" else None
         return cls(kind, phase, rate, waves, sign, net)
 
     def params(self) -> dict[str, Any]:
@@ -50,23 +50,25 @@ class Bend:
             net = self.net[0] * np.float32(swing) + self.net[1] * np.float32(1 - swing)
             column, row = (u + 1.2) / 2.4 * 4, (v + 1.2) / 2.4 * 4
             moved = cv2.remap(net, column, row, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-            return moved[..., 0], moved[..., 1]
+            return np.asarray(moved[..., 0], np.float32), np.asarray(moved[..., 1], np.float32)
         # The swing never stops at zero: a body that is bent stays bent while it wobbles.
-        swing = np.float32(self.sign * (0.7 + 0.3 * np.sin(turn)))
-        none = np.zeros_like(u)
+        swing = self.sign * (0.7 + 0.3 * np.sin(turn))
         if self.kind == "bend":
-            return np.sin(np.pi * self.waves * v + self.phase).astype(np.float32) * swing, 0.3 * np.sin(3 * u) * swing
-        if self.kind == "bulge":
-            fall = np.exp(-(u**2 + v**2) / 0.35)
-            return 1.6 * u * fall * swing, 1.6 * v * fall * swing
-        if self.kind == "melt":
+            dx, dy = np.sin(np.pi * self.waves * v + self.phase) * swing, 0.3 * np.sin(3 * u) * swing
+        elif self.kind == "bulge":
+            fall = 1.6 * np.exp(-(u**2 + v**2) / 0.35) * swing
+            dx, dy = u * fall, v * fall
+        elif self.kind == "melt":
             drip = 0.55 + 0.45 * np.sin(7 * u * self.waves + turn)
-            return 0.35 * np.sin(4 * v + turn), np.float32(abs(swing)) * drip * np.clip(v + 0.6, 0, 1.2)
-        return none + 0.6 * np.sin(9 * self.waves * v + 2 * turn), none + 0.6 * np.sin(9 * self.waves * u + 2 * turn)
+            dx, dy = 0.35 * np.sin(4 * v + turn), abs(swing) * drip * np.clip(v + 0.6, 0, 1.2)
+        else:
+            dx, dy = 0.6 * np.sin(9 * self.waves * v + 2 * turn), 0.6 * np.sin(9 * self.waves * u + 2 * turn)
+        return dx.astype(np.float32), dy.astype(np.float32)
 
 
-def offsets_in(bend: Bend, thing: TrackedThing, index: int, roi: Roi, moment: Moment, reach: float) -> Floats:
+def offsets_in(bend: Bend, thing: TrackedThing, roi: Roi, moment: Moment, *, reach: float) -> Floats:
     """Pull offsets ``(h, w, 2)`` in pixels for ``roi``: ``reach`` sizes of the object at level 1."""
+    index = moment.index
     x0, y0, x1, y1 = roi
     xs, ys = grid(y1 - y0, x1 - x0)
     size, (cx, cy) = float(thing.sizes[index]), thing.centres[index]
