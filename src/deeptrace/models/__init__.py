@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from importlib import import_module
+from inspect import signature
 from typing import Any, Final
 
 from deeptrace.errors import ModelError
@@ -51,5 +52,9 @@ def load(name: str, **options: Any) -> Model:
     factory: Any = import_module(module)
     for part in attribute.split("."):
         factory = getattr(factory, part)
+    accepted = list(signature(factory).parameters)[bool(argument) :]
+    if unknown := [option for option in options if option not in accepted]:
+        takes = f"It takes {', '.join(accepted)}" if accepted else "It takes none"
+        raise ModelError(f"{home!r} takes no option {unknown[0]!r}. {takes}.")
     model: Model = factory(argument, **options) if argument else factory(**options)
     return model
