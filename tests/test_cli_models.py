@@ -55,14 +55,12 @@ def test_another_question_and_a_second_look(server: FaultServer, clip: Path) -> 
 
 
 def test_what_came_before_the_end_is_told(server: FaultServer, clip: Path, tmp_path: Path) -> None:
-    (tmp_path / "b.mp4").write_bytes(clip.read_bytes())
-    server.play(ok(FAKE), status(401, "no such key"))
-    run = deeptrace(
-        "inspect", clip, tmp_path / "b.mp4", "--model", "openai:m", "--base-url", server.url, "--max-requests", "1"
-    )
+    write_video(tmp_path / "b.mp4", Frames.from_array(np.zeros((40, 48, 64, 3), np.uint8), 8))
+    server.default = lambda handler, body: (status(401) if b"5.0 seconds" in body else ok(FAKE))(handler, body)
+    run = deeptrace("inspect", clip, tmp_path / "b.mp4", "--model", "openai:m", "--base-url", server.url)
     assert run.returncode == 1
     assert "1 video: 1 fake" in run.stdout
-    assert "error: " in run.stderr
+    assert "error: the provider does not accept the API key" in run.stderr
     assert "Traceback" not in run.stderr
 
 
