@@ -344,7 +344,9 @@ def test_a_score_takes_a_few_tokens(server: FaultServer, make: Make) -> None:
     assert [seen.json["max_tokens"] for seen in server.requests] == [16]
 
 
-def test_without_log_probabilities_the_whole_answer_is_asked_for(server: FaultServer, make: Make) -> None:
+def test_without_log_probabilities_the_whole_answer_is_asked_for(
+    server: FaultServer, make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
     def refuses(handler: Handler, body: bytes) -> None:
         (status(400, "logprobs are not supported") if b"logprobs" in body else ok(FAKE))(handler, body)
 
@@ -354,6 +356,7 @@ def test_without_log_probabilities_the_whole_answer_is_asked_for(server: FaultSe
     asked = [("logprobs" in seen.json, seen.json["max_tokens"]) for seen in server.requests]
     # Once with them; without them the few tokens say nothing; from then on whole answers.
     assert asked == [(True, 16), (False, 16), (False, 1024), (False, 1024)]
+    assert caplog.text.count("without log-probabilities from now on") == 1
     [failed] = make(logprobs=True).score([clip()])
     assert isinstance(failed, Failed)
     assert failed.code == "BAD_REQUEST"
