@@ -66,7 +66,7 @@ def inspect(
     if not paths:
         raise click.UsageError(f"no videos in {', '.join(visible(v) for v in videos)}")
     check_money(costs)
-    model = load(model_name, **_model_options(question=question, base_url=base_url, **costs))
+    model = load(model_name, **_model_options(model_name, question=question, base_url=base_url, **costs))
     if two_pass:
         model = _looking_twice(model)
     folder = None if out is None else make_folder(out)
@@ -99,7 +99,9 @@ def _tell(
         print_spent({"requests": spent.requests, "cost": cost}, err=True)
 
 
-def _model_options(*, cache: Path | None, prices: tuple[float, float] | None, **given: Any) -> dict[str, Any]:
+def _model_options(
+    model_name: str, *, cache: Path | None, prices: tuple[float, float] | None, **given: Any
+) -> dict[str, Any]:
     """The options that were given, in the words of the models."""
     if given["question"] is not None and given["question"] not in FORMATS:
         try:
@@ -107,6 +109,8 @@ def _model_options(*, cache: Path | None, prices: tuple[float, float] | None, **
         except AnswerError as error:
             raise click.UsageError(visible(str(error))) from None
     options = {name: value for name, value in given.items() if value is not None}
+    if model_name.startswith("scripted:") and "question" in options:  # it is asked nothing; its answers are in a format
+        options["format"] = options.pop("question")
     if cache is not None:
         options["cache_dir"] = cache
     if prices is not None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import inspect
+from collections.abc import Mapping
 from importlib import import_module
-from inspect import signature
 from typing import Any, Final
 
 from deeptrace.errors import ModelError
@@ -52,9 +53,12 @@ def load(name: str, **options: Any) -> Model:
     factory: Any = import_module(module)
     for part in attribute.split("."):
         factory = getattr(factory, part)
-    accepted = list(signature(factory).parameters)[bool(argument) :]
-    if unknown := [option for option in options if option not in accepted]:
-        takes = f"It takes {', '.join(accepted)}" if accepted else "It takes none"
-        raise ModelError(f"{home!r} takes no option {unknown[0]!r}. {takes}.")
+    taken = inspect.signature(factory).parameters
+    if unknown := [option for option in options if option not in taken]:
+        raise ModelError(f"{home!r} takes no option {', '.join(map(repr, unknown))}. Options: {_options(taken)}")
     model: Model = factory(argument, **options) if argument else factory(**options)
     return model
+
+
+def _options(parameters: Mapping[str, inspect.Parameter]) -> str:
+    return ", ".join(name for name, p in parameters.items() if p.kind is p.KEYWORD_ONLY) or "none"

@@ -42,9 +42,9 @@ class ScriptedModel(FrameModel):
 
     @classmethod
     def from_file(
-        cls, path: str | os.PathLike[str], *, question: Format = "trained", space: Space | None = None
+        cls, path: str | os.PathLike[str], *, format: Format = "trained", space: Space | None = None
     ) -> ScriptedModel:
-        """The model of a JSONL file whose lines hold ``video_id`` and ``text``, answers to the question of that format.
+        """The model of a JSONL file whose lines hold ``video_id`` and ``text``.
 
         Raises:
             ModelError: the file cannot be read, a line is not that, or an id stands twice.
@@ -62,7 +62,7 @@ class ScriptedModel(FrameModel):
             if video_id in answers:
                 raise ModelError(f"{name} line {number}: video {video_id!r} has an answer already")
             answers[video_id] = text
-        return cls(answers, format=question, space=space)
+        return cls(answers, format=format, space=space)
 
     def verdict(self, frames: Frames, origin: Origin) -> Outcome:
         """The scripted answer, parsed."""
