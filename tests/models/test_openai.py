@@ -215,11 +215,8 @@ def test_an_unreadable_video_asks_nothing(server: FaultServer, make: Make, tmp_p
 
 def test_no_key_ends_the_run_behind_what_was_answered(server: FaultServer, make: Make) -> None:
     server.default = lambda handler, body: (status(401) if b"5.0 seconds" in body else ok(FAKE))(handler, body)
-    said: list[Outcome] = []
-    with pytest.raises(ChatStopped) as stopped:
-        for outcome in make(concurrency=1).inspect_iter([clip(), clip(), clip(5.0), clip()]):
-            said.append(outcome)
-    assert stopped.value.code == "AUTH"
+    said, stopped = until_stopped(make(concurrency=1).inspect_iter([clip(), clip(), clip(5.0), clip()]))
+    assert stopped.code == "AUTH"
     assert [type(outcome) for outcome in said] == [Verdict, Verdict]
 
 
@@ -300,7 +297,7 @@ def ranked(*tokens: tuple[str, dict[str, float]]) -> Any:
         ([("FAKE", {"FAKE": math.log(0.6), "REAL": math.log(0.2)})], 0.75),
         ([("F", {"F": math.log(0.6), "RE": math.log(0.15), "R": math.log(0.05)}), ("AKE", {})], 0.75),
         ([(" REAL", {" REAL": math.log(0.3), " FAKE": math.log(0.1)}), (".", {})], 0.25),
-        ([("```json\n", {}), ('{"label', {}), ('": "', {}), ("REAL", {"REAL": math.log(0.9), "FAKE": math.log(0.1)})], 0.1),
+        ([('```json\n{"label', {}), ('": "', {}), ("REAL", {"REAL": math.log(0.9), "FAKE": math.log(0.1)})], 0.1),
         ([('{"label":', {}), (' "FA', {' "FA': math.log(0.5), ' "REAL': math.log(0.5)}), ('KE"}', {})], 0.5),
         ([("<think>REAL?", {}), ("</think>", {}), ("FAKE", {"FAKE": math.log(0.8), "REAL": math.log(0.2)})], 0.8),
         # REAL is not ranked: it has at most what the last one has.
@@ -347,7 +344,9 @@ def test_a_score_takes_a_few_tokens(server: FaultServer, make: Make) -> None:
     assert [seen.json["max_tokens"] for seen in server.requests] == [16]
 
 
-def test_without_log_probabilities_the_whole_answer_is_asked_for(server: FaultServer, make: Make) -> None:
+def test_without_log_probabilities_the_whole_answer_is_asked_for(
+    server: FaultServer, make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
     def refuses(handler: Handler, body: bytes) -> None:
         (status(400, "logprobs are not supported") if b"logprobs" in body else ok(FAKE))(handler, body)
 
@@ -357,6 +356,7 @@ def test_without_log_probabilities_the_whole_answer_is_asked_for(server: FaultSe
     asked = [("logprobs" in seen.json, seen.json["max_tokens"]) for seen in server.requests]
     # Once with them; without them the few tokens say nothing; from then on whole answers.
     assert asked == [(True, 16), (False, 16), (False, 1024), (False, 1024)]
+    assert caplog.text.count("without log-probabilities from now on") == 1
     [failed] = make(logprobs=True).score([clip()])
     assert isinstance(failed, Failed)
     assert failed.code == "BAD_REQUEST"

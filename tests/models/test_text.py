@@ -12,6 +12,7 @@ from deeptrace.answer import QUESTIONS, Space
 from deeptrace.errors import ModelError
 from deeptrace.models import Model, Sampling
 from deeptrace.models.text import Answer, Asked, NoAnswer, NotAnAnswer, Said, TextModel
+from deeptrace.models.two_pass import TwoPass
 from deeptrace.records import Failed, Frames, Score, Unparsed, Verdict
 
 FAKE = "FAKE. The video is AI-generated. The unnatural part is at [250, 250, 500, 500] starting 0.5 seconds."
@@ -143,3 +144,39 @@ def test_a_batch_is_never_larger_than_asked_for(size: int) -> None:
     model.batch_size = size
     assert len(model.inspect([clip(1)] * 9)) == 9
     assert max(model.batches) == size
+
+
+def test_two_looks_of_a_model_that_works_in_batches() -> None:
+    """First looks of a batch together, then the second looks of those that need one; everything in order."""
+
+    class Twice(Lookup):
+        def ask(self, batch: Sequence[Asked]) -> list[Answer]:
+            self.batches.append(len(batch))
+            return [self.say(asked) for asked in batch]
+
+        def say(self, asked: Asked) -> Answer:
+            is_fake = asked.frames.images[0, 0, 0, 0] < 5
+            closely = asked.frames.pts_seconds[0] > 0
+            onset = 1.2 if closely else 1.0
+            return Said(f"FAKE. The unnatural part is at [1, 2, 3, 4] starting {onset} seconds." if is_fake else REAL)
+
+    model = Twice({})
+    said = TwoPass(model, window_seconds=1.0).inspect([clip(1), clip(9), clip(2), clip(8), clip(3)])
+    assert model.batches == [3, 2, 2, 1]
+    onsets = [outcome.traces[0].onset_seconds for outcome in said if isinstance(outcome, Verdict) and outcome.traces]
+    assert onsets == [1.2, 1.2, 1.2]
+    notes = [(outcome.origin.sampling or {})["second_look"] for outcome in said]
+    assert [note and note["window_seconds"] for note in notes] == [[0.5, 1.5], None, [0.5, 1.5], None, [0.5, 1.5]]
+
+
+def test_traces_outside_of_the_second_look_stay() -> None:
+    class Two(Lookup):
+        def ask(self, batch: Sequence[Asked]) -> list[Answer]:
+            sentence = "The unnatural part is at [1, 2, 3, 4] starting {} seconds."
+            close = batch[0].frames.pts_seconds[0] > 0
+            times = [0.8] if close else [1.0, 1.9]
+            return [Said("FAKE. " + "\n".join(sentence.format(time) for time in times))]
+
+    [said] = TwoPass(Two({}), window_seconds=1.0).inspect([clip(1)])
+    assert isinstance(said, Verdict)
+    assert [trace.onset_seconds for trace in said.traces] == [0.8, 1.9]

@@ -7,6 +7,7 @@ limits, costs and the cache. Needs the extra ``api``.
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import re
@@ -46,6 +47,8 @@ DEFAULT_BASE_URL: Final = "https://api.openai.com/v1"
 DEFAULT_QUESTION: Final = "informed-json-with-probability"
 DEFAULT_SAMPLING: Final = Sampling(fps=2.0, max_frames=40, short_side=448)
 JPEG_QUALITY: Final = 90
+
+_log = logging.getLogger(__name__)
 
 _VIDEO: Final = "<video>"
 # OpenAI's reasoning models take neither max_tokens nor a temperature, and give no log-probabilities.
@@ -233,13 +236,13 @@ class OpenAIModel(TextModel):
             return self.client.complete(messages, **params), False
         asking = {**params, "logprobs": True, "top_logprobs": _ALTERNATIVES}
         outcome = self.client.complete(messages, **asking)
-        refused = isinstance(outcome, ChatFailed) and outcome.code == "BAD_REQUEST"
-        if not refused or self._wants_logprobs:
+        if self._wants_logprobs or not isinstance(outcome, ChatFailed) or outcome.code != "BAD_REQUEST":
             return outcome, True
         # It may be the log-probabilities that the endpoint refuses: then the same call goes through without them.
         plain = self.client.complete(messages, **params)
         if isinstance(plain, Reply):
             self._offers_logprobs = False
+            _log.warning("%s is asked without log-probabilities from now on: %s", self.name, outcome.reason)
         return plain, False
 
     def _messages(self, asked: Asked) -> tuple[list[dict[str, Any]], dict[str, Any]]:
