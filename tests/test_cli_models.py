@@ -1,75 +1,82 @@
-"""``deeptrace models``: the list, and its commands on checkpoint folders."""
+"""Language models on the command line: what is asked, what it costs, what is said when it ends early."""
 
 from __future__ import annotations
 
 import json
-import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from deeptrace.cli import main
-from deeptrace.models import HOMES
+from deeptrace.records import Frames
+from deeptrace.video import write_video
+from tests.fault_server import FaultServer, ok, status
+from tests.test_cli import deeptrace
 
-pytest.importorskip("torch")
-pytest.importorskip("transformers")
-
-from deeptrace.testing import tiny_model
-from tests.models.source_checkpoint import make_source
+FAKE = '{"label": "FAKE", "fake_probability": 0.9, "traces": [{"start_seconds": 1.0, "explanation": "The cup melts."}]}'
 
 
-def run(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str | Path
-) -> tuple[int, str, str]:
-    """The exit code, stdout and stderr of a command; in this process, for torch is slow to import."""
-    monkeypatch.setattr(sys, "argv", ["deeptrace", *map(str, arguments)])
-    monkeypatch.setenv("COLUMNS", "140")
-    with pytest.raises(SystemExit) as leave:
-        main()
-    out, err = capsys.readouterr()
-    return int(leave.value.code or 0), out, err
+@pytest.fixture
+def server() -> Iterator[FaultServer]:
+    with FaultServer(default=ok(FAKE)) as running:
+        yield running
 
 
-def test_bare_models_lists_them(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    code, out, _ = run(monkeypatch, capsys, "models")
-    assert code == 0
-    assert all(home in out for home in HOMES)
-    code, out, _ = run(monkeypatch, capsys, "models", "--json")
-    assert {row["model"] for row in json.loads(out)} == set(HOMES)
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("clips") / "a.mp4"
+    write_video(path, Frames.from_array(np.zeros((16, 48, 64, 3), np.uint8), 8))
+    return path
 
 
-def test_convert_check_estimate_and_inspect(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    source = make_source(tmp_path / "src")
-    code, out, err = run(monkeypatch, capsys, "models", "convert", source, tmp_path / "dst", "--fps", "1")
-    assert (code, "67 tensors" in out, "frames: 1 a second, 180 at most, times as-trained" in out) == (0, True, True)
-    assert "mm_attn_implementation" in err
-    code, out, _ = run(monkeypatch, capsys, "models", "check", tmp_path / "dst")
-    assert (code, "nothing is wrong with it" in out) == (0, True)
-    code, out, _ = run(monkeypatch, capsys, "models", "check", tmp_path / "dst", "--json", "--no-numbers")
-    assert json.loads(out)["ok"] is True
-    code, out, _ = run(monkeypatch, capsys, "models", "estimate", tmp_path / "dst", "--seconds", "10")
-    assert (code, "1288 x 728" in out, "11,960" in out) == (0, True, True)
-    code, out, _ = run(monkeypatch, capsys, "models", "estimate", tmp_path / "dst", "--json")
-    assert json.loads(out)["total"] > 0
-    code, _, err = run(monkeypatch, capsys, "models", "convert", source, tmp_path / "dst")
-    assert (code, "is there already" in err) == (2, True)
+def test_a_model_behind_an_endpoint(server: FaultServer, clip: Path) -> None:
+    run = deeptrace(
+        "inspect", clip, "--model", "openai:m", "--base-url", server.url, "--prices", "1", "2",
+        DEEPTRACE_API_KEY="k-test-key",
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    assert "FAKE" in run.stdout
+    assert "1.00 s: The cup melts." in run.stdout
+    assert run.stderr == "1 requests, cost 0.000020\n"
+    assert server.requests[0].headers["authorization"] == "Bearer k-test-key"
 
 
-def test_what_is_wrong_is_named_with_exit_code_one(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    from safetensors.torch import load_file, save_file
+def test_another_question_and_a_second_look(server: FaultServer, clip: Path) -> None:
+    run = deeptrace(
+        "inspect", clip, "--model", "openai:m", "--question", "zero-shot-no-box", "--two-pass", "--json",
+        DEEPTRACE_BASE_URL=server.url,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    row = json.loads(run.stdout)
+    assert row["sampling"]["format"] == "zero-shot-no-box"
+    assert row["sampling"]["second_look"]["window_seconds"] == [0.0, 2.0]
+    assert "2 requests, cost unknown without --prices" in run.stderr
 
-    folder = tiny_model("videollama3", tmp_path / "m", hidden_size=64, num_layers=1)
-    weights = load_file(folder / "model.safetensors")
-    weights["left.over"] = weights.pop("lm_head.weight")
-    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    code, out, _ = run(monkeypatch, capsys, "models", "check", folder)
-    assert code == 1
-    assert "missing: lm_head.weight" in out
-    assert "left over: left.over" in out
-    (folder / "weights.bin").write_bytes(b"\x80\x04")
-    code, _, err = run(monkeypatch, capsys, "models", "check", folder)
-    assert (code, "could run code" in err) == (2, True)
+
+def test_what_came_before_the_end_is_told(server: FaultServer, clip: Path, tmp_path: Path) -> None:
+    write_video(tmp_path / "b.mp4", Frames.from_array(np.zeros((40, 48, 64, 3), np.uint8), 8))
+    server.default = lambda handler, body: (status(401) if b"5.0 seconds" in body else ok(FAKE))(handler, body)
+    run = deeptrace("inspect", clip, tmp_path / "b.mp4", "--model", "openai:m", "--base-url", server.url)
+    assert run.returncode == 1
+    assert "1 video: 1 fake" in run.stdout
+    assert "error: the provider does not accept the API key" in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--model", "openai"], "needs the name that the model has"),
+        (["--model", "openai:m", "--question", "trianed"], "Did you mean 'trained'?"),
+        (["--model", "openai:m", "--max-cost", "1"], "--max-cost needs --prices"),
+        (["--model", "openai:m", "--base-url", "localhost"], "base_url must be like"),
+        (["--question", "trained"], "'motion' takes no option 'question'"),
+        (["--two-pass"], "--two-pass is for models that are asked a question"),
+    ],
+)
+def test_wrong_usage_is_exit_2_and_says_so(clip: Path, arguments: list[str], words: str) -> None:
+    run = deeptrace("inspect", clip, *arguments)
+    assert run.returncode == 2
+    assert words in run.stderr
+    assert "Traceback" not in run.stderr

@@ -89,7 +89,7 @@ def test_what_a_model_is_shown_is_frozen(
         f"space: {shown.space}\n"
         f"frames at: {', '.join(f'{time:.3f}' for time in frames.pts_seconds)}\n"
         + (f"seconds per grid step: {spacing.tolist()}\n" if spacing is not None else "")
-        + f"\n{written_out(shown.prompt)}\n"
+        + f"\n{written_out(family.text_of(shown))}\n"
     )
     path = GOLDEN / f"{name}-{seconds}s.txt"
     if update_golden:
@@ -170,7 +170,7 @@ def test_only_the_answer_is_learned(name: str, families: dict[str, Family]) -> N
 def test_encoding_works_in_a_worker_process_and_says_the_same_there(name: str, families: dict[str, Family]) -> None:
     here = families[name].encode(noise(), "Is it fake?", ANSWER)
     there = pickle.loads(pickle.dumps(families[name])).encode(noise(), "Is it fake?", ANSWER)  # noqa: S301
-    assert here.prompt == there.prompt
+    assert families[name].text_of(here) == families[name].text_of(there)
     assert all(torch.equal(here.inputs[key], there.inputs[key]) for key in here.inputs)
 
 
@@ -260,8 +260,8 @@ def test_the_chat_template_of_a_checkpoint_is_never_run(tmp_path: Path) -> None:
     folder = tiny_model("videollama3", tmp_path / "m", hidden_size=64, num_layers=1)
     endless = "{% for i in range(10**9) %}{% for j in range(10**9) %}{{ ''.__class__ }}{% endfor %}{% endfor %}"
     (folder / "chat_template.jinja").write_text(endless)
-    shown = family_of(folder).encode(noise(), "Is it fake?")
-    assert "Is it fake?<|im_end|>" in shown.prompt
+    family = family_of(folder)
+    assert "Is it fake?<|im_end|>" in family.text_of(family.encode(noise(), "Is it fake?"))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -294,7 +294,7 @@ def test_the_card_decides(name: str, folders: dict[str, Path]) -> None:
     family = family_of(folders[name], card=card)
     shown = family.encode(noise(4, 112, 160), "Is it?")
     assert shown.space == Space("source", 160, 112)
-    assert shown.prompt.startswith("<|im_start|>system\nLook.<|im_end|>\n")
+    assert family.text_of(shown).startswith("<|im_start|>system\nLook.<|im_end|>\n")
     assert family.sampling == Sampling(4.0, 8)
     assert shown.size.resized_hw[0] < 112
 

@@ -27,7 +27,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 from deeptrace.models._families import family_of  # noqa: E402
-from deeptrace.models.hf import OUT_OF_MEMORY, HfModel, relabelled, shifted  # noqa: E402
+from deeptrace.models.hf import NOT_FINITE, OUT_OF_MEMORY, HfModel, relabelled, shifted  # noqa: E402
 
 FAKE = "FAKE. The video is AI-generated. The unnatural part is at [14, 28, 56, 70] starting 0.5 seconds."
 REAL = "REAL. The video is real. There is no unnatural part."
@@ -189,6 +189,19 @@ def test_missing_weights_are_not_made_up(untaught: Path, tmp_path: Path) -> None
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ModelError, match=r"1 tensors missing.*projector\.readout\.0\.weight.*models check"):
         load(f"hf:{folder}", device="cpu")
+
+
+def test_a_model_that_computes_nan_says_no_number(tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    folder = tiny_model("videollama3", tmp_path / "m", hidden_size=64, num_layers=1)
+    weights = load_file(folder / "model.safetensors")
+    weights["model.language_model.norm.weight"][0] = float("nan")
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    model = load(f"hf:{folder}", device="cpu", max_new_tokens=2)
+    for outcome in (*model.inspect([clip(True)]), *model.score([clip(True)])):
+        assert isinstance(outcome, Failed)
+        assert outcome.code == NOT_FINITE
 
 
 # ── memory ──────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -38,6 +38,9 @@ _log = logging.getLogger(__name__)
 OUT_OF_MEMORY: Final = "MODEL_OUT_OF_MEMORY"
 """Code of the `Failed` for a video that does not fit into memory even alone."""
 
+NOT_FINITE: Final = "MODEL_NOT_FINITE"
+"""Code of the `Failed` for a video on which the model computed NaN: in float16 numbers can grow too large."""
+
 _HUB_ID: Final = re.compile(r"(?P<repo>[\w.-]{1,96}/[\w.-]{1,96})(?:@(?P<revision>[\w./-]{1,200}))?")
 
 
@@ -140,7 +143,9 @@ class HfModel(TextModel):
         answers: list[Answer] = []
         for one, said in zip(batch, made, strict=True):
             facts = {**self._facts(one), "answer_tokens": said.tokens}
-            if said.ended:
+            if bool(said.first_logprobs.isnan().any()):
+                answers.append(_not_finite(facts))
+            elif said.ended:
                 begins = not FORMATS[self.format].label_prefix
                 answers.append(Said(said.text, self._p_fake(said.first_logprobs) if begins else None, facts))
             else:
@@ -150,7 +155,10 @@ class HfModel(TextModel):
 
     def _rate(self, batch: Sequence[Encoded]) -> list[Answer]:
         logprobs = self.family.next_logprobs(self.model, self._on_device(batch))
-        return [Said("", self._p_fake(row), self._facts(one)) for one, row in zip(batch, logprobs, strict=True)]
+        return [
+            _not_finite(self._facts(one)) if bool(row.isnan().any()) else Said("", self._p_fake(row), self._facts(one))
+            for one, row in zip(batch, logprobs, strict=True)
+        ]
 
     def _facts(self, one: Encoded) -> dict[str, Any]:
         """What else made an answer, for its row."""
@@ -196,6 +204,10 @@ class HfModel(TextModel):
         _log.warning("%s: %d videos do not fit into memory at once, trying %d", self.name, len(batch), half)
         self.batch_size = max(1, min(self.batch_size, len(batch) - half))
         return [*self._in_memory(batch[:half], work), *self._in_memory(batch[half:], work)]
+
+
+def _not_finite(facts: dict[str, Any]) -> NoAnswer:
+    return NoAnswer(NOT_FINITE, "the model computed NaN. Try dtype bfloat16 or float32; see models check.", facts)
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

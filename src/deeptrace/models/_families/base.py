@@ -65,7 +65,6 @@ class Encoded:
     labels: torch.Tensor | None
     space: Space  # of the coordinates in the answer
     size: VisionSize
-    prompt: str  # as the tokenizer saw it, each frame's tokens written out
 
 
 class Family(ABC):
@@ -194,7 +193,6 @@ class Family(ABC):
         inputs = {name: value for name, value in out.items() if isinstance(value, torch.Tensor)}
         size = self._vision_size(inputs["video_grid_thw"][0].tolist())
         ids = inputs["input_ids"]
-        prompt = str(self.processor.tokenizer.decode(ids[0]))
         labels = None
         if answer is not None or begun:
             self._refuse_special(answer or begun, "the answer")
@@ -206,7 +204,7 @@ class Family(ABC):
             if "mm_token_type_ids" in inputs:
                 kinds = inputs["mm_token_type_ids"]
                 inputs["mm_token_type_ids"] = torch.cat([kinds, torch.zeros_like(said, dtype=kinds.dtype)], dim=1)
-        return Encoded(inputs, labels, self.space(frames), size, prompt)
+        return Encoded(inputs, labels, self.space(frames), size)
 
     def tokenize(self, text: str) -> list[int]:
         """The tokens of plain text, without any that begin or end a sequence."""
@@ -218,6 +216,10 @@ class Family(ABC):
         if self._end in said:
             said = said[: said.index(self._end)]
         return str(self.processor.tokenizer.decode(said, skip_special_tokens=True))
+
+    def text_of(self, encoded: Encoded) -> str:
+        """The whole text of an example as the model reads it, every token written out."""
+        return str(self.processor.tokenizer.decode(encoded.inputs["input_ids"][0]))
 
     def collate(self, batch: Sequence[Encoded], *, pad_left: bool = False) -> dict[str, torch.Tensor]:
         """One batch of several examples, the shorter ones padded: on the left to generate, on the right to train.
