@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from deeptrace.answer import Space, render
+from deeptrace.bench.dataset import dataset_of
 from deeptrace.bench.reading import Foreign, iter_lines, read_space
 from deeptrace.bench.runs import read_runs
+from deeptrace.bench.totals import PLACE
 from deeptrace.errors import AnswerError, JsonError, RecordError
 from deeptrace.files import write_jsonl
 from deeptrace.records import Failed, Origin, Outcome, Record, Trace, Unparsed, Verdict
@@ -105,6 +108,17 @@ def test_answers_on_other_videos_are_counted(tmp_path: Path) -> None:
     assert (run.elsewhere, run.unknown) == (2, 1)
     with pytest.raises(RecordError, match="holds no answer on any of the 4 videos"):
         read_runs([write(tmp_path, "w.jsonl", more)], dataset())
+
+
+def test_a_row_named_after_its_file_is_found_by_the_end_of_its_path(tmp_path: Path) -> None:
+    of = dataset_of([replace(record, video_id=f"id-{record.video_id}") for record in records()], "test")
+    rows = [
+        Verdict("fake", origin=Origin(name, f"/data/release/{folder}/{name}.mp4", model="m"))
+        for name, folder in (("f1", "videos"), ("r1", "real_videos"), ("t1", "videos"), ("r2", "videos"))
+    ]
+    (run,) = read_runs([write(tmp_path, "v.jsonl", rows)], of)
+    assert [run.total[PLACE[f"{label}_missing"]] for label in ("fake", "real")] == [1, 1]  # f2 and r2
+    assert (run.elsewhere, run.unknown) == (1, 1)  # t1 is in train; there is no videos/r2.mp4
 
 
 def test_models_in_one_file_are_runs_of_their_own(tmp_path: Path) -> None:
