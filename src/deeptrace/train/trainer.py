@@ -186,7 +186,7 @@ class RunTrainer(Trainer):
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in self._measure(self).items()}
         model.train(was_training)
         self._measured = (self.state.global_step, metrics)
-        self.log(metrics)
+        self.log(dict(metrics))  # a copy: the library adds the epoch
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
