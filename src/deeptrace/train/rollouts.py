@@ -141,7 +141,7 @@ class GrpoTrainer(RunTrainer):
         ]
         self._tried += [(prompt.record, reward) for prompt, reward in zip(prompts, rewards, strict=True)]
         advantages = self._advantages([reward.total for reward in rewards])
-        kept = _kept(said, family.processor.tokenizer.convert_tokens_to_ids("<|im_end|>"))
+        kept = until_end(said, family.processor.tokenizer.convert_tokens_to_ids("<|im_end|>"))
         bare = self.accelerator.unwrap_model(model)
         with last_positions(bare, said.shape[1] + 1):
             logp = log_likelihoods(model, batch, said, kept, self._table.temperature)
@@ -213,7 +213,7 @@ def _reference(model: Any) -> Callable[[Any], tuple[Any, Any]]:
     return lambda _: (frozen, nullcontext())
 
 
-def _kept(said: torch.Tensor, end: int) -> torch.Tensor:
+def until_end(said: torch.Tensor, end: int) -> torch.Tensor:
     """``(B, C)`` 1.0 up to the token that ends an answer, that one included; 0.0 after."""
     ended_before = (said == end).long().cumsum(dim=1) - (said == end).long()
     return (ended_before == 0).float()

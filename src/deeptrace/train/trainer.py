@@ -247,7 +247,12 @@ class _Stop(TrainerCallback):
         self.asked = False
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        if self.asked:
+        asked = self.asked
+        if args.world_size > 1:  # all processes stop after the same step, whichever of them was asked
+            flag = torch.tensor([float(asked)], device=args.device)
+            torch.distributed.all_reduce(flag, op=torch.distributed.ReduceOp.MAX)
+            asked = bool(flag.item())
+        if asked:
             control.should_save = control.should_training_stop = True
 
 
