@@ -4,6 +4,8 @@
 what holds. Without options it builds tiny models of the real classes and downloads nothing. ``--checkpoint`` adds real
 weights, ``--expected`` a JSON file of ``{"video.mp4": "what the original code answered"}`` for a converted checkpoint.
 
+``--rehearse`` runs on the CPU what can run there: it shows that the script works, and says nothing about a GPU.
+
 Exit code 0: everything that could run holds. 1: something does not. What could not run is said with its reason.
 """
 
@@ -44,10 +46,12 @@ class Row:
 # ── tools ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def need_gpus(count: int = 1) -> None:
-    """Make sure that there are as many."""
+def need_gpus(options: argparse.Namespace, count: int = 1, *, can_rehearse: bool = False) -> None:
+    """Make sure that there are as many, or that this is a rehearsal of a check that needs none."""
     import torch
 
+    if options.rehearse and can_rehearse:
+        return
     if torch.cuda.device_count() < count:
         raise NotHere(f"needs {count} CUDA GPU{'s' if count > 1 else ''}, {torch.cuda.device_count()} visible")
 
@@ -91,11 +95,11 @@ def logprobs(path: Path, batch: list[Any], **options: Any) -> Any:
 
 def same_in_float32(folder: Path, options: argparse.Namespace) -> str:
     """The GPU in float32 gives the CPU's log-probabilities within 1e-3."""
-    need_gpus()
+    need_gpus(options, can_rehearse=True)
     worst = 0.0
     for name in FAMILIES:
         path = built(folder, name)
-        here, there = (logprobs(path, clips(2), device=d, dtype="float32") for d in ("cpu", "cuda"))
+        here, there = (logprobs(path, clips(2), device=d, dtype="float32") for d in ("cpu", options.device))
         worst = max(worst, float((here - there).abs().max()))
     assert worst < 1e-3, f"largest difference {worst:.2g}"
     return f"largest difference {worst:.2g}"
@@ -103,13 +107,13 @@ def same_in_float32(folder: Path, options: argparse.Namespace) -> str:
 
 def close_in_bfloat16(folder: Path, options: argparse.Namespace) -> str:
     """bfloat16 on the GPU stays within 0.1 of float32 on the CPU, and a padded batch within 0.05 of single clips."""
-    need_gpus()
+    need_gpus(options, can_rehearse=True)
     worst = padded = 0.0
     for name in FAMILIES:
         path, batch = built(folder, name), [*clips(1), *clips(2, frames=3)[1:]]
         exact = logprobs(path, batch, device="cpu", dtype="float32")
-        half = logprobs(path, batch, device="cuda", dtype="bfloat16")
-        alone = [logprobs(path, [clip], device="cuda", dtype="bfloat16")[0] for clip in batch]
+        half = logprobs(path, batch, device=options.device, dtype="bfloat16")
+        alone = [logprobs(path, [clip], device=options.device, dtype="bfloat16")[0] for clip in batch]
         worst = max(worst, float((exact - half).abs().max()))
         padded = max(padded, *(float((half[i] - one).abs().max()) for i, one in enumerate(alone)))
     assert worst < 0.1, f"largest difference {worst:.3f}"
@@ -119,7 +123,7 @@ def close_in_bfloat16(folder: Path, options: argparse.Namespace) -> str:
 
 def memory_that_runs_out(folder: Path, options: argparse.Namespace) -> str:
     """With a limit on GPU memory a batch of 16 is halved until it fits, and the scores stay."""
-    need_gpus()
+    need_gpus(options)
     import torch
 
     from deeptrace.models import load
@@ -146,7 +150,7 @@ def memory_that_runs_out(folder: Path, options: argparse.Namespace) -> str:
 
 def quantized(folder: Path, options: argparse.Namespace) -> str:
     """8-bit and 4-bit weights load, take less memory, and score within 0.3 of float32."""
-    need_gpus()
+    need_gpus(options)
     need("bitsandbytes")
     import torch
 
@@ -172,7 +176,7 @@ def quantized(folder: Path, options: argparse.Namespace) -> str:
 
 def spread_over_gpus(folder: Path, options: argparse.Namespace) -> str:
     """A model spread over all GPUs gives what it gives on one."""
-    need_gpus(2)
+    need_gpus(options, 2)
     worst = 0.0
     for name in FAMILIES:
         path = built(folder, name, hidden_size=256, num_layers=8)
@@ -184,8 +188,8 @@ def spread_over_gpus(folder: Path, options: argparse.Namespace) -> str:
 
 def qlora(folder: Path, options: argparse.Namespace) -> str:
     """LoRA on 4-bit weights: 20 steps lower the loss, and only the adapter changes."""
-    need_gpus()
-    for package in ("bitsandbytes", "peft"):
+    need_gpus(options, can_rehearse=True)
+    for package in ("peft",) if options.rehearse else ("bitsandbytes", "peft"):
         need(package)
     import peft
     import torch
@@ -194,11 +198,14 @@ def qlora(folder: Path, options: argparse.Namespace) -> str:
 
     path = built(folder, "qwen2.5-vl", hidden_size=512, num_layers=4)
     family = family_of(path)
-    model = family.load_model(path, device="cuda:0", dtype="bfloat16", quantization="nf4")
-    model = peft.prepare_model_for_kbit_training(model)
+    if options.rehearse:
+        model = family.load_model(path, device="cpu", dtype="float32")
+    else:
+        model = family.load_model(path, device="cuda:0", dtype="bfloat16", quantization="nf4")
+        model = peft.prepare_model_for_kbit_training(model)
     model = peft.get_peft_model(model, peft.LoraConfig(r=8, target_modules=r".*language_model.*\.(q_proj|v_proj)"))
     batch = family.collate([family.encode(clip, "Is it fake?", "FAKE. It is.") for clip in clips(2)])
-    batch = {name: tensor.to("cuda:0") for name, tensor in batch.items()}
+    batch = {name: tensor.to(model.device) for name, tensor in batch.items()}
     frozen = {name: p.detach().clone() for name, p in model.named_parameters() if not p.requires_grad}
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=2e-3)
     losses = []
@@ -215,9 +222,9 @@ def qlora(folder: Path, options: argparse.Namespace) -> str:
 
 def fsdp(folder: Path, options: argparse.Namespace) -> str:
     """Two processes with FSDP give the losses of one process: 4 steps, float32."""
-    need_gpus(2)
+    need_gpus(options, 2, can_rehearse=True)
     path = built(folder, "videollama3")
-    env = {**os.environ, "DEEPTRACE_FSDP_MODEL": str(path)}
+    env = {**os.environ, "DEEPTRACE_FSDP_MODEL": str(path), "DEEPTRACE_FSDP_DEVICE": options.device}
     runs = []
     for count in (1, 2):
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={count}", __file__]
@@ -238,17 +245,20 @@ def fsdp_worker() -> None:
 
     from deeptrace.models._families import family_of
 
-    dist.init_process_group("nccl")
+    on_gpu = os.environ["DEEPTRACE_FSDP_DEVICE"] == "cuda"
+    dist.init_process_group("nccl" if on_gpu else "gloo")
     rank = dist.get_rank()
-    torch.cuda.set_device(rank)
+    device = f"cuda:{rank}" if on_gpu else "cpu"
+    if on_gpu:
+        torch.cuda.set_device(rank)
     path = Path(os.environ["DEEPTRACE_FSDP_MODEL"])
     family = family_of(path)
-    model = family.load_model(path, device=f"cuda:{rank}", dtype="float32").train()
+    model = family.load_model(path, device=device, dtype="float32").train()
     for layer in model.model.language_model.layers:
         fully_shard(layer)
     fully_shard(model)
     batch = family.collate([family.encode(clip, "Is it fake?", "FAKE. It is.") for clip in clips(2)])
-    batch = {name: tensor.to(f"cuda:{rank}") for name, tensor in batch.items()}
+    batch = {name: tensor.to(device) for name, tensor in batch.items()}
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     losses = []
     for _ in range(4):
@@ -280,7 +290,7 @@ def real_answers(folder: Path, options: argparse.Namespace) -> str:
     """Real weights in bfloat16: each clip is answered in the format asked for, and the score is the answer's."""
     if options.checkpoint is None or not options.video:
         raise NotHere("needs --checkpoint and --video")
-    need_gpus()
+    need_gpus(options)
     import torch
 
     from deeptrace.models import load
@@ -313,7 +323,7 @@ def answers_of_the_original(folder: Path, options: argparse.Namespace) -> str:
     """A converted checkpoint answers as the original code did: label and box of every clip."""
     if options.checkpoint is None or options.expected is None:
         raise NotHere("needs --checkpoint and --expected")
-    need_gpus()
+    need_gpus(options)
     from deeptrace.answer import Space, parse
     from deeptrace.models import load
     from deeptrace.records import Verdict
@@ -370,10 +380,12 @@ def main() -> None:
     parser.add_argument("--checkpoint", help="a folder of real weights")
     parser.add_argument("--video", action="append", default=[], help="a clip to ask it about; may be given again")
     parser.add_argument("--expected", help="JSON of clip -> text of the original code")
+    parser.add_argument("--rehearse", action="store_true", help="run on the CPU what can run there")
     parser.add_argument("--list", action="store_true", help="say what would be checked")
     parser.add_argument("--verbose", action="store_true", help="tracebacks of what fails")
     parser.add_argument("--fsdp-worker", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    options.device = "cpu" if options.rehearse else "cuda"
     if options.fsdp_worker:
         fsdp_worker()
         return

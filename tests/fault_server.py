@@ -138,9 +138,14 @@ class FaultServer:
 
 
 def completion(
-    text: str | None, *, finish: str | None = "stop", usage: Any = (10, 5), **message: Any
+    text: str | None,
+    *,
+    finish: str | None = "stop",
+    usage: Any = (10, 5),
+    tokens: list[tuple[str, Mapping[str, float]]] | None = None,
+    **message: Any,
 ) -> dict[str, Any]:
-    """The JSON of a chat completion."""
+    """The JSON of a chat completion. ``tokens``: each with its alternatives and their log-probabilities, own first."""
     value: dict[str, Any] = {
         "id": "chatcmpl-1",
         "object": "chat.completion",
@@ -149,11 +154,18 @@ def completion(
             {"index": 0, "message": {"role": "assistant", "content": text, **message}, "finish_reason": finish}
         ],
     }
+    if tokens is not None:
+        value["choices"][0]["logprobs"] = {"content": [_ranked(token, others) for token, others in tokens]}
     if isinstance(usage, tuple):
         usage = {"prompt_tokens": usage[0], "completion_tokens": usage[1], "total_tokens": sum(usage)}
     if usage is not None:
         value["usage"] = usage
     return value
+
+
+def _ranked(token: str, others: Mapping[str, float]) -> dict[str, Any]:
+    listed = [{"token": name, "logprob": value, "bytes": list(name.encode())} for name, value in others.items()]
+    return {"token": token, "logprob": others.get(token, -0.01), "bytes": list(token.encode()), "top_logprobs": listed}
 
 
 def send_json(value: Any, code: int = 200, **headers: str) -> Step:

@@ -184,7 +184,7 @@ def test_the_page_shows_the_command_as_it_was_typed(clips: Path, tmp_path: Path)
 
 def test_models_and_doctor() -> None:
     listed = deeptrace("models", "--json")
-    assert {row["model"] for row in json.loads(listed.stdout)} == {"motion", "scripted"}
+    assert {row["model"] for row in json.loads(listed.stdout)} == {"motion", "openai", "scripted"}
     run = deeptrace("doctor", "--json")
     assert run.returncode == 0, run.stdout
     findings = json.loads(run.stdout)

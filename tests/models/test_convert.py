@@ -22,7 +22,8 @@ from safetensors.torch import load_file, save_file  # noqa: E402
 
 from deeptrace.models._families import family_of  # noqa: E402
 from deeptrace.models.check import check  # noqa: E402
-from deeptrace.models.convert import convert, match, native_config, native_name, native_shapes, plan  # noqa: E402
+from deeptrace.models.convert import convert, plan  # noqa: E402
+from deeptrace.models.native import match, native_config, native_name, native_shapes  # noqa: E402
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle  # noqa: TID251 - what the worker of a data loader is sent
 import re
 from fractions import Fraction
@@ -88,7 +89,7 @@ def test_what_a_model_is_shown_is_frozen(
         f"space: {shown.space}\n"
         f"frames at: {', '.join(f'{time:.3f}' for time in frames.pts_seconds)}\n"
         + (f"seconds per grid step: {spacing.tolist()}\n" if spacing is not None else "")
-        + f"\n{written_out(shown.prompt)}\n"
+        + f"\n{written_out(family.text_of(shown))}\n"
     )
     path = GOLDEN / f"{name}-{seconds}s.txt"
     if update_golden:
@@ -114,6 +115,25 @@ def test_the_released_resolutions(  # noqa: PLR0917
     family = family_of(folders[name], size=type(family_of(folders[name])).released_size)
     size = family.vision_size(count, *hw)
     assert (size.grid_thw, size.resized_hw, size.tokens) == (grid, resized, tokens)
+
+
+def test_bounds_of_images_are_not_taken_for_video(tmp_path: Path) -> None:
+    """Released Qwen 2.5 VL checkpoints state bounds for images alone, a hundred times those of their video tools."""
+    folder = tiny_model("qwen2.5-vl", tmp_path / "m", hidden_size=64, num_layers=1)
+    (folder / "processor_config.json").unlink()
+    images = {
+        "min_pixels": 3136, "max_pixels": 12845056, "patch_size": 14, "temporal_patch_size": 2, "merge_size": 2,
+        "image_mean": [0.48145466, 0.4578275, 0.40821073], "image_std": [0.26862954, 0.26130258, 0.27577711],
+        "image_processor_type": "Qwen2VLImageProcessor", "processor_class": "Qwen2_5_VLProcessor",
+    }  # fmt: skip
+    (folder / "preprocessor_config.json").write_text(json.dumps(images))
+    family = family_of(folder)
+    assert family.size == type(family).released_size
+    assert family.vision_size(10, 720, 1280).tokens == 3600
+    (folder / "video_preprocessor_config.json").write_text(
+        json.dumps({**images, "size": {"shortest_edge": 784, "longest_edge": 78400}})
+    )
+    assert family_of(folder).size == {"shortest_edge": 784, "longest_edge": 78400}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -150,7 +170,7 @@ def test_only_the_answer_is_learned(name: str, families: dict[str, Family]) -> N
 def test_encoding_works_in_a_worker_process_and_says_the_same_there(name: str, families: dict[str, Family]) -> None:
     here = families[name].encode(noise(), "Is it fake?", ANSWER)
     there = pickle.loads(pickle.dumps(families[name])).encode(noise(), "Is it fake?", ANSWER)  # noqa: S301
-    assert here.prompt == there.prompt
+    assert families[name].text_of(here) == families[name].text_of(there)
     assert all(torch.equal(here.inputs[key], there.inputs[key]) for key in here.inputs)
 
 
@@ -240,8 +260,27 @@ def test_the_chat_template_of_a_checkpoint_is_never_run(tmp_path: Path) -> None:
     folder = tiny_model("videollama3", tmp_path / "m", hidden_size=64, num_layers=1)
     endless = "{% for i in range(10**9) %}{% for j in range(10**9) %}{{ ''.__class__ }}{% endfor %}{% endfor %}"
     (folder / "chat_template.jinja").write_text(endless)
-    shown = family_of(folder).encode(noise(), "Is it fake?")
-    assert "Is it fake?<|im_end|>" in shown.prompt
+    family = family_of(folder)
+    assert "Is it fake?<|im_end|>" in family.text_of(family.encode(noise(), "Is it fake?"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_code_beside_a_checkpoint_is_never_run(name: Any, tmp_path: Path) -> None:
+    folder = tiny_model(name, tmp_path / "m", hidden_size=64, num_layers=1)
+    canary = tmp_path / "canary"
+    (folder / "evil.py").write_text(f"open({str(canary)!r}, 'w')\nclass Evil: pass\n")
+    kinds = ("AutoConfig", "AutoModel", "AutoProcessor", "AutoTokenizer", "AutoImageProcessor", "AutoVideoProcessor")
+    for file in ("config.json", "processor_config.json", "tokenizer_config.json", "generation_config.json"):
+        row = json.loads((folder / file).read_text())
+        row["auto_map"] = dict.fromkeys((*kinds, "AutoModelForImageTextToText"), "evil.Evil")
+        (folder / file).write_text(json.dumps(row))
+    family = family_of(folder)
+    family.generate(
+        family.load_model(folder, device="cpu"),
+        family.collate([family.encode(noise(2), "Is it?")], pad_left=True),
+        max_new_tokens=1,
+    )
+    assert not canary.exists()
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -255,7 +294,7 @@ def test_the_card_decides(name: str, folders: dict[str, Path]) -> None:
     family = family_of(folders[name], card=card)
     shown = family.encode(noise(4, 112, 160), "Is it?")
     assert shown.space == Space("source", 160, 112)
-    assert shown.prompt.startswith("<|im_start|>system\nLook.<|im_end|>\n")
+    assert family.text_of(shown).startswith("<|im_start|>system\nLook.<|im_end|>\n")
     assert family.sampling == Sampling(4.0, 8)
     assert shown.size.resized_hw[0] < 112
 
@@ -283,6 +322,17 @@ def test_other_spacings_are_told_as_they_are(families: dict[str, Family]) -> Non
 def test_one_frame_is_enough(name: str, families: dict[str, Family]) -> None:
     shown = families[name].encode(noise(1), "Is it?")
     assert shown.size.grid_thw[0] == 1
+
+
+def test_any_array_will_do(families: dict[str, Family]) -> None:
+    frames = noise()
+    backwards = Frames(frames.images[::-1, :, ::-1], frames.pts_seconds, frames.source_hw)
+    read_only = np.frombuffer(frames.images.tobytes(), np.uint8).reshape(frames.images.shape)
+    frozen = Frames(read_only, frames.pts_seconds, frames.source_hw)
+    family = families["videollama3"]
+    pixels = [family.encode(one, "Is it?").inputs["pixel_values_videos"] for one in (frames, frozen, backwards)]
+    assert torch.equal(pixels[0], pixels[1])
+    assert not torch.equal(pixels[0], pixels[2])
 
 
 def test_still_patches_are_left_out(families: dict[str, Family]) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from deeptrace.answer import QUESTIONS
-from deeptrace.errors import ModelError
+from deeptrace.errors import AnswerError, ModelError
 from deeptrace.models import load
 from deeptrace.models.base import Look, Sampling
 from deeptrace.models.checkpoint import CARD_NAME, CheckpointCard, read_card, write_card
@@ -27,7 +27,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 from deeptrace.models._families import family_of  # noqa: E402
-from deeptrace.models.hf import OUT_OF_MEMORY, HfModel, relabelled, shifted  # noqa: E402
+from deeptrace.models.hf import NOT_FINITE, OUT_OF_MEMORY, HfModel, relabelled, shifted  # noqa: E402
 
 FAKE = "FAKE. The video is AI-generated. The unnatural part is at [14, 28, 56, 70] starting 0.5 seconds."
 REAL = "REAL. The video is real. There is no unnatural part."
@@ -133,11 +133,11 @@ def test_another_training_step_is_another_revision(untaught: Path, tmp_path: Pat
 
 
 def test_options_take_the_place_of_the_card(taught: Path) -> None:
-    model = load(f"hf:{taught}", device="cpu", format="zero-shot", space="source", fps=4.0, max_frames=3)
+    model = load(f"hf:{taught}", device="cpu", question="zero-shot", space="source", sampling=Sampling(4.0, 3))
     assert model.question == QUESTIONS["zero-shot"]
     assert model.sampling == Sampling(4.0, 3)
     assert model.space(clip(True)).kind == "source"
-    asked = load(f"hf:{taught}", device="cpu", question="<video> Is it?")
+    asked = load(f"hf:{taught}", device="cpu", words="<video> Is it?")
     assert (asked.question, asked.format) == ("<video> Is it?", "trained")
 
 
@@ -149,14 +149,29 @@ def test_options_take_the_place_of_the_card(taught: Path) -> None:
         ({"device": "cuda:99"}, "is not there"),
         ({"dtype": "float8"}, "is not one of auto, float32"),
         ({"device": "cpu", "quantization": "nf4"}, "needs a CUDA GPU"),
-        ({"format": "essay"}, "'essay' is not one of"),
-        ({"question": "<video> and <|im_end|>"}, "control token"),
+        ({"words": "<video> and <|im_end|>"}, "control token"),
         ({"size": {"shortest_edge": 0, "longest_edge": 10}}, "size: "),
     ],
 )
 def test_options_that_do_not_fit_are_named(untaught: Path, options: dict[str, Any], words: str) -> None:
     with pytest.raises(ModelError, match=words):
         load(f"hf:{untaught}", **options)
+
+
+def test_a_format_that_is_none_is_named(untaught: Path) -> None:
+    with pytest.raises(AnswerError, match="'essay' is not an answer format"):
+        load(f"hf:{untaught}", question="essay")
+
+
+@pytest.mark.parametrize("format", ["json", "informed", "informed-json-with-category", "trained-no-box"])
+def test_every_format_has_a_score(untaught: Path, format: str) -> None:
+    """By the label's first token, behind what stands before it in JSON."""
+    model = load(f"hf:{untaught}", device="cpu", question=format, max_new_tokens=1)
+    [score] = model.score([clip(True)])
+    assert isinstance(score, Score)
+    [outcome] = model.inspect([clip(True)])
+    assert outcome.origin.sampling is not None
+    assert outcome.origin.sampling["format"] == format
 
 
 @pytest.mark.parametrize("name", ["hf:", "hf", "hf:/no/such/place", "hf:one two", "hf:org/name/more"])
@@ -174,6 +189,19 @@ def test_missing_weights_are_not_made_up(untaught: Path, tmp_path: Path) -> None
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ModelError, match=r"1 tensors missing.*projector\.readout\.0\.weight.*models check"):
         load(f"hf:{folder}", device="cpu")
+
+
+def test_a_model_that_computes_nan_says_no_number(tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    folder = tiny_model("videollama3", tmp_path / "m", hidden_size=64, num_layers=1)
+    weights = load_file(folder / "model.safetensors")
+    weights["model.language_model.norm.weight"][0] = float("nan")
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    model = load(f"hf:{folder}", device="cpu", max_new_tokens=2)
+    for outcome in (*model.inspect([clip(True)]), *model.score([clip(True)])):
+        assert isinstance(outcome, Failed)
+        assert outcome.code == NOT_FINITE
 
 
 # ── memory ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -196,14 +224,14 @@ def test_what_does_not_fit_into_memory_is_halved_until_it_does(untaught: Path) -
 
         logging.basicConfig(level=logging.WARNING, format="%(message)s")
         rng = np.random.default_rng(0)
-        images = rng.integers(0, 255, (8, 4, 448, 448, 3), dtype=np.uint8)
+        images = rng.integers(0, 255, (8, 2, 448, 448, 3), dtype=np.uint8)
         batch = [Asked(Frames.from_array(clip, 1.0), "Is it?", Space("per-mille"), Origin()) for clip in images]
         model = load("hf:{untaught}", device="cpu", batch_size=8)
         free = model.rate(batch)
         alone = model.encode(batch[0])
-        resource.setrlimit(resource.RLIMIT_AS, (used() + (160 << 20), resource.RLIM_INFINITY))
+        resource.setrlimit(resource.RLIMIT_AS, (used() + (80 << 20), resource.RLIM_INFINITY))
         tight = model.rate(batch)
-        resource.setrlimit(resource.RLIMIT_AS, (used() + (4 << 20), resource.RLIM_INFINITY))
+        resource.setrlimit(resource.RLIMIT_AS, (used() + (2 << 20), resource.RLIM_INFINITY))
         [none] = model._in_memory([alone], model._rate)
         said = [[one.p_fake for one in answers] for answers in (free, tight)]
         print(json.dumps([*said, model.batch_size, none.code]))
@@ -214,7 +242,7 @@ def test_what_does_not_fit_into_memory_is_halved_until_it_does(untaught: Path) -
         text=True,
         check=False,
         # Every large block of its own from the system and back to it, so that what is free is what the limit says.
-        env={**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_ARENA_MAX": "1", "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "MALLOC_MMAP_THRESHOLD_": "1048576", "MALLOC_ARENA_MAX": "1", "OMP_NUM_THREADS": "1"},
     )
     assert run.returncode == 0, run.stderr
     free, tight, size, code = json.loads(run.stdout)
@@ -263,7 +291,7 @@ def test_the_switch_changes_frames_and_is_in_the_row(untaught: Path, tmp_path: P
     make_clip(path, num_frames=75, fps=25)
     rows = []
     for times in ("true", "as-trained"):
-        model = load(f"hf:{untaught}", device="cpu", frame_times=times, fps=1.0, max_new_tokens=1)
+        model = load(f"hf:{untaught}", device="cpu", frame_times=times, sampling=Sampling(1.0, 180), max_new_tokens=1)
         [outcome] = model.inspect([path])
         [score] = model.score([path])
         assert outcome.origin.sampling is not None

@@ -11,6 +11,7 @@ nothing and is `Unparsed`. A value that is not valid is dropped and flagged; a c
 from __future__ import annotations
 
 from deeptrace.answer.formats import FIELDS, FORMAT_VERSIONS, FORMATS, AnswerFormat, Field, Format, check_format
+from deeptrace.answer.labels import label_offset
 from deeptrace.answer.questions import QUESTIONS, Shown, question
 from deeptrace.answer.reading import MAX_ANSWER_CHARACTERS, parse
 from deeptrace.answer.space import Space
@@ -52,6 +53,7 @@ __all__ = [
     "Shown",
     "Space",
     "check_format",
+    "label_offset",
     "parse",
     "project",
     "question",

@@ -90,6 +90,23 @@ def label_at_start(text: str) -> tuple[Label | NoLabel, str] | None:
     return OFFERED if _is_offer(rest) else _label_of(start["label"]), rest
 
 
+_JSON_LABEL: Final = re.compile(r"\"(?:label|verdict|answer)\"\s*+:\s*+\"?")
+
+
+def label_offset(text: str) -> int | None:
+    """Where in an answer its label begins: at its start, or as the value of a key in JSON. None where it does neither.
+
+    Reasoning before ``</think>`` is passed over. For reading the probabilities of the label's first token.
+    """
+    behind = text.rfind("</think>")
+    start = 0 if behind < 0 else behind + len("</think>")
+    at_start = _STARTS_WITH_LABEL.match(text, start)
+    if at_start is not None:
+        return at_start.start("label")
+    in_json = _JSON_LABEL.search(text, start)
+    return None if in_json is None else in_json.end()
+
+
 def label_in_value(value: str) -> Label | NoLabel:
     """The label in a text that stands where a label should."""
     value = value[:_LONGEST_LABEL]

@@ -8,14 +8,16 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import click
 from rich.table import Table
 from rich.text import Text
 
+from deeptrace.answer import FORMATS, check_format
+from deeptrace.cli.endpoint import check_money, money, print_spent
 from deeptrace.cli.show import Terminal, bar, make_folder, typed_command
-from deeptrace.errors import FileError
+from deeptrace.errors import AnswerError, DeepTraceError, FileError
 from deeptrace.files import dumps, write_text
 from deeptrace.html import visible
 from deeptrace.models import SUMMARIES, Model, load
@@ -39,24 +41,88 @@ MEDIA_NAME: Final = "media"
 )
 @click.option("--out", type=click.Path(file_okay=False), help="Write a page, overlay videos and verdicts.jsonl here.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON row a video on stdout, each as soon as it is there.")
-def inspect(videos: tuple[str, ...], model_name: str, out: str | None, as_json: bool) -> int:
+@click.option("--question", metavar="NAME", help="What a language model is asked; docs/answers.md lists the names.")
+@click.option("--two-pass", is_flag=True, help="Let a language model look again, closely, at when it saw something.")
+@click.option("--base-url", help="For openai: models: an OpenAI-compatible endpoint, up to /v1.")
+@money
+def inspect(
+    videos: tuple[str, ...],
+    model_name: str,
+    out: str | None,
+    as_json: bool,
+    question: str | None,
+    two_pass: bool,
+    base_url: str | None,
+    **costs: Any,
+) -> int:
     """Say of each VIDEO whether it looks fake, where, when and why.
 
-    A VIDEO is a file, or a folder that is searched for videos. One bad video does not stop the rest.
+    A VIDEO is a file, or a folder that is searched for videos. One bad video does not stop the rest. The key for
+    openai: models is taken from the environment (DEEPTRACE_API_KEY).
 
     Exit code 0: every video has a verdict. 1: at least one has none. 2: wrong usage. 130: interrupted.
     """
     paths = list(_find(videos))
     if not paths:
         raise click.UsageError(f"no videos in {', '.join(visible(v) for v in videos)}")
+    check_money(costs)
+    model = load(model_name, **_model_options(question=question, base_url=base_url, **costs))
+    if two_pass:
+        model = _looking_twice(model)
     folder = None if out is None else make_folder(out)
-    model = load(model_name)
-    outcomes = _run(model, paths, as_json=as_json, folder=folder)
-    if not as_json:
-        _print_table(paths, outcomes, model_name)
+    outcomes: list[Outcome] = []
+    try:
+        _run(model, paths, outcomes, as_json=as_json, folder=folder)
+    except DeepTraceError:  # the run had to end (no key, no money): what came was paid for
+        _tell(model, paths, outcomes, model_name, costs, as_json=as_json)
+        raise
+    _tell(model, paths, outcomes, model_name, costs, as_json=as_json)
     if folder is not None:
         _write_report(folder, paths, outcomes, err=as_json)
     return 0 if all(isinstance(outcome, Verdict) for outcome in outcomes) else 1
+
+
+def _tell(
+    model: Model,
+    paths: Sequence[str],
+    outcomes: Sequence[Outcome],
+    model_name: str,
+    costs: dict[str, Any],
+    *,
+    as_json: bool,
+) -> None:
+    if not as_json and outcomes:
+        _print_table(paths[: len(outcomes)], outcomes, model_name)
+    spent = getattr(model, "spent", None)
+    if spent is not None:
+        cost = None if costs["prices"] is None else spent.cost
+        print_spent({"requests": spent.requests, "cost": cost}, err=True)
+
+
+def _model_options(*, cache: Path | None, prices: tuple[float, float] | None, **given: Any) -> dict[str, Any]:
+    """The options that were given, in the words of the models."""
+    if given["question"] is not None and given["question"] not in FORMATS:
+        try:
+            check_format(given["question"], 0)
+        except AnswerError as error:
+            raise click.UsageError(visible(str(error))) from None
+    options = {name: value for name, value in given.items() if value is not None}
+    if cache is not None:
+        options["cache_dir"] = cache
+    if prices is not None:
+        from deeptrace.chat import Prices
+
+        options["prices"] = Prices(*prices)
+    return options
+
+
+def _looking_twice(model: Model) -> Model:
+    from deeptrace.models.text import TextModel
+    from deeptrace.models.two_pass import TwoPass
+
+    if not isinstance(model, TextModel):
+        raise click.UsageError(f"--two-pass is for models that are asked a question; {model.name!r} is not one")
+    return TwoPass(model)
 
 
 @click.command()
@@ -78,7 +144,8 @@ def demo(out: str, model_name: str, seed: int) -> int:
     for path, frames in zip(paths, (pair.fake, pair.clean), strict=True):
         write_video(path, frames)
     write_text(folder / "truth.json", dumps({"fake.mp4": [trace_to_json(pair.trace)], "clean.mp4": []}, indent=1))
-    outcomes = _run(model, paths, as_json=False, folder=folder)
+    outcomes: list[Outcome] = []
+    _run(model, paths, outcomes, as_json=False, folder=folder)
     _print_table(paths, outcomes, model_name)
     _print_truth(pair.trace, outcomes[0])
     _write_report(folder, paths, outcomes, err=False)
@@ -111,9 +178,8 @@ def _say_walk_error(error: OSError) -> None:
     click.echo(f"note: cannot look into {visible(str(error.filename))}: {error.strerror}", err=True)
 
 
-def _run(model: Model, paths: Sequence[str], *, as_json: bool, folder: Path | None) -> list[Outcome]:
-    """The outcomes, in order. With a folder each row is in its verdicts.jsonl as soon as it is there."""
-    outcomes: list[Outcome] = []
+def _run(model: Model, paths: Sequence[str], outcomes: list[Outcome], *, as_json: bool, folder: Path | None) -> None:
+    """Fill ``outcomes``, in order. With a folder each row is in its verdicts.jsonl as soon as it is there."""
     with bar("inspecting", len(paths)) as report, _row_file(folder) as write_row:
         for outcome in model.inspect_iter(paths):
             outcomes.append(outcome)
@@ -123,7 +189,6 @@ def _run(model: Model, paths: Sequence[str], *, as_json: bool, folder: Path | No
                 sys.stdout.write(line)
                 sys.stdout.flush()
             report(len(outcomes), len(paths))
-    return outcomes
 
 
 @contextmanager

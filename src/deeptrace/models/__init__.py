@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from importlib import import_module
+from inspect import signature
 from typing import Any, Final
 
 from deeptrace.errors import ModelError
@@ -15,6 +16,7 @@ __all__ = ["HOMES", "SUMMARIES", "FrameModel", "Model", "Sampling", "VideoSource
 HOMES: Final[dict[str, str]] = {
     "hf": "deeptrace.models.hf:HfModel",
     "motion": "deeptrace.models.motion:MotionModel",
+    "openai": "deeptrace.models.openai:OpenAIModel",
     "scripted": "deeptrace.models.scripted:ScriptedModel.from_file",
 }
 """Name before the colon -> ``module:attribute``, called with what stands behind the colon (when something does)."""
@@ -22,11 +24,13 @@ HOMES: Final[dict[str, str]] = {
 SUMMARIES: Final[dict[str, str]] = {
     "hf": "a video language model run here: VideoLLaMA 3, Qwen 2.5 VL, Qwen 3 VL (hf:FOLDER or hf:org/name)",
     "motion": "a classical detector without weights, a baseline: looks for what motion cannot explain",
+    "openai": "a model that looks at images, behind an OpenAI-compatible endpoint (openai:NAME)",
     "scripted": "answers from a JSONL file of video_id and text (scripted:FILE), for tests",
 }
 
 _NEEDS_ARGUMENT: Final = {
     "hf": "a checkpoint, as in hf:folder or hf:org/name@revision",
+    "openai": "the name that the model has at its endpoint, as in openai:gpt-4.1",
     "scripted": "a file, as in scripted:answers.jsonl",
 }
 
@@ -51,5 +55,9 @@ def load(name: str, **options: Any) -> Model:
     factory: Any = import_module(module)
     for part in attribute.split("."):
         factory = getattr(factory, part)
+    accepted = list(signature(factory).parameters)[bool(argument) :]
+    if unknown := [option for option in options if option not in accepted]:
+        takes = f"It takes {', '.join(accepted)}" if accepted else "It takes none"
+        raise ModelError(f"{home!r} takes no option {unknown[0]!r}. {takes}.")
     model: Model = factory(argument, **options) if argument else factory(**options)
     return model

@@ -9,7 +9,7 @@ from pathlib import Path
 from deeptrace.errors import FileError, MissingExtra, ModelError
 from deeptrace.files import sync_folder
 from deeptrace.models._families import family_of
-from deeptrace.models._families.base import Dtype
+from deeptrace.models._families.placement import Dtype
 from deeptrace.models._library import load_transformers, no_bars
 from deeptrace.models.check import CheckReport, check
 from deeptrace.models.checkpoint import read_card, write_card

@@ -7,10 +7,10 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-from deeptrace.answer import QUESTIONS, Format
+from deeptrace.answer import QUESTIONS
 from deeptrace.errors import ModelError
 from deeptrace.models._families import Family, family_of
-from deeptrace.models._families.base import Dtype, Quantization
+from deeptrace.models._families.placement import Dtype, Quantization
 from deeptrace.models.checkpoint import read_config
 from deeptrace.models.weights import ITEM_BYTES, Tensor, read_weights
 
@@ -85,16 +85,9 @@ def estimate(
 
 def _prompt_tokens(family: Family, steps: int) -> int:
     """Tokens of everything but the frames: the conversation, and the time before each step where there is one."""
-    question = family.card.question or QUESTIONS[_format(family.card.format)]
+    question = family.card.question or QUESTIONS[family.card.format]
     words = len(family.tokenize(family.render_prompt(question).replace("<|video_pad|>", "")))
     return words + steps * family.time_tokens()
-
-
-def _format(name: str) -> Format:
-    for known in QUESTIONS:
-        if known == name:
-            return known
-    raise ModelError(f"{name!r} is not an answer format.")
 
 
 def _text_config(config: dict[str, Any]) -> dict[str, Any]:

@@ -14,16 +14,16 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, cast, get_args
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from deeptrace.answer import QUESTIONS, Format, Space, render
+from deeptrace.answer import FORMAT_VERSIONS, FORMATS, QUESTIONS, Format, Space, check_format, render
 from deeptrace.errors import ModelError, VideoError
 from deeptrace.models._families import Encoded, Family, family_of
-from deeptrace.models._families.base import Dtype, Quantization
+from deeptrace.models._families.placement import Dtype, Quantization
 from deeptrace.models._library import load_transformers
-from deeptrace.models.base import Look
+from deeptrace.models.base import Look, Sampling
 from deeptrace.models.checkpoint import CheckpointCard, FrameTimes, SpaceKind, read_card
 from deeptrace.models.text import Answer, Asked, NoAnswer, NotAnAnswer, Said, TextModel
 from deeptrace.models.weights import fingerprint
@@ -38,6 +38,9 @@ _log = logging.getLogger(__name__)
 OUT_OF_MEMORY: Final = "MODEL_OUT_OF_MEMORY"
 """Code of the `Failed` for a video that does not fit into memory even alone."""
 
+NOT_FINITE: Final = "MODEL_NOT_FINITE"
+"""Code of the `Failed` for a video on which the model computed NaN: in float16 numbers can grow too large."""
+
 _HUB_ID: Final = re.compile(r"(?P<repo>[\w.-]{1,96}/[\w.-]{1,96})(?:@(?P<revision>[\w./-]{1,200}))?")
 
 
@@ -46,8 +49,9 @@ class HfModel(TextModel):
 
     ``checkpoint`` is a folder, or a hub id as ``org/name`` or ``org/name@revision``; a branch is resolved to its
     commit, which stands in every row. What is None comes from ``deeptrace.json``, else from the family's released
-    models: ``format`` and ``question``, the ``space`` of the answer's coordinates, ``fps`` and ``max_frames``, ``size``
-    (bounds of a video's pixels) and ``frame_times``. ``batch_size`` videos are answered at once; what does not fit into
+    models: ``question`` (the name of an answer format, see `deeptrace.answer.FORMATS`) and its ``words``, the ``space``
+    of the answer's coordinates, the ``sampling`` of frames, ``size`` (bounds of a video's pixels) and ``frame_times``.
+    ``batch_size`` videos are answered at once; what does not fit into
     memory is halved until it does. An answer longer than ``max_new_tokens`` is cut off and not read. ``dtype``,
     ``device`` and ``quantization``: see `Family.load_model`.
 
@@ -61,11 +65,10 @@ class HfModel(TextModel):
         self,
         checkpoint: str | os.PathLike[str],
         *,
-        format: Format | None = None,
-        question: str | None = None,
+        question: Format | None = None,
+        words: str | None = None,
         space: SpaceKind | None = None,
-        fps: float | None = None,
-        max_frames: int | None = None,
+        sampling: Sampling | None = None,
         size: Mapping[str, int] | None = None,
         frame_times: FrameTimes | None = None,
         batch_size: int = 1,
@@ -79,15 +82,12 @@ class HfModel(TextModel):
         load_transformers("an hf: model")
         folder, self.name, commit = _locate(os.fspath(checkpoint))
         card = read_card(folder) or CheckpointCard()
-        card = _with_options(card, format=format, question=question, space=space, frame_times=frame_times, size=size)
-        self.family: Family = family_of(folder, card=card)
-        own = self.family.sampling
-        self.sampling = replace(
-            own, fps=own.fps if fps is None else fps, max_frames=own.max_frames if max_frames is None else max_frames
+        card = _with_options(
+            card, format=question, words=words, space=space, frame_times=frame_times, size=size, sampling=sampling
         )
-        # The family tells positions in time by the spacing that was asked for.
-        self.family.sampling = self.sampling
-        self.format = cast("Format", card.format)
+        self.family: Family = family_of(folder, card=card)
+        self.sampling = self.family.sampling
+        self.format = card.format
         self._question = card.question or QUESTIONS[self.format]
         self.family.render_prompt(self._question)  # a question that cannot be asked fails here
         self.frame_times: FrameTimes = card.frame_times
@@ -95,6 +95,7 @@ class HfModel(TextModel):
         self.max_new_tokens = max_new_tokens
         self.revision = commit or fingerprint(folder)
         self._quantization = quantization
+        self.times_beside_frames = bool(self.family.time_text(0.0))
         self._label_tokens = _label_tokens(self.family, self.format)
         self.model: Any = self.family.load_model(folder, dtype=dtype, device=device, quantization=quantization)
 
@@ -116,24 +117,25 @@ class HfModel(TextModel):
         for look in looks:
             yield shifted(look) if self.frame_times == "as-trained" else look
 
-    def encode(self, asked: Asked) -> Encoded:
-        """The model's inputs for one question."""
+    def encode(self, asked: Asked, *, begun: str = "") -> Encoded:
+        """The model's inputs for one question, and the beginning of an answer where one is given."""
         frames = asked.frames
         if self.frame_times == "as-trained" and _was_shifted(asked, self.sampling.fps):
             frames = relabelled(frames, self.sampling.fps)
-        return self.family.encode(frames, asked.question)
+        return self.family.encode(frames, asked.question, begun=begun)
 
     # ── answers ──
 
     def ask(self, batch: Sequence[Asked]) -> Sequence[Answer]:
-        """Greedy answers; P(fake) from the label's first token comes with them."""
+        """Greedy answers; P(fake) from the label's first token comes with them where they begin with it."""
         return self._in_memory([self.encode(asked) for asked in batch], self._generate)
 
     def rate(self, batch: Sequence[Asked]) -> Sequence[Answer]:
-        """P(fake) by one pass over each prompt; the whole answer where the format does not begin with the label."""
+        """P(fake) by one pass over each prompt; in JSON, over the prompt and what stands before the label."""
         if self._label_tokens is None:
             return self.ask(batch)
-        return self._in_memory([self.encode(asked) for asked in batch], self._rate)
+        begun = FORMATS[self.format].label_prefix
+        return self._in_memory([self.encode(asked, begun=begun) for asked in batch], self._rate)
 
     def _generate(self, batch: Sequence[Encoded]) -> list[Answer]:
         inputs = self._on_device(batch)
@@ -141,8 +143,11 @@ class HfModel(TextModel):
         answers: list[Answer] = []
         for one, said in zip(batch, made, strict=True):
             facts = {**self._facts(one), "answer_tokens": said.tokens}
-            if said.ended:
-                answers.append(Said(said.text, self._p_fake(said.first_logprobs), facts))
+            if bool(said.first_logprobs.isnan().any()):
+                answers.append(_not_finite(facts))
+            elif said.ended:
+                begins = not FORMATS[self.format].label_prefix
+                answers.append(Said(said.text, self._p_fake(said.first_logprobs) if begins else None, facts))
             else:
                 reason = f"the answer was cut off after {self.max_new_tokens} tokens"
                 answers.append(NotAnAnswer(reason, said.text, facts))
@@ -150,7 +155,10 @@ class HfModel(TextModel):
 
     def _rate(self, batch: Sequence[Encoded]) -> list[Answer]:
         logprobs = self.family.next_logprobs(self.model, self._on_device(batch))
-        return [Said("", self._p_fake(row), self._facts(one)) for one, row in zip(batch, logprobs, strict=True)]
+        return [
+            _not_finite(self._facts(one)) if bool(row.isnan().any()) else Said("", self._p_fake(row), self._facts(one))
+            for one, row in zip(batch, logprobs, strict=True)
+        ]
 
     def _facts(self, one: Encoded) -> dict[str, Any]:
         """What else made an answer, for its row."""
@@ -198,6 +206,10 @@ class HfModel(TextModel):
         return [*self._in_memory(batch[:half], work), *self._in_memory(batch[half:], work)]
 
 
+def _not_finite(facts: dict[str, Any]) -> NoAnswer:
+    return NoAnswer(NOT_FINITE, "the model computed NaN. Try dtype bfloat16 or float32; see models check.", facts)
+
+
 def _is_out_of_memory(error: BaseException) -> bool:
     import torch
 
@@ -226,27 +238,34 @@ def _with_options(
     card: CheckpointCard,
     *,
     format: Format | None,
-    question: str | None,
+    words: str | None,
     space: SpaceKind | None,
+    sampling: Sampling | None,
     frame_times: FrameTimes | None,
     size: Mapping[str, int] | None,
 ) -> CheckpointCard:
     if format is not None:
-        if format not in get_args(Format):
-            raise ModelError(f"format: {format!r} is not one of {', '.join(get_args(Format))}.")
+        check_format(format, FORMAT_VERSIONS.get(format, 0))
         # Another format than the checkpoint's is asked in that format's own words.
-        card = replace(card, format=format, question=card.question if format == card.format else None)
-    given: dict[str, Any] = {"question": question, "space": space, "frame_times": frame_times, "size": size}
+        own = card.question if format == card.format else None
+        card = replace(card, format=format, format_version=FORMAT_VERSIONS[format], question=own)
+    given: dict[str, Any] = {
+        "question": words,
+        "space": space,
+        "frame_times": frame_times,
+        "size": size,
+        "sampling": sampling,
+    }
     return replace(card, **{name: value for name, value in given.items() if value is not None})
 
 
 def _label_tokens(family: Family, format: Format) -> tuple[int, int] | None:
-    """The first tokens of an answer that says fake and of one that says real; None where they tell nothing apart."""
-    space = Space("per-mille")
-    fake, real = (render(Verdict(label), format, space) for label in ("fake", "real"))
-    if not (fake.startswith("FAKE") and real.startswith("REAL")):
+    """The first tokens of the labels fake and real in an answer; None where they do not tell the two apart."""
+    prefix = FORMATS[format].label_prefix
+    fake, real = (render(Verdict(label), format, Space("per-mille")) for label in ("fake", "real"))
+    if not (fake.startswith(prefix) and real.startswith(prefix)):
         return None
-    tokens = family.tokenize(fake)[0], family.tokenize(real)[0]
+    tokens = (family.tokenize(fake.removeprefix(prefix))[0], family.tokenize(real.removeprefix(prefix))[0])
     return None if tokens[0] == tokens[1] else tokens
 
 

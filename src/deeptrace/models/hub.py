@@ -33,7 +33,7 @@ def fetch(repo: str, revision: str | None = None) -> Fetched:
     """
     try:
         from huggingface_hub import HfApi, snapshot_download
-        from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+        from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
     except ImportError:
         raise MissingExtra("a model from the hub", "hf") from None
     commit = revision if revision is not None and re.fullmatch(r"[0-9a-f]{40}", revision) else None
@@ -50,7 +50,9 @@ def fetch(repo: str, revision: str | None = None) -> Fetched:
         if commit is None or not re.fullmatch(r"[0-9a-f]{40}", commit):
             raise ModelError(f"the hub names no commit for {repo!r}.")
         return Fetched(Path(snapshot_download(repo, revision=commit, allow_patterns=list(WANTED))), commit)
-    except (HfHubHTTPError, HFValidationError, OSError) as error:
-        words = " ".join(str(error).split())[:200]
+    except ModelError:
+        raise
+    except Exception as error:  # noqa: BLE001 - the errors of its network client are of another package in each version
+        words = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         at = f" at {revision!r}" if revision else ""
         raise ModelError(f"{repo!r}{at} cannot be fetched from the hub: {words}") from None

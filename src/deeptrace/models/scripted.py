@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from deeptrace.answer import FORMAT_VERSIONS, QUESTIONS, Format, Space, parse
 from deeptrace.errors import FileError, JsonError, ModelError
@@ -41,8 +41,10 @@ class ScriptedModel(FrameModel):
         self.question = QUESTIONS[format]
 
     @classmethod
-    def from_file(cls, path: str | os.PathLike[str], **options: Any) -> ScriptedModel:
-        """The model of a JSONL file whose lines hold ``video_id`` and ``text``.
+    def from_file(
+        cls, path: str | os.PathLike[str], *, question: Format = "trained", space: Space | None = None
+    ) -> ScriptedModel:
+        """The model of a JSONL file whose lines hold ``video_id`` and ``text``, answers to the question of that format.
 
         Raises:
             ModelError: the file cannot be read, a line is not that, or an id stands twice.
@@ -60,7 +62,7 @@ class ScriptedModel(FrameModel):
             if video_id in answers:
                 raise ModelError(f"{name} line {number}: video {video_id!r} has an answer already")
             answers[video_id] = text
-        return cls(answers, **options)
+        return cls(answers, format=question, space=space)
 
     def verdict(self, frames: Frames, origin: Origin) -> Outcome:
         """The scripted answer, parsed."""

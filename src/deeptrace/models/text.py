@@ -103,6 +103,8 @@ class TextModel(ABC):
     times_beside_frames: bool = False
     """Whether the prompt itself has a time beside each frame; an informed question lists the times otherwise."""
     calibration: Calibration | None = None
+    ends_the_run: tuple[type[Exception], ...] = ()
+    """Errors of `ask` and `rate` that no other video could escape: they are raised, not turned into a `Failed`."""
 
     @property
     def question(self) -> str:
@@ -193,6 +195,8 @@ class TextModel(ABC):
     def _batch(self, batch: Sequence[Asked], *, rate: bool) -> Sequence[Answer]:
         try:
             answers = self.rate(batch) if rate else self.ask(batch)
+        except self.ends_the_run:
+            raise
         except Exception as error:  # noqa: BLE001 - a model is anyone's code; others must not lose their outcome
             if len(batch) > 1:
                 _log.warning("model %s failed on a batch of %d: one by one", self.name, len(batch))

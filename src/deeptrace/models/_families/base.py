@@ -11,15 +11,16 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TypeAlias
 
 import numpy as np
 
 from deeptrace.answer import Space
-from deeptrace.errors import FileError, JsonError, MissingExtra, ModelError
+from deeptrace.errors import FileError, JsonError, ModelError
 from deeptrace.files import loads, read_bytes
+from deeptrace.models._families.generating import Generated, greedy, next_logprobs
+from deeptrace.models._families.placement import Dtype, Quantization, placement
 from deeptrace.models._library import load_errors, load_transformers, no_bars, one_line
 from deeptrace.models.base import Sampling
 from deeptrace.models.checkpoint import MAX_JSON_BYTES, CheckpointCard, SpaceKind, check_size
@@ -35,8 +36,6 @@ VIDEO_PLACEHOLDER: Final = "<video>"
 """Where the frames go in a question; without it they come first."""
 
 Part: TypeAlias = Literal["vision", "projector", "language"]
-Dtype: TypeAlias = Literal["auto", "float32", "bfloat16", "float16"]
-Quantization: TypeAlias = Literal["int8", "nf4"]
 
 # How far the mean step between frames may lie from the sampling's own and still be taken for it: frames are on screen
 # up to one source frame before the moment asked for, which is 1/12 of a second at 12 fps.
@@ -66,32 +65,6 @@ class Encoded:
     labels: torch.Tensor | None
     space: Space  # of the coordinates in the answer
     size: VisionSize
-    prompt: str  # as the tokenizer saw it, each frame's tokens written out
-
-
-@dataclass(frozen=True)
-class Generated:
-    """An answer as it was generated. ``ended`` is False where it was cut off at the limit of new tokens.
-
-    ``first_logprobs`` are the log-probabilities ``(vocabulary,)`` of its first token, float32 on the CPU.
-    """
-
-    text: str
-    ended: bool
-    tokens: int
-    first_logprobs: torch.Tensor
-
-
-class _FirstLogits:
-    """A step of the library's generation that changes nothing and keeps the first logits; all would be too many."""
-
-    def __init__(self) -> None:
-        self.logits: Any = None
-
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        if self.logits is None:
-            self.logits = scores.float().cpu()
-        return scores
 
 
 class Family(ABC):
@@ -191,8 +164,10 @@ class Family(ABC):
 
     # ── encoding ──
 
-    def encode(self, frames: Frames, question: str, answer: str | None = None) -> Encoded:
+    def encode(self, frames: Frames, question: str, answer: str | None = None, *, begun: str = "") -> Encoded:
         """The model's inputs for a question about frames, and with ``answer`` the labels to learn it.
+
+        ``begun`` is the beginning of an answer that is not yet there: what is generated goes on behind it.
 
         The answer is tokenized by itself and put behind the prompt's tokens with the token that ends it: what is
         learned is to the token what would have been generated.
@@ -204,10 +179,11 @@ class Family(ABC):
 
         text = self.render_prompt(question)
         frames = self._with_enough_frames(frames)
+        images = np.require(frames.images, requirements=["C", "W"])  # a copy where torch would refuse or warn
         try:
             out = self.processor(
                 text=[text],
-                videos=[torch.from_numpy(frames.images).permute(0, 3, 1, 2)],  # (T, 3, H, W)
+                videos=[torch.from_numpy(images).permute(0, 3, 1, 2)],  # (T, 3, H, W)
                 video_metadata=[self._metadata(frames)],
                 return_tensors="pt",
             )
@@ -217,18 +193,18 @@ class Family(ABC):
         inputs = {name: value for name, value in out.items() if isinstance(value, torch.Tensor)}
         size = self._vision_size(inputs["video_grid_thw"][0].tolist())
         ids = inputs["input_ids"]
-        prompt = str(self.processor.tokenizer.decode(ids[0]))
         labels = None
-        if answer is not None:
-            self._refuse_special(answer, "the answer")
-            said = torch.tensor([[*self.tokenize(answer), self._end]])
-            labels = torch.cat([torch.full_like(ids, IGNORED), said], dim=1)
+        if answer is not None or begun:
+            self._refuse_special(answer or begun, "the answer")
+            tokens = self.tokenize(begun) if answer is None else [*self.tokenize(answer), self._end]
+            said = torch.tensor([tokens])
+            labels = None if answer is None else torch.cat([torch.full_like(ids, IGNORED), said], dim=1)
             inputs["input_ids"] = torch.cat([ids, said], dim=1)
-            inputs["attention_mask"] = torch.ones_like(labels)
+            inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
             if "mm_token_type_ids" in inputs:
                 kinds = inputs["mm_token_type_ids"]
                 inputs["mm_token_type_ids"] = torch.cat([kinds, torch.zeros_like(said, dtype=kinds.dtype)], dim=1)
-        return Encoded(inputs, labels, self.space(frames), size, prompt)
+        return Encoded(inputs, labels, self.space(frames), size)
 
     def tokenize(self, text: str) -> list[int]:
         """The tokens of plain text, without any that begin or end a sequence."""
@@ -240,6 +216,10 @@ class Family(ABC):
         if self._end in said:
             said = said[: said.index(self._end)]
         return str(self.processor.tokenizer.decode(said, skip_special_tokens=True))
+
+    def text_of(self, encoded: Encoded) -> str:
+        """The whole text of an example as the model reads it, every token written out."""
+        return str(self.processor.tokenizer.decode(encoded.inputs["input_ids"][0]))
 
     def collate(self, batch: Sequence[Encoded], *, pad_left: bool = False) -> dict[str, torch.Tensor]:
         """One batch of several examples, the shorter ones padded: on the left to generate, on the right to train.
@@ -379,7 +359,7 @@ class Family(ABC):
         """
         transformers = load_transformers("a language model")
         cls = getattr(transformers, self.model_class)
-        options = _placement(device, dtype, quantization)
+        options = placement(device, dtype, quantization)
         try:
             with no_bars():
                 model, report = cls.from_pretrained(
@@ -412,28 +392,7 @@ class Family(ABC):
 
     def answer(self, model: Any, batch: Mapping[str, torch.Tensor], *, max_new_tokens: int) -> list[Generated]:
         """As `generate`, with whether each answer came to its end and the log-probabilities of its first token."""
-        import torch
-        from transformers import LogitsProcessorList
-
-        inputs = {name: value for name, value in batch.items() if name != "labels"}
-        first = _FirstLogits()
-        with torch.inference_mode():
-            out = model.generate(
-                **inputs,
-                max_new_tokens=max_new_tokens,
-                do_sample=False,
-                num_beams=1,
-                # The checkpoint's own settings for sampling mean nothing to a greedy run, and would be warned of.
-                temperature=None,
-                top_p=None,
-                top_k=None,
-                repetition_penalty=1.0,
-                eos_token_id=self._end,
-                pad_token_id=self._pad,
-                logits_processor=LogitsProcessorList([first]),
-            )
-        made = out[:, inputs["input_ids"].shape[1] :].tolist()
-        logprobs = torch.log_softmax(first.logits, dim=-1)
+        made, logprobs = greedy(model, batch, max_new_tokens=max_new_tokens, end=self._end, pad=self._pad)
         return [
             Generated(self.decode(ids), self._end in ids, _count_until(ids, self._end), logprobs[row])
             for row, ids in enumerate(made)
@@ -444,50 +403,7 @@ class Family(ABC):
 
         float32 on the CPU. The batch was collated with ``pad_left=True`` and lies on the model's device.
         """
-        import torch
-
-        inputs = {name: value for name, value in batch.items() if name != "labels"}
-        with torch.inference_mode():
-            out = model(**inputs, logits_to_keep=1, use_cache=False)
-        return torch.log_softmax(out.logits[:, -1].float(), dim=-1).cpu()
-
-
-def _placement(device: str, dtype: Dtype, quantization: Quantization | None) -> dict[str, Any]:
-    """Options of transformers for where the weights go and how they are kept."""
-    import torch
-
-    gpus = torch.cuda.device_count()
-    kind, _, index = device.partition(":")
-    if kind not in ("auto", "cpu", "cuda") or (index and not (kind == "cuda" and index.isdecimal())):
-        raise ModelError(f"device: {device!r} is not one of auto, cpu, cuda, cuda:N.")
-    if kind == "cuda" and gpus <= int(index or 0):
-        raise ModelError(f"device {device!r} is not there: {gpus} CUDA GPUs are visible.")
-    if dtype not in get_args(Dtype):
-        raise ModelError(f"dtype: {dtype!r} is not one of {', '.join(get_args(Dtype))}.")
-    on_gpu = kind == "cuda" or (kind == "auto" and gpus > 0)
-    options: dict[str, Any] = {"dtype": "float32" if dtype == "auto" and not on_gpu else dtype}
-    if quantization is not None:
-        if quantization not in get_args(Quantization):
-            raise ModelError(f"quantization: {quantization!r} is not one of {', '.join(get_args(Quantization))}.")
-        if not on_gpu:
-            raise ModelError(f"quantization {quantization!r} needs a CUDA GPU; on the CPU use dtype bfloat16.")
-        options["quantization_config"] = _quantization_config(quantization)
-    if on_gpu:
-        options["device_map"] = "auto" if kind == "auto" and gpus > 1 else {"": int(index or 0)}
-    return options
-
-
-def _quantization_config(quantization: Quantization) -> Any:
-    import torch
-    import transformers
-
-    if find_spec("bitsandbytes") is None:
-        raise MissingExtra("quantized weights", "quant")
-    if quantization == "int8":
-        return transformers.BitsAndBytesConfig(load_in_8bit=True)
-    return transformers.BitsAndBytesConfig(
-        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16
-    )
+        return next_logprobs(model, batch)
 
 
 def _video_size_in(folder: Path) -> dict[str, int] | None:

@@ -1,0 +1,84 @@
+"""Options of the commands that ask a language model, the client they describe, and what it has spent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from deeptrace.cli.data import FOLDER
+from deeptrace.html import visible
+
+if TYPE_CHECKING:
+    from deeptrace.chat import ChatClient, ChatStopped
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def money(command: Command) -> Command:
+    """The options that bound what a run may cost."""
+    for option in (
+        click.option(
+            "--max-requests", type=click.IntRange(1), help="Stop before more requests than this, retries included."
+        ),
+        click.option(
+            "--max-cost", type=click.FloatRange(0), help="Stop before costing more than this; needs --prices."
+        ),
+        click.option("--prices", type=(float, float), help="Price of a million tokens read, and of a million written."),
+        click.option("--cache", type=FOLDER, help="Keep good replies here and never ask twice."),
+    ):
+        command = option(command)
+    return command
+
+
+def endpoint(command: Command) -> Command:
+    """The options of every command that asks a language model: which one, and for how much."""
+    command = money(command)
+    for option in (
+        click.option("--model", "model_name", required=True, help="The model's name at the endpoint."),
+        click.option("--base-url", required=True, help="An OpenAI-compatible endpoint, up to /v1."),
+    ):
+        command = option(command)
+    return command
+
+
+def check_money(options: dict[str, Any]) -> None:
+    """Refuse a cap without prices: no cost would be known."""
+    if options["max_cost"] is not None and options["prices"] is None:
+        raise click.UsageError("--max-cost needs --prices: without them no cost is known")
+
+
+def open_client(options: dict[str, Any]) -> ChatClient:
+    """The client of these options."""
+    from deeptrace.chat import ChatClient, ChatError, Prices
+
+    check_money(options)
+    prices = options["prices"]
+    try:
+        return ChatClient(
+            options["base_url"],
+            options["model_name"],
+            cache_dir=options["cache"],
+            max_requests=options["max_requests"],
+            max_cost=options["max_cost"],
+            prices=None if prices is None else Prices(*prices),
+        )
+    except ChatError as error:
+        raise click.UsageError(visible(str(error))) from None
+
+
+def summary(client: ChatClient, options: dict[str, Any], stopped: ChatStopped | None) -> dict[str, Any]:
+    """What the run took, for a summary; ``cost`` is None where no prices were given."""
+    cost = None if options["prices"] is None else client.spent.cost
+    return {
+        "requests": client.spent.requests,
+        "cost": cost,
+        "stopped": None if stopped is None else {"code": stopped.code, "reason": str(stopped)},
+    }
+
+
+def print_spent(spent: dict[str, Any], *, err: bool) -> None:
+    """Say it in a line."""
+    cost = "unknown without --prices" if spent["cost"] is None else f"{spent['cost']:.6f}"
+    click.echo(f"{spent['requests']} requests, cost {cost}", err=err)

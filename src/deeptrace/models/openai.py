@@ -1,0 +1,334 @@
+"""``openai:`` models: any model behind an OpenAI-compatible endpoint that looks at images.
+
+Frames travel as JPEG pictures inside the question, each with its time beside it where the question is informed; the
+answer is text. Several videos are asked about at once. Talks through `deeptrace.chat`, which knows about retries,
+limits, costs and the cache. Needs the extra ``api``.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import threading
+from collections import deque
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final, Literal, TypeAlias, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from deeptrace.answer import FORMAT_VERSIONS, FORMATS, Format, Space, check_format, label_offset
+from deeptrace.chat import (
+    ChatClient,
+    ChatError,
+    ChatFailed,
+    ChatStopped,
+    Prices,
+    Reply,
+    Spent,
+    Timeouts,
+    image_part,
+    text_part,
+)
+from deeptrace.errors import ModelError
+from deeptrace.models.base import Sampling
+from deeptrace.models.text import Answer, Asked, NoAnswer, NotAnAnswer, Said, TextModel
+from deeptrace.records import Frames
+
+SpaceKind: TypeAlias = Literal["source", "resized", "per-mille"]
+Detail: TypeAlias = Literal["low", "high", "auto"]
+
+DEFAULT_BASE_URL: Final = "https://api.openai.com/v1"
+DEFAULT_QUESTION: Final = "informed-json-with-probability"
+DEFAULT_SAMPLING: Final = Sampling(fps=2.0, max_frames=40, short_side=448)
+JPEG_QUALITY: Final = 90
+
+_VIDEO: Final = "<video>"
+# OpenAI's reasoning models take neither max_tokens nor a temperature, and give no log-probabilities.
+_REASONS: Final = re.compile(r"(?:o\d|gpt-5)(?![a-z\d])")
+_PARAMS: Final = {"max_tokens": 1024, "temperature": 0}
+_PARAMS_OF_REASONING: Final = {"max_completion_tokens": 8192}
+_LIMITS: Final = ("max_tokens", "max_completion_tokens")
+_ALTERNATIVES: Final = 20
+"""How many tokens an endpoint is asked to rank at each place: the most that OpenAI and vLLM give."""
+_TOKENS_TO_THE_LABEL: Final = 16
+
+
+class OpenAIModel(TextModel):
+    """A model behind an endpoint, by the name that it has there.
+
+    ``question`` is the name of a format in `deeptrace.answer.FORMATS`. ``sampling``: which frames, and how small.
+    ``space``: the coordinates to ask for; None is 0 to 1000 where the question says so, else pixels of the video.
+    ``detail`` is passed on with every picture. ``logprobs``: None asks for log-probabilities and goes without where the
+    endpoint refuses them. ``params`` join the request, in the place of ours (``max_tokens``, ``temperature``); None
+    takes one of ours out. The rest is `ChatClient`'s; ``base_url`` None: the environment's ``DEEPTRACE_BASE_URL``, else
+    OpenAI's own.
+
+    The methods may be called from many threads at once. Close it, or use ``with``.
+
+    Raises:
+        ModelError: options that make no sense.
+        AnswerError: no such question.
+        MissingExtra: httpx or tenacity is not installed.
+    """
+
+    ends_the_run = (ChatStopped,)
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        question: Format = DEFAULT_QUESTION,
+        sampling: Sampling = DEFAULT_SAMPLING,
+        space: SpaceKind | None = None,
+        detail: Detail | None = None,
+        logprobs: bool | None = None,
+        params: Mapping[str, Any] | None = None,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
+        prices: Prices | None = None,
+        max_cost: float | None = None,
+        max_requests: int | None = None,
+        timeouts: Timeouts | None = None,
+        concurrency: int = 8,
+    ) -> None:
+        check_format(question, FORMAT_VERSIONS.get(question, 0))
+        for name, value, kinds in (("space", space, SpaceKind), ("detail", detail, Detail)):
+            if value is not None and value not in get_args(kinds):
+                raise ModelError(f"{name}: {value!r} is not one of {', '.join(get_args(kinds))}.")
+        reasons = _REASONS.match(model) is not None
+        papers = FORMATS[question].form in ("trained", "zero-shot")
+        self.name = f"openai:{model}"
+        self.format = question
+        self.sampling = sampling
+        self.times_beside_frames = FORMATS[question].is_informed
+        self.space_kind: SpaceKind = space or ("source" if papers else "per-mille")
+        self._detail: Detail | None = detail
+        given = {**(_PARAMS_OF_REASONING if reasons else _PARAMS), **(params or {})}
+        self._params = {name: value for name, value in given.items() if value is not None}
+        self._wants_logprobs = logprobs
+        self._offers_logprobs = False if reasons and logprobs is None else logprobs is not False
+        self._streams = 0
+        self._lock = threading.Lock()
+        try:
+            self.client = ChatClient(
+                base_url or os.environ.get("DEEPTRACE_BASE_URL") or DEFAULT_BASE_URL,
+                model,
+                api_key,
+                cache_dir=cache_dir,
+                max_cost=max_cost,
+                max_requests=max_requests,
+                prices=prices,
+                timeouts=timeouts,
+                concurrency=concurrency,
+            )
+        except ChatError as error:
+            raise ModelError(f"{self.name}: {error}") from None
+
+    def __enter__(self) -> OpenAIModel:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let waiting calls end and close the connections."""
+        self.client.close()
+
+    @property
+    def spent(self) -> Spent:
+        """Requests and cost so far."""
+        return self.client.spent
+
+    @property
+    def concurrency(self) -> int:
+        """How many videos it is asked about at once."""
+        return self.client.concurrency
+
+    def space(self, frames: Frames) -> Space:
+        """The coordinates that the question asks for."""
+        if self.space_kind == "per-mille":
+            return Space("per-mille")
+        height, width = frames.source_hw if self.space_kind == "source" else frames.images.shape[1:3]
+        return Space(self.space_kind, width, height)
+
+    # ── many videos at once ──
+
+    def answers(self, questions: Iterator[Asked], *, rate: bool) -> Generator[Answer, None, None]:
+        """One answer a question, in order, with `concurrency` questions at once, shared by all who iterate."""
+        waiting: deque[Future[Sequence[Answer]]] = deque()
+        pool = ThreadPoolExecutor(max_workers=self.concurrency, thread_name_prefix="deeptrace-openai")
+        try:
+            with self._stream():
+                for asked in questions:
+                    waiting.append(pool.submit(self._batch, [asked], rate=rate))
+                    while waiting and (len(waiting) >= self._room() or waiting[0].done()):
+                        yield from waiting.popleft().result()
+                while waiting:
+                    yield from waiting.popleft().result()
+        finally:
+            # Not waited for: when the caller leaves early, requests under way must not hold it up.
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    @contextmanager
+    def _stream(self) -> Iterator[None]:
+        with self._lock:
+            self._streams += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._streams -= 1
+
+    def _room(self) -> int:
+        """How many questions one of those who iterate may have under way."""
+        return max(1, self.concurrency // max(1, self._streams))
+
+    # ── one video ──
+
+    def ask(self, batch: Sequence[Asked]) -> Sequence[Answer]:
+        """The answers, one after another; `answers` asks for several at once."""
+        return [self._ask(asked, self._params) for asked in batch]
+
+    def rate(self, batch: Sequence[Asked]) -> Sequence[Answer]:
+        """P(fake) from the first tokens, where log-probabilities are offered; else from whole answers."""
+        return [self._rate(asked) for asked in batch]
+
+    def _rate(self, asked: Asked) -> Answer:
+        if self._offers_logprobs:
+            said = self._ask(asked, self._with_limit(_TOKENS_TO_THE_LABEL), whole=False)
+            if isinstance(said, NoAnswer) or (isinstance(said, Said) and said.p_fake is not None):
+                return said
+        return self._ask(asked, self._params)  # the label does not come first, or its probability is not told
+
+    def _with_limit(self, tokens: int) -> dict[str, Any]:
+        name = next((name for name in _LIMITS if name in self._params), "max_tokens")
+        return {**self._params, name: tokens}
+
+    def _ask(self, asked: Asked, params: Mapping[str, Any], *, whole: bool = True) -> Answer:
+        messages, made = self._messages(asked)
+        outcome, with_logprobs = self._complete(messages, params)
+        made |= {"base_url": self.client.base_url, "params": dict(params), "logprobs": with_logprobs}
+        if isinstance(outcome, ChatFailed):
+            return NoAnswer(outcome.code, outcome.reason, made)
+        made |= {"prompt_tokens": outcome.usage.prompt_tokens, "answer_tokens": outcome.usage.completion_tokens}
+        if "refused" in outcome.flags:
+            return NotAnAnswer("the model refused to answer", outcome.text, made, outcome.model)
+        if whole and "truncated" in outcome.flags:
+            return NotAnAnswer("the answer was cut off at the limit of its length", outcome.text, made, outcome.model)
+        label = label_logprobs(outcome.logprobs) if with_logprobs else None
+        p_fake = None if label is None else label.p_fake
+        if label is not None:
+            made["label_logprobs"] = {"fake": label.fake, "real": label.real}
+        return Said(outcome.text, p_fake, made, outcome.model)
+
+    def _complete(self, messages: list[dict[str, Any]], params: Mapping[str, Any]) -> tuple[Reply | ChatFailed, bool]:
+        """The outcome of one call, and whether log-probabilities were asked for in it."""
+        if not self._offers_logprobs:
+            return self.client.complete(messages, **params), False
+        asking = {**params, "logprobs": True, "top_logprobs": _ALTERNATIVES}
+        outcome = self.client.complete(messages, **asking)
+        refused = isinstance(outcome, ChatFailed) and outcome.code == "BAD_REQUEST"
+        if not refused or self._wants_logprobs:
+            return outcome, True
+        # It may be the log-probabilities that the endpoint refuses: then the same call goes through without them.
+        plain = self.client.complete(messages, **params)
+        if isinstance(plain, Reply):
+            self._offers_logprobs = False
+        return plain, False
+
+    def _messages(self, asked: Asked) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+        """The question as it is sent, and what the row says of the frames in it."""
+        frames, beside = asked.frames, self.times_beside_frames
+        before, placeholder, after = asked.question.partition(_VIDEO)
+        if not placeholder:
+            before, after = "", asked.question
+        parts = [text_part(before.strip())] if before.strip() else []
+        size = 0
+        for image, time in zip(frames.images, frames.pts_seconds.tolist(), strict=True):
+            picture = _jpeg(image)
+            size += len(picture)
+            if beside:
+                parts.append(text_part(f"{time:.1f} s:"))
+            parts.append(image_part(picture, "image/jpeg", detail=self._detail))
+        parts.append(text_part(after.strip()))
+        made = {
+            "frames_sent": len(frames),
+            "frame_hw": list(frames.images.shape[1:3]),
+            "frame_bytes": size,
+            "jpeg_quality": JPEG_QUALITY,
+            "detail": self._detail,
+            "times_beside_frames": beside,
+        }
+        return [{"role": "user", "content": parts}], made
+
+
+def _jpeg(image: npt.NDArray[np.uint8]) -> bytes:
+    import cv2
+
+    done, coded = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    if not done:
+        raise ModelError(f"a frame of {image.shape[1]} x {image.shape[0]} pixels could not be coded as JPEG")
+    return coded.tobytes()
+
+
+# ── the label's probability ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class LabelLogprobs:
+    """Log-probabilities of FAKE and REAL at the label's first token; None: not among the tokens that were ranked.
+
+    ``floor`` is the lowest that was ranked: a label that is missing has at most this.
+    """
+
+    fake: float | None
+    real: float | None
+    floor: float
+
+    @property
+    def p_fake(self) -> float:
+        """P(FAKE) / (P(FAKE) + P(REAL)); a label that is missing counts with the most that it can have."""
+        fake = self.floor if self.fake is None else self.fake
+        real = self.floor if self.real is None else self.real
+        return 1.0 / (1.0 + math.exp(max(-700.0, min(700.0, real - fake))))
+
+
+def label_logprobs(logprobs: object) -> LabelLogprobs | None:
+    """What the log-probabilities of a reply (its choice's ``logprobs``) say of its label; None where they do not."""
+    content = logprobs.get("content") if isinstance(logprobs, Mapping) else None
+    entries = [entry for entry in content if isinstance(entry, Mapping)] if isinstance(content, list) else []
+    tokens = [str(entry.get("token")) for entry in entries]
+    offset = label_offset("".join(tokens))
+    if offset is None:
+        return None
+    at = 0
+    for token, entry in zip(tokens, entries, strict=True):
+        if at <= offset < at + len(token):
+            return _of_alternatives(entry, token[: offset - at])
+        at += len(token)
+    return None
+
+
+def _of_alternatives(entry: Mapping[str, Any], before: str) -> LabelLogprobs | None:
+    """The labels among a token's alternatives; ``before`` is what the token has in front of the label."""
+    listed = entry.get("top_logprobs")
+    ranked = [*(listed if isinstance(listed, list) else []), entry]
+    sums: dict[str, dict[str, float]] = {"FAKE": {}, "REAL": {}}
+    floor = math.inf
+    for one in ranked:
+        token, logprob = (one.get("token"), one.get("logprob")) if isinstance(one, Mapping) else (None, None)
+        if not isinstance(token, str) or not isinstance(logprob, int | float) or not logprob <= 0.0:
+            continue
+        floor = min(floor, max(float(logprob), -700.0))
+        rest = (token.removeprefix(before) if before else token).lstrip(" \"'").upper()
+        for label, found in sums.items():
+            if rest and (label.startswith(rest) or rest.startswith(label)):
+                found[token] = math.exp(logprob)
+    fake, real = (math.log(total) if (total := sum(found.values())) > 0 else None for found in sums.values())
+    return None if fake is None and real is None else LabelLogprobs(fake, real, floor)
