@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -241,11 +242,16 @@ def _line(cells: Sequence[Cell]) -> str:
     return "| " + " | ".join("-" if cell is None else _escape(cell) for cell in cells) + " |"
 
 
+_NUMBERS: Final = re.compile(r"[-+<\d.,\[\] ]*")
+
+
 def _escape(text: str) -> str:
-    """A name from a file must not open a cell, a tag or a line."""
-    for char in "\\`*_[]<>|":
-        text = text.replace(char, f"\\{char}" if char not in "<>" else {"<": "&lt;", ">": "&gt;"}[char])
-    return " ".join(text.split())
+    """A name from a file must not open a cell, a link, a tag or a line; numbers stay as they are."""
+    if _NUMBERS.fullmatch(text):
+        return text.replace("<", "&lt;")
+    for char, escaped in {"&": "&amp;", "<": "&lt;", ">": "&gt;"}.items():
+        text = text.replace(char, escaped)
+    return " ".join(re.sub(r"([\\`*_\[\]|])", r"\\\1", text).split())
 
 
 # ── cells ───────────────────────────────────────────────────────────────────────────────────────────────────────────
