@@ -9,9 +9,11 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 
+from deeptrace.data import load_records
 from deeptrace.files import loads, read_jsonl
 from deeptrace.models import load
 from deeptrace.models._families import family_of
@@ -21,10 +23,7 @@ from deeptrace.train import checkpoints
 from deeptrace.train.dataset import AnswerDataset, Asking, Collate, Weights
 from deeptrace.train.examples import Example, make_examples
 from deeptrace.train.frames import FrameStore
-from deeptrace.train.grpo import GrpoRecipe
-from deeptrace.train.grpo import run as run_grpo
 from deeptrace.train.measure import ask
-from deeptrace.train.recipe import build
 from deeptrace.train.sft import run
 from tests.train.clips import sft_recipe
 
@@ -65,8 +64,6 @@ def dataset(folder: Path, examples: tuple[Example, ...]) -> AnswerDataset:
 
 
 def load_examples(records: Path) -> tuple[Example, ...]:
-    from deeptrace.data import load_records
-
     return make_examples(load_records(records), split="train").examples
 
 
@@ -119,7 +116,7 @@ def test_the_result_says_what_it_is(learned: Path, family_name: str) -> None:
     names = {path.name for path in final.iterdir()}
     assert not {name for name in names if name.endswith((".bin", ".pt", ".pth"))}
     assert [path.name for path in checkpoints.checkpoints(learned)][:2] == ["checkpoint-70", "checkpoint-140"]
-    assert read_card(learned / "checkpoint-70") == replace(card, extra={**card.extra, "metrics": {}})
+    assert read_card(learned / "checkpoint-70") == replace(card, extra={**card.extra, "metrics": {}, "git_commit": ANY})
 
 
 def test_saved_and_loaded_the_logits_are_the_same(learned: Path, records: Path) -> None:
@@ -134,32 +131,3 @@ def test_saved_and_loaded_the_logits_are_the_same(learned: Path, records: Path) 
     with torch.inference_mode():
         first, second = (family_of(folder).load_model(folder)(**batch).logits for folder in (final, newest))
     assert torch.equal(first, second)
-
-
-def test_reward_rises(learned: Path, records: Path, tmp_path: Path, family_name: str) -> None:
-    """From a checkpoint that half knows the answers: those that are tried and right become likelier."""
-    if family_name != "videollama3":
-        pytest.skip("one family is enough: the step is the same")
-    table = {
-        "kind": "grpo",
-        "model": {"base": str(learned / "checkpoint-70")},
-        "data": {
-            "records": str(records),
-            "workers": 0,
-            "balance": [],
-            "eval_split": "train",
-            "cache": str(records.parent / "cache"),
-        },
-        "grpo": {"group": 6, "max_new_tokens": 56},
-        "optim": {"learning_rate": 2e-4, "batch_size": 4, "max_steps": 12, "schedule": "constant", "warmup": 0.0},
-        "eval": {"videos": 16, "every_steps": 0, "max_new_tokens": 56, "batch_size": 8},
-        "log": {"every_steps": 4},
-        "hardware": {"device": "cpu"},
-    }
-    out = tmp_path / "grpo"
-    out.mkdir()
-    run_grpo(build(GrpoRecipe, table, "grpo"), out)
-    rows = [row for _, row in read_jsonl(out / "log.jsonl") if "reward" in row]
-    assert rows[-1]["reward"] > rows[0]["reward"] + 0.03
-    assert all(row["reward_spread"] > 0 and row["entropy_verdict"] >= 0 for row in rows)
-    assert {"entropy_box", "entropy_onset"} <= set(rows[0])

@@ -53,10 +53,10 @@ def test_answers_that_are_all_alike_are_noticed(caplog: pytest.LogCaptureFixture
 
 
 def test_what_follows_the_end_of_an_answer_does_not_count() -> None:
-    from deeptrace.train.rollouts import _kept
+    from deeptrace.train.rollouts import until_end
 
     said = torch.tensor([[5, 6, 9, 9, 0], [9, 0, 0, 0, 0], [5, 6, 7, 8, 5]])
-    assert _kept(said, end=9).tolist() == [[1, 1, 1, 0, 0], [1, 0, 0, 0, 0], [1, 1, 1, 1, 1]]
+    assert until_end(said, end=9).tolist() == [[1, 1, 1, 0, 0], [1, 0, 0, 0, 0], [1, 1, 1, 1, 1]]
 
 
 @pytest.fixture(scope="module", params=["videollama3", "qwen2.5-vl"])

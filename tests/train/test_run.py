@@ -62,6 +62,8 @@ def test_settings_change_a_recipe_and_are_shown() -> None:
 def test_what_cannot_work_is_refused_before_anything_is_loaded() -> None:
     with pytest.raises(RecipeError, match="packed weights cannot be trained"):
         load_recipe("tiny", ["model.quantization=nf4"])
+    with pytest.raises(RecipeError, match="nothing can be asked of weights that are shared out"):
+        load_recipe("tiny", ["hardware.fsdp=true"])
     with pytest.raises(RecipeError, match="nothing is trained"):
         load_recipe("tiny", ['model.freeze=["vision", "projector", "language"]'])
     with pytest.raises(RecipeError, match="cannot be generated from weights that are shared out"):

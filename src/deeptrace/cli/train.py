@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from pathlib import Path
 
 import click
@@ -33,7 +35,17 @@ def train(recipe: str | None, out: Path | None, settings: tuple[str, ...], listi
         return
     if out is None:
         raise click.UsageError("Name the folder of this run: --out runs/first")
+    _say_how_it_goes()
     click.echo(f"done: {room.train(recipe, out, settings)}")
+
+
+def _say_how_it_goes() -> None:
+    """Lines of the run on stderr; of several processes only the first one tells more than warnings."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    logger = logging.getLogger("deeptrace")
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO if os.environ.get("RANK", "0") == "0" else logging.WARNING)
 
 
 def _first_line(name: str) -> str:

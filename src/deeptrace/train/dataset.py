@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from deeptrace.answer import QUESTIONS, Format, Shown, Space, project, question, render
 from deeptrace.errors import DeepTraceError, TrainError
@@ -17,9 +17,6 @@ from deeptrace.train.frames import FrameStore
 
 if TYPE_CHECKING:
     import torch
-
-
-_TIMES_BESIDE_FRAMES: Final = frozenset({"videollama3", "qwen3-vl"})  # the others' prompts have no word of time
 
 
 @dataclass(frozen=True)
@@ -36,7 +33,7 @@ class Asking:
 
     def question(self, frames: Frames, space: Space, family: Family) -> str:
         """The question about these frames, in this space, to this family."""
-        shown = Shown.of(frames, times_beside_frames=family.name in _TIMES_BESIDE_FRAMES)
+        shown = Shown.of(frames, times_beside_frames=bool(family.time_text(0.0)))
         return question(self.format, space, shown)
 
 

@@ -25,12 +25,7 @@ class Example:
     @property
     def seconds(self) -> float | None:
         """The video's length, where the record says it."""
-        info = self.record.info
-        if info is None:
-            return None
-        if info.duration_seconds is not None:
-            return info.duration_seconds
-        return info.num_frames / info.fps if info.num_frames is not None and info.fps else None
+        return None if self.record.info is None else self.record.info.length_seconds
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,6 @@ def card_of(made: Made, metrics: Mapping[str, Any] | None = None) -> CheckpointC
         sampling=made.family.sampling,
         size=made.family.size,
         system_prompt=made.family.system_prompt,
-        frame_times=made.family.card.frame_times,
         extra={
             "trained": made.kind,
             "base": made.base,

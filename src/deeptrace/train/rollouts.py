@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 
 COLLAPSED: Final = 0.2
 """Below this share of what the truth varies by, answers have collapsed onto a few."""
-_ENOUGH: Final = 32  # answers, before anything is said of how they vary
+_ENOUGH: Final = 32  # values, before anything is said of how they vary
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ class GrpoTrainer(RunTrainer):
         ]
         self._tried += [(prompt.record, reward) for prompt, reward in zip(prompts, rewards, strict=True)]
         advantages = self._advantages([reward.total for reward in rewards])
-        kept = _kept(said, family.processor.tokenizer.convert_tokens_to_ids("<|im_end|>"))
+        kept = until_end(said, family.processor.tokenizer.convert_tokens_to_ids("<|im_end|>"))
         bare = self.accelerator.unwrap_model(model)
         with last_positions(bare, said.shape[1] + 1):
             logp = log_likelihoods(model, batch, said, kept, self._table.temperature)
@@ -213,7 +213,7 @@ def _reference(model: Any) -> Callable[[Any], tuple[Any, Any]]:
     return lambda _: (frozen, nullcontext())
 
 
-def _kept(said: torch.Tensor, end: int) -> torch.Tensor:
+def until_end(said: torch.Tensor, end: int) -> torch.Tensor:
     """``(B, C)`` 1.0 up to the token that ends an answer, that one included; 0.0 after."""
     ended_before = (said == end).long().cumsum(dim=1) - (said == end).long()
     return (ended_before == 0).float()
@@ -240,8 +240,8 @@ def log_likelihoods(
 def rollout_metrics(tried: Sequence[tuple[Record, Reward]]) -> dict[str, float]:
     """Means of the reward and its parts, and how much the answers vary beside how much the truth does.
 
-    ``entropy_...`` are bits. ``variety_...`` is that of the answers by that of the truth, 1 when they vary alike; where
-    the truth does not vary there is none. Below `COLLAPSED` a warning is logged.
+    ``entropy_...`` are bits. ``variety_...`` is that of the answers by that of the truth, 1 when they vary alike; there
+    is none where the truth does not vary, or too few answers say it. Below `COLLAPSED` a warning is logged.
     """
     rewards = [reward for _, reward in tried]
     metrics = {
@@ -260,7 +260,7 @@ def rollout_metrics(tried: Sequence[tuple[Record, Reward]]) -> dict[str, float]:
     for name, values in said.items():
         metrics[f"entropy_{name}"] = entropy(values)
         of_truth = entropy(true[name])
-        if of_truth > 0 and len(tried) >= _ENOUGH:
+        if of_truth > 0 and len(values) >= _ENOUGH:
             metrics[f"variety_{name}"] = variety = entropy(values) / of_truth
             if variety < COLLAPSED:
                 logger.warning("answers have collapsed: %s varies %.0f%% as much as in truth", name, 100 * variety)

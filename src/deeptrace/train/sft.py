@@ -72,6 +72,8 @@ class SftRecipe:
         """What does not fit together."""
         if self.model.quantization != "none" and self.lora is None:
             yield "model.quantization: packed weights cannot be trained; add a [lora] table"
+        if self.hardware.fsdp and self.eval.videos:
+            yield "eval.videos: nothing can be asked of weights that are shared out (fsdp); set it to 0"
         if len(set(self.model.freeze)) == 3 and self.lora is None:
             yield "model.freeze: freezes everything, so that nothing is trained"
 

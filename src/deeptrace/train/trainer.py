@@ -186,7 +186,7 @@ class RunTrainer(Trainer):
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in self._measure(self).items()}
         model.train(was_training)
         self._measured = (self.state.global_step, metrics)
-        self.log(metrics)
+        self.log(dict(metrics))  # a copy: the library adds the epoch
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
@@ -247,7 +247,12 @@ class _Stop(TrainerCallback):
         self.asked = False
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        if self.asked:
+        asked = self.asked
+        if args.world_size > 1:  # all processes stop after the same step, whichever of them was asked
+            flag = torch.tensor([float(asked)], device=args.device)
+            torch.distributed.all_reduce(flag, op=torch.distributed.ReduceOp.MAX)
+            asked = bool(flag.item())
+        if asked:
             control.should_save = control.should_training_stop = True
 
 

@@ -1,0 +1,72 @@
+"""Reinforcement alone teaches which clips are fake.
+
+First a tiny model learns the form of an answer from four clips that are shown with either label: it says FAKE of half
+of what it sees, whatever that is. Then only the reward tells it that two of them are fake and two are real.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from statistics import fmean
+
+import pytest
+
+from deeptrace.data import load_records, write_records
+from deeptrace.files import read_jsonl
+from deeptrace.train.grpo import GrpoRecipe, run
+from deeptrace.train.recipe import build
+from deeptrace.train.sft import run as run_sft
+from tests.train.clips import sft_recipe
+
+pytestmark = [pytest.mark.recipe, pytest.mark.timeout(1200)]
+
+FORMAT = "trained-no-box-no-time-no-explanation"
+STEPS = 16
+
+
+@pytest.fixture(scope="module")
+def undecided(records: Path, bases: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that knows the words, and tosses a coin for the label."""
+    clips = [replace(record, annotations=()) for record in list(load_records(records))[7:11]]
+    both = [
+        replace(clip, video_id=f"{clip.video_id}-{label}", label=label)  # type: ignore[arg-type]
+        for clip in clips
+        for label in ("fake", "real")
+    ]
+    write_records(records.parent / "both.jsonl", both)
+    write_records(records.parent / "four.jsonl", clips)
+    out = tmp_path_factory.mktemp("undecided") / "out"
+    out.mkdir()
+    recipe = sft_recipe(
+        bases["videollama3"],
+        records.parent / "both.jsonl",
+        question={"format": FORMAT},
+        optim={"learning_rate": 1e-3, "batch_size": 8, "max_steps": 40},
+        log={"every_steps": 10},
+    )
+    return run_sft(recipe, out)
+
+
+def test_reward_rises(undecided: Path, records: Path, tmp_path: Path) -> None:
+    table = {
+        "kind": "grpo",
+        "model": {"base": str(undecided)},
+        "data": {"records": str(records.parent / "four.jsonl"), "workers": 0, "balance": []},
+        "question": {"format": FORMAT},
+        "grpo": {"group": 8, "max_new_tokens": 16},
+        "optim": {"learning_rate": 5e-4, "batch_size": 4, "max_steps": STEPS, "schedule": "constant", "warmup": 0.0},
+        "eval": {"videos": 0},
+        "log": {"every_steps": 1},
+        "hardware": {"device": "cpu"},
+    }
+    out = tmp_path / "grpo"
+    out.mkdir()
+    run(build(GrpoRecipe, table, "grpo"), out)
+    rows = [row for _, row in read_jsonl(out / "log.jsonl") if "reward" in row]
+    assert len(rows) == STEPS
+    first, last = (fmean(row["reward"] for row in some) for some in (rows[:3], rows[-3:]))
+    assert first < 0.25
+    assert last > first + 0.15
+    assert all(0 <= row["entropy_verdict"] <= 2 for row in rows)
+    assert rows[0]["reward_spread"] > 0
