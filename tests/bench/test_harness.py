@@ -164,3 +164,22 @@ def test_what_does_not_fit_is_refused(squares: Records) -> None:
         harness.words_for(squares[0], "informed")
     with pytest.raises(RecordError, match="labelled"):
         harness.worth(type(squares[0])("x", label="unsure", info=squares[0].info), "REAL")
+
+
+@pytest.mark.skipif(
+    "DEEPTRACE_LMMS_EVAL" not in os.environ, reason="DEEPTRACE_LMMS_EVAL names no Python with lmms-eval"
+)
+def test_lmms_eval_itself_runs_the_task(exported: Path, tmp_path: Path) -> None:
+    """The real harness, in an environment of its own (it wants av<16), with its model that answers a fixed text."""
+    command = [os.environ["DEEPTRACE_LMMS_EVAL"], "-m", "lmms_eval", "--model", "dummy", "--tasks", "deeptracereward"]
+    command += ["--model_args", "response=REAL", "--include_path", str(ROOT / "integrations" / "lmms_eval")]
+    command += ["--batch_size", "1", "--output_path", str(tmp_path / "out")]
+    offline = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_HOME": str(tmp_path / "hf")}
+    environment = {**os.environ, **offline, "PYTHONPATH": str(ROOT / "src")}
+    subprocess.run(command, check=True, cwd=exported, env=environment, timeout=900)
+    [file] = (tmp_path / "out").rglob("*results.json")
+    [results] = json.loads(file.read_text())["results"].values()
+    measured = {key.partition(",")[0]: value for key, value in results.items() if key.startswith("dtr_")}
+    assert measured["dtr_real_accuracy"] == 1.0
+    assert measured["dtr_fake_accuracy"] == 0.0
+    assert measured["dtr_time_distance"] == 1.0

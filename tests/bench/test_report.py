@@ -110,6 +110,27 @@ def test_a_report_without_videos_and_probes_says_so(runs: Path, squares: Records
     assert list((tmp_path / "media").iterdir()) == []
 
 
+def test_rows_without_a_dated_name_belong_to_their_run(squares: Records, tmp_path: Path) -> None:
+    from deeptrace.bench.report import gather
+    from deeptrace.bench.runs import dataset_of, read_runs
+    from deeptrace.records import Origin
+    from deeptrace.rows import outcome_to_row
+
+    dataset = dataset_of(squares, "test")
+    paths = []
+    for folder in ("a", "b"):
+        rows = []
+        for i, record in enumerate(dataset.records):
+            made = Origin(record.video_id, model="m", revision=None if i % 4 == 0 else "m-2026-01-01")
+            rows.append(outcome_to_row(Failed("EMPTY", "x", made) if i % 4 == 0 else Verdict("fake", origin=made)))
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "verdicts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        paths.append(tmp_path / folder)
+    runs = read_runs(paths, dataset)
+    found = gather(paths, runs, dataset)
+    assert [len(outcomes) for outcomes in found] == [16] * len(runs) == [16, 16]
+
+
 def test_confusion_counts_every_video_once() -> None:
     records = [Record(f"v{i}", None, "fake" if i < 4 else "real", source="G" if i < 4 else None) for i in range(6)]
     outcomes = {"v0": Verdict("fake"), "v1": Verdict("real"), "v2": Unparsed("x", "x"), "v4": Failed("EMPTY", "x")}

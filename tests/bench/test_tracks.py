@@ -145,6 +145,15 @@ def test_the_platform_track_runs_each_rung_against_its_own_truth(dataset: Record
     assert crop[0].traces[0].bbox_xyxy != BOX
 
 
+def test_the_normalised_track_shows_all_videos_in_one_form(dataset: Records, tmp_path: Path) -> None:
+    [variant] = run_track(load("motion"), dataset, tmp_path / "run", "normalised", split="test", short_side=72)
+    assert {(r.info.width, r.info.height, r.info.fps) for r in variant.records if r.info} == {(128, 72, 8.0)}
+    assert variant.notes == {"left out: unreadable: NOT_A_VIDEO": 1}
+    assert variant.run.complete
+    assert len(variant.run.outcomes) == 4
+    assert variant.records[0].traces
+
+
 def test_a_split_that_is_not_there_is_an_error(dataset: Records) -> None:
     with pytest.raises(RecordError, match="Splits here: test"):
         select(dataset, "val")

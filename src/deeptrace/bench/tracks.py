@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal, get_args
+from typing import Any, Final, Literal, get_args
 
 from deeptrace.bench.platform import LADDER, ORIGINAL, climb
 from deeptrace.bench.runner import Progress, Run, run
@@ -23,6 +23,7 @@ Track = Literal["original", "normalised", "platform"]
 
 TRACKS: Final[tuple[Track, ...]] = get_args(Track)
 DATA_FOLDER: Final = "data"
+SHORT_SIDE: Final = 360
 
 
 @dataclass(frozen=True)
@@ -71,9 +72,12 @@ def run_track(
     seed: int = 0,
     workers: int | None = None,
     command: str | None = None,
+    short_side: int = SHORT_SIDE,
     steps: Steps | None = None,
 ) -> list[Variant]:
     """Run the model over every variant of the dataset that the track has, each in its folder; see `runner.run`.
+
+    ``short_side``: pixels of the normalised track; smaller videos are left out of it, and counted.
 
     A model that had to stop ends the track at that variant; run again, everything goes on.
 
@@ -84,8 +88,10 @@ def run_track(
     made: list[Variant] = []
     for name in _variants(track):
         out = folder / name if track == "platform" else folder
-        shown, notes = _shown(records, out / DATA_FOLDER, track, name, seed=seed, steps=steps)
-        settings = {"track": track, "variant": name, "split": split}
+        shown, notes = _shown(records, out / DATA_FOLDER, track, name, seed=seed, short_side=short_side, steps=steps)
+        settings: dict[str, Any] = {"track": track, "variant": name, "split": split}
+        if track == "normalised":
+            settings["short_side"] = short_side
         done = run(
             model, shown, shown.root, out,
             about=settings, view=view, seed=seed, workers=workers, command=command, progress=steps.asking,
@@ -101,7 +107,7 @@ def _variants(track: Track) -> Sequence[str]:
 
 
 def _shown(
-    records: Records, data: Path, track: Track, name: str, *, seed: int, steps: Steps
+    records: Records, data: Path, track: Track, name: str, *, seed: int, short_side: int, steps: Steps
 ) -> tuple[Records, dict[str, int]]:
     """The records that the model is shown, and what got lost on the way to them."""
 
@@ -112,7 +118,9 @@ def _shown(
     if track == "normalised":
         from deeptrace.data.normalise import normalise
 
-        normal = normalise(records, records.root, data, match_duration=True, seed=seed, progress=making)
+        normal = normalise(
+            records, records.root, data, short_side=short_side, match_duration=True, seed=seed, progress=making
+        )
         lost = {f"left out: {reason}": count for reason, count in normal.excluded.items()}
         lost |= {f"trace dropped: {reason}": count for reason, count in normal.traces_dropped.items()}
         return load_records(data), lost

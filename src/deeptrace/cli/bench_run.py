@@ -42,6 +42,9 @@ if TYPE_CHECKING:
 )
 @click.option("--out", type=FOLDER, help="The folder of the run; default: bench/MODEL-SPLIT-TRACK.")
 @click.option("--root", type=FOLDER, help="The folder that the videos' paths are relative to, where not DATA's own.")
+@click.option(
+    "--short-side", default=360, show_default=True, help="Of the normalised track; smaller ones are left out."
+)
 @click.option("--limit", type=click.IntRange(1), help="Only the first so many videos: to try things.")
 @click.option("--workers", type=click.IntRange(1), help="Videos at once; default: what the model can take.")
 @click.option("--seed", default=0, show_default=True, help="Of crops, logos, windows and shuffling.")
@@ -57,6 +60,7 @@ def run(
     view: Any,
     out: Path | None,
     root: Path | None,
+    short_side: int,
     limit: int | None,
     workers: int | None,
     seed: int,
@@ -85,7 +89,8 @@ def run(
         )
         done = run_track(
             model, chosen, folder, track,
-            split=split, view=view, seed=seed, workers=workers, steps=steps, command=typed_command(),
+            split=split, view=view, seed=seed, workers=workers, short_side=short_side, steps=steps,
+            command=typed_command(),
         )  # fmt: skip
     _tell(done, folder, as_json=as_json)
     return 0 if all(variant.run.complete for variant in done) else 1

@@ -57,18 +57,25 @@ def gather(
         FileError, JsonError, RecordError, AnswerError: see `read_runs`.
     """
     by_id = {record.video_id: record for record in dataset.records}
-    found: list[tuple[tuple[str | None, ...], dict[str, Outcome]]] = []
+    left, matched = list(runs), []
     for path in paths:
-        of_file: dict[tuple[str | None, ...], dict[str, Outcome]] = {}
+        parts: dict[tuple[str | None, ...], dict[str, Outcome]] = {}
         for line in iter_lines(path, by_id, foreign):
             origin = line.outcome.origin
             if origin.video_id in by_id:
-                key = (origin.model, origin.revision, origin.question)
-                of_file.setdefault(key, {})[str(origin.video_id)] = line.outcome
-        found += of_file.items()
-    left, matched = list(found), []
-    for run in runs:
-        # In the order of the files; rows without a dated name can stand in a run that has one.
-        at = next((i for i, (key, _) in enumerate(left) if key == (run.model, run.revision, run.question)), None)
-        matched.append(left.pop(at)[1] if at is not None else {})
+                key = (origin.model, origin.question, origin.revision)
+                parts.setdefault(key, {})[str(origin.video_id)] = line.outcome
+        # The runs of a file come together, in its order; each takes its own part first.
+        mine: list[tuple[Run, dict[str, Outcome]]] = []
+        while left and (key := (left[0].model, left[0].question, left[0].revision)) in parts:
+            mine.append((left.pop(0), parts.pop(key)))
+        # What is left joins a run of the same model and question, as `read_runs` joins it: a failed row may not know
+        # the model's dated name.
+        for (model, question, _), part in parts.items():
+            for run, outcomes in mine:
+                same = run.model == model and question in (run.question, None)
+                if same and not outcomes.keys() & part.keys():
+                    outcomes.update(part)
+                    break
+        matched += [outcomes for _, outcomes in mine]
     return tuple(matched)

@@ -1,0 +1,31 @@
+"""A run over a real class with random weights: whatever it says is kept, and a second run asks nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from deeptrace.bench.runner import run
+from deeptrace.bench.tracks import select
+from deeptrace.bench.verdicts import read_verdicts
+from deeptrace.data import Records
+from deeptrace.models import load
+
+pytest.importorskip("transformers")
+
+
+def test_a_tiny_model_is_asked_about_every_video_once(squares: Records, tmp_path: Path) -> None:
+    from deeptrace.testing import tiny_model
+
+    folder = tiny_model("qwen2.5-vl", tmp_path / "tiny")
+    model = load(f"hf:{folder}", max_new_tokens=4, device="cpu", question="zero-shot")
+    chosen = select(squares, "test", limit=4)
+    done = run(model, chosen, chosen.root, tmp_path / "run")
+    assert done.to_json()["answered"] == 4
+    assert done.to_json()["failed"] == 0
+    assert run(model, chosen, chosen.root, tmp_path / "run").asked == 0
+    [first, *_] = read_verdicts(tmp_path / "run")
+    assert first.origin.sampling is not None
+    assert first.origin.sampling["format"] == "zero-shot"
+    assert first.origin.sampling["space"]["kind"] == "resized"
