@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import shutil
@@ -51,10 +52,12 @@ def test_traces_lie_in_the_clip_and_say_where_when_and_why(model: EmbeddedModel)
     verdicts = model.inspect([pair.fake for pair in pairs])
     traces = [trace for verdict in verdicts if isinstance(verdict, Verdict) for trace in verdict.traces]
     for trace in traces:
-        assert trace.onset_seconds is not None and trace.offset_seconds is not None
+        assert trace.onset_seconds is not None
+        assert trace.offset_seconds is not None
         assert 0 <= trace.onset_seconds < trace.offset_seconds <= 3.0 + 1e-6
         assert trace.box_at(trace.onset_seconds) is not None
-        assert trace.categories and len(trace.categories) == 1
+        assert trace.categories
+        assert len(trace.categories) == 1
         assert "resembles" in (trace.explanation or "")
         assert f"{trace.onset_seconds:.1f} s" in (trace.explanation or "")
 
@@ -98,7 +101,7 @@ def test_windows_cover_every_frame(count: int) -> None:
     for start in starts:
         seen |= set(range(start, min(start + WINDOW, count)))
     assert seen == set(range(count))
-    assert all(b - a <= STRIDE for a, b in zip(starts, starts[1:], strict=False))
+    assert all(b - a <= STRIDE for a, b in itertools.pairwise(starts))
 
 
 @given(st.integers(16, 4000), st.integers(16, 4000))
@@ -138,7 +141,8 @@ def test_motion_maps_are_quiet_where_nothing_moves() -> None:
 def test_a_thing_that_vanishes_stands_out_in_the_maps() -> None:
     pair = make_demo_pair(2, duration_seconds=3.0, fps=8.0, size_hw=(144, 256))
     maps = prepare(pair.fake.images).aux
-    assert pair.trace.onset_seconds is not None and pair.trace.bbox_xyxy is not None
+    assert pair.trace.onset_seconds is not None
+    assert pair.trace.bbox_xyxy is not None
     onset = round(pair.trace.onset_seconds * 8)
     x0, y0, x1, y1 = np.array(pair.trace.bbox_xyxy) * [64, 36, 64, 36]
     inside = maps[onset, 3, int(y0) : math.ceil(y1), int(x0) : math.ceil(x1)].mean()

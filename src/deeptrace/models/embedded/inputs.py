@@ -8,7 +8,7 @@ optical flow does the work, about 1 ms a frame. Knows no network and no file.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import cv2
 import numpy as np
@@ -74,7 +74,7 @@ def motion_maps(images: Bytes) -> tuple[Floats, Floats]:
     flows = np.zeros((count, 2, height // CELL, width // CELL), np.float32)
     greys = [cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in images]
     sharp = [_sharpness(grey) for grey in greys]
-    dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+    dis: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
     xs, ys = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
     cell_xs, cell_ys = np.meshgrid(np.arange(columns, dtype=np.float32), np.arange(rows, dtype=np.float32))
     size = (columns, rows)
