@@ -4,8 +4,8 @@
     python benchmarks/embedded_bars.py score SET --out figures.json     # the table of docs/embedded.md
     python benchmarks/embedded_bars.py clips CLIPS --out clips.json     # camera and generated clips of the test sources
 
-Intervals are 95% by bootstrap over sources (scenes count as one source a still's pair). Constants are fitted on pairs of
-training sources. Needs the extra ``embedded``.
+Intervals are 95% by bootstrap over sources; every rendered scene counts as a source of its own. Constants are fitted on
+pairs of training sources (``make --split train``). Needs the extra ``embedded``.
 """
 
 from __future__ import annotations

@@ -80,6 +80,7 @@ def recipe_for(footage: Path, **changes: object) -> EmbeddedRecipe:
         "whole_from": 2,
         "save_every": 2,
         "validation_pairs": 3,
+        "refit_epochs": 2,
     }
     return build(EmbeddedRecipe, small | changes, "test")
 

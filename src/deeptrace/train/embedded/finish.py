@@ -29,6 +29,7 @@ from deeptrace.train.embedded.generated import FAMILIES, by_clip, collect, fit, 
 from deeptrace.train.embedded.network import Backbone, TraceNet
 from deeptrace.train.embedded.recipe import EmbeddedRecipe
 from deeptrace.train.embedded.recorded import RELEASE_NAME, Recorded
+from deeptrace.train.embedded.refit import refit_category
 from deeptrace.train.embedded.scenes import scene_maker
 from deeptrace.train.embedded.spool import FeatureMaker
 
@@ -60,6 +61,8 @@ def finish(recipe: EmbeddedRecipe, out: Path, checkpoint: Path) -> Path:
     work.mkdir()
     net = TraceNet(recipe.width)
     net.load_state_dict(torch.load(checkpoint, weights_only=True)["average"])
+    if recipe.refit_pairs:
+        refit_category(net.eval(), recipe, out / "spool")
     export(Backbone(), net, work / "embedded.onnx")
     network = Network(work / "embedded.onnx")
     if (Path(recipe.footage) / RELEASE_NAME).exists():

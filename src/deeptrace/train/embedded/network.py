@@ -66,6 +66,7 @@ class Outputs(NamedTuple):
     box: Tensor  # (B, T, 4, h, w): from the cell's centre to left, top, right, bottom, in cells, > 0
     category: Tensor  # (B, 9): of the clip's trace
     category_there: Tensor  # (B, 9): the same, looking where the truth says (equal to ``category`` without it)
+    evidence: Tensor  # (B, 3 * width): what the category is told from
     clip: Tensor  # (B,): there is a trace
     onset: Tensor  # (B, T): the trace begins in this frame
 
@@ -197,7 +198,8 @@ class TraceNet(nn.Module):
             1,
         )
         clip = self.clip(torch.cat([seen, there, peaks], 1))[:, 0]
-        category = category_there = self.category(torch.cat([seen, there, begins], 1))
+        evidence = torch.cat([seen, there, begins], 1)
+        category = category_there = self.category(evidence)
         if truth is not None:
             category_there = self.category(torch.cat([seen, *_seen_at(cells, truth)], 1))
 
@@ -208,7 +210,7 @@ class TraceNet(nn.Module):
             [per_frame, trace.flatten(2).amax(2)[..., None], started.flatten(2).amax(2)[..., None]], 2
         )
         onset = self.onset(per_frame.transpose(1, 2))[:, 0]
-        return Outputs(trace, started, box, category, category_there, clip, onset)
+        return Outputs(trace, started, box, category, category_there, evidence, clip, onset)
 
 
 def _seen_at(cells: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:

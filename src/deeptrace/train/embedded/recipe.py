@@ -20,6 +20,7 @@ class EmbeddedRecipe:
     takes ``pairs`` pairs, ``fresh`` of them new; the others come from the last ``ring``. Up to step ``whole_from``
     training looks at crops of ``crop_rows`` x ``crop_columns`` cells of 8 pixels around the trace, then at whole
     frames.
+    At the end the category head alone is fitted anew, ``refit_epochs`` times over the last ``refit_pairs`` pairs.
     ``start_from`` is the checkpoint of an earlier stage, with its optimiser; give the next stage another ``seed``.
     """
 
@@ -49,6 +50,8 @@ class EmbeddedRecipe:
     whole_from: WholeNumber = 1450
     save_every: Count = 100
     validation_pairs: Count = 160
+    refit_pairs: WholeNumber = 1500
+    refit_epochs: Count = 60
     bfloat16: bool = True
 
     def problems(self) -> Iterable[str]:
