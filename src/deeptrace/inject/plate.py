@@ -14,11 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from deeptrace.inject.blend import Implementation, feather, over, widen
-from deeptrace.inject.footage import Floats, Motion, Transform
+from deeptrace.inject.footage import Floats, Motion, Transform, to_full
 from deeptrace.inject.things import Roi, TrackedThing
 
-# Work pixels by which an object's mask is grown before it is cut out: soft edges, and the mask's own error.
-HOLE_MARGIN = 1.5
 _STEPS = (2, -2, 4, -4, 7, -7, 11, -11, 16, -16, 23, -23)
 
 
@@ -33,18 +31,32 @@ class Plate:
         implementation: Implementation,
     ) -> None:
         self._images, self._motion, self._things, self._implementation = images, motion, things, implementation
+        self._masks: dict[int, npt.NDArray[np.uint8]] = {}
+        self._last: tuple[int, Roi, Floats] | None = None
         self._reference: tuple[int, npt.NDArray[np.uint8]] | None = None
 
     def hole(self, index: int, roi: Roi) -> npt.NDArray[np.bool_]:
         """The pixels of ``roi`` that the things cover in frame ``index``, with a margin for soft edges and shadows."""
-        covered = np.zeros((roi[3] - roi[1], roi[2] - roi[0]), np.float32)
-        for thing in self._things:
-            if thing.visible[index]:
-                covered = np.maximum(covered, thing.matte(index, roi))
-        return np.asarray(widen(covered, HOLE_MARGIN * max(1.0, self._motion.scale[0])) > 0.3)
+        place = to_full(self._motion.scale)[:2].copy()
+        place[:, 2] -= roi[:2]
+        size = (roi[2] - roi[0], roi[3] - roi[1])
+        return np.asarray(cv2.warpAffine(self._covered(index), place, size, flags=cv2.INTER_LINEAR) > 76)  # 0.3
+
+    def _covered(self, index: int) -> npt.NDArray[np.uint8]:
+        """The things' grown masks together, work size."""
+        if index not in self._masks:
+            shown = [thing.grown(index) for thing in self._things if thing.visible[index]]
+            blank = np.zeros(self._motion.small.shape[1:3], np.uint8)
+            self._masks[index] = np.maximum.reduce([blank, *shown])
+        return self._masks[index]
 
     def patch(self, index: int, roi: Roi) -> Floats:
-        """The region ``roi`` of frame ``index`` without the things, ``(h, w, 3)`` float32."""
+        """The region ``roi`` of frame ``index`` without the things, ``(h, w, 3)`` float32; not to be written to."""
+        if self._last is None or self._last[:2] != (index, roi):  # fake and sham ask for the same one in turn
+            self._last = (index, roi, self._patch(index, roi))
+        return self._last[2]
+
+    def _patch(self, index: int, roi: Roi) -> Floats:
         x0, y0, x1, y1 = roi
         picture = self._images[index, y0:y1, x0:x1].astype(np.float32)
         hole = self.hole(index, roi)
@@ -71,10 +83,14 @@ class Plate:
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         image = cv2.warpAffine(self._images[other], mapping, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
         height, width = self._images.shape[1:3]
-        inside = cv2.warpAffine(np.full((height, width), 255, np.uint8), mapping, size, flags=flags) > 250
-        whole: Roi = (0, 0, width, height)
-        hole = self.hole(other, whole).astype(np.uint8)
-        covered = cv2.warpAffine(hole * 255, mapping, size, flags=flags) > 8
+        corners = mapping @ np.array([[0, 0, 1], [size[0], 0, 1], [0, size[1], 1], [size[0], size[1], 1]], np.float64).T
+        if corners.min() >= 0 and (corners.max(1) <= (width - 1, height - 1)).all():
+            inside = np.ones((size[1], size[0]), np.bool_)
+        else:
+            inside = cv2.warpAffine(np.full((height, width), 255, np.uint8), mapping, size, flags=flags) > 250
+        down = np.linalg.inv(to_full(self._motion.scale))
+        to_work = (down @ np.vstack([mapping, [0.0, 0.0, 1.0]]))[:2]
+        covered = cv2.warpAffine(self._covered(other), to_work, size, flags=flags) > 38  # half of the hole's threshold
         return image.astype(np.float32), inside & ~covered
 
     def _others(self, index: int) -> list[int]:

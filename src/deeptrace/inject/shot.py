@@ -15,9 +15,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from deeptrace.inject.blend import Implementation, feather, grain_of, over, resampled, widen
+from deeptrace.inject.blend import Implementation, feather, grain_of, over, resampled
 from deeptrace.inject.footage import Floats, Motion, Transform
-from deeptrace.inject.plate import HOLE_MARGIN, Plate
+from deeptrace.inject.plate import Plate
 from deeptrace.inject.things import Roi, Things, TrackedThing
 from deeptrace.records import Frames
 
@@ -130,7 +130,7 @@ class Placed:
 
 def layer_matte(shot: Shot, thing: TrackedThing, index: int, roi: Roi) -> Floats:
     """The thing's matte with the rim of the hole that the plate leaves: at the hole's edge it is about a half."""
-    grown = widen(thing.matte(index, roi), HOLE_MARGIN * shot.px)
+    grown = thing.matte(index, roi, grown=True)
     return feather(np.clip((grown - 0.1) / 0.4, 0, 1).astype(np.float32), 0.7 * shot.px)
 
 

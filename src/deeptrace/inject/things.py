@@ -27,6 +27,7 @@ _STILL = 0.35
 # Distance in Lab (OpenCV's 8-bit scale) from the surroundings, below which nothing stands out.
 _LEAST_CONTRAST = 10.0
 _MOST_THINGS = 6
+_RIM = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
 _CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
 
 
@@ -72,13 +73,18 @@ class TrackedThing:
         """Index of the last frame in which it is visible."""
         return len(self.visible) - 1 - int(np.argmax(self.visible[::-1]))
 
-    def matte(self, index: int, roi: Roi) -> Floats:
-        """How much each pixel of ``roi`` belongs to the thing, ``(h, w)`` in [0, 1]."""
+    def matte(self, index: int, roi: Roi, *, grown: bool = False) -> Floats:
+        """How much each pixel of ``roi`` belongs to the thing, ``(h, w)`` in [0, 1]; ``grown`` by two work pixels."""
         x0, y0, x1, y1 = roi
         place = to_full(self.scale)[:2].copy()
         place[:, 2] -= (x0, y0)
-        soft = cv2.warpAffine(self.masks[index], place, (x1 - x0, y1 - y0), flags=cv2.INTER_LINEAR)
+        mask = self.grown(index) if grown else self.masks[index]
+        soft = cv2.warpAffine(mask, place, (x1 - x0, y1 - y0), flags=cv2.INTER_LINEAR)
         return np.asarray(soft, dtype=np.float32) / 255.0
+
+    def grown(self, index: int) -> Image:
+        """The mask with a rim of two work pixels: soft edges, and the mask's own error."""
+        return np.asarray(cv2.dilate(self.masks[index], _RIM), dtype=np.uint8)
 
     def box_px(self, index: int) -> tuple[float, float, float, float]:
         """Its tight box ``(x0, y0, x1, y1)`` in full pixels; the thing must be visible."""
