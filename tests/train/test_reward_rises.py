@@ -23,6 +23,7 @@ pytestmark = [pytest.mark.recipe, pytest.mark.timeout(1200)]
 
 FORMAT = "trained-no-box-no-time-no-explanation"
 STEPS = 16
+SAMPLING = {"fps": 1.0, "max_frames": 2}
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +43,8 @@ def undecided(records: Path, bases: dict[str, Path], tmp_path_factory: pytest.Te
         bases["videollama3"],
         records.parent / "both.jsonl",
         question={"format": FORMAT},
-        optim={"learning_rate": 1e-3, "batch_size": 8, "max_steps": 40},
+        sampling=SAMPLING,
+        optim={"learning_rate": 1e-3, "batch_size": 8, "max_steps": 80},
         log={"every_steps": 10},
     )
     return run_sft(recipe, out)
@@ -54,8 +56,9 @@ def test_reward_rises(undecided: Path, records: Path, tmp_path: Path) -> None:
         "model": {"base": str(undecided)},
         "data": {"records": str(records.parent / "four.jsonl"), "workers": 0, "balance": []},
         "question": {"format": FORMAT},
+        "sampling": SAMPLING,
         "grpo": {"group": 8, "max_new_tokens": 16},
-        "optim": {"learning_rate": 5e-4, "batch_size": 4, "max_steps": STEPS, "schedule": "constant", "warmup": 0.0},
+        "optim": {"learning_rate": 1e-3, "batch_size": 4, "max_steps": STEPS, "schedule": "constant", "warmup": 0.0},
         "eval": {"videos": 0},
         "log": {"every_steps": 1},
         "hardware": {"device": "cpu"},
