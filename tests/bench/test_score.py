@@ -247,3 +247,16 @@ def test_names_from_files_open_no_cell(tmp_path: Path) -> None:
     assert "a\\|b&lt;script&gt; # x (incomplete)" in text
     widths = {line.count("|") - line.count("\\|") for line in text.split("\n## ")[0].splitlines() if line[:1] == "|"}
     assert len(widths) == 1
+
+
+def test_ablations_show_only_what_each_was_asked_for(tmp_path: Path) -> None:
+    about = {"format": "trained-no-time", "format_version": 1}
+    short: list[Outcome] = [Verdict("fake", traces=(Trace(LEFT),), origin=origin("f1", "short", about))]
+    paths = write(tmp_path, "v.jsonl", answers()), write(tmp_path, "s.jsonl", short)
+    (table,) = (table for table in tables(scores(*paths)) if table.title.startswith("What was asked for"))
+    full, without = (dict(zip(table.heads, row, strict=True)) for row in table.rows)
+    assert (full["asked for"], without["asked for"]) == ("box onset explanation", "box explanation")
+    assert full["Time dist. ↓"] is not None
+    assert without["Time dist. ↓"] is None
+    assert without["IoU"] is not None
+    assert not any(table.title.startswith("What was") for table in tables(scores(paths[0])))
