@@ -36,6 +36,7 @@ class ScriptedModel(FrameModel):
     ) -> None:
         self._by_id = dict(answers) if isinstance(answers, Mapping) else None
         self._in_order = iter(()) if isinstance(answers, Mapping) else iter(list(answers))
+        self._names: dict[str, str] = {}
         self._format = format
         self._space = space
         self.question = QUESTIONS[format]
@@ -64,9 +65,13 @@ class ScriptedModel(FrameModel):
             answers[video_id] = text
         return cls(answers, format=format, space=space)
 
+    def call_videos(self, names: Mapping[str, str]) -> None:
+        """Give videos their ids, by path, where a file is not called after its video: in a dataset, for example."""
+        self._names.update(names)
+
     def verdict(self, frames: Frames, origin: Origin) -> Outcome:
         """The scripted answer, parsed."""
-        video_id = origin.video_id
+        video_id = self._names.get(origin.path or "", origin.video_id)
         text = self._by_id.get(video_id or "") if self._by_id is not None else next(self._in_order, None)
         if text is None:
             return Failed(NO_ANSWER, f"the script holds no answer for {video_id!r}", origin)
