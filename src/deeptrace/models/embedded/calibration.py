@@ -21,7 +21,7 @@ from deeptrace.models.embedded.windows import LOOK, Said
 
 
 @dataclass(frozen=True)
-class Calibration:
+class EmbeddedCalibration:
     """Numbers of ``embedded.json``. ``uncertain`` and ``threshold`` are values of p_fake at a prior of 0.5."""
 
     revision: str
@@ -44,7 +44,7 @@ class Calibration:
         return float((look - self.generated_mean) @ self.generated_weights + self.generated_bias)
 
 
-def read_calibration(folder: Path) -> Calibration:
+def read_calibration(folder: Path) -> EmbeddedCalibration:
     """The calibration beside the weights.
 
     Raises:
@@ -53,7 +53,7 @@ def read_calibration(folder: Path) -> Calibration:
     try:
         found: Any = files.loads(files.read_bytes(folder / "embedded.json"))
         weights = files.read_bytes(folder / "embedded.onnx")
-        made = Calibration(
+        made = EmbeddedCalibration(
             revision=str(found["revision"]),
             trace_scale=float(found["trace"]["scale"]),
             trace_bias=float(found["trace"]["bias"]),

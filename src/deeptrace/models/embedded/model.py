@@ -14,7 +14,7 @@ import numpy as np
 from deeptrace.categories import Category
 from deeptrace.errors import VideoError
 from deeptrace.models.base import FrameModel, Sampling, origin_of, with_reading
-from deeptrace.models.embedded.calibration import Calibration, read_calibration
+from deeptrace.models.embedded.calibration import EmbeddedCalibration, read_calibration
 from deeptrace.models.embedded.finding import Finding, find
 from deeptrace.models.embedded.inputs import FPS, SHORT_SIDE
 from deeptrace.models.embedded.windows import Network, Said
@@ -63,7 +63,7 @@ class EmbeddedModel(FrameModel):
     def __init__(self, path: str | None = None, *, prior: float = 0.5, threads: int = 1) -> None:
         self.prior = check_number(prior, "prior", low=1e-6, high=1 - 1e-6)
         folder = Path(path) if path else Path(str(package_files("deeptrace.models.embedded") / "weights"))
-        self._calibration: Calibration = read_calibration(folder)
+        self._calibration: EmbeddedCalibration = read_calibration(folder)
         self.revision = self._calibration.revision
         self.network = Network(folder / "embedded.onnx", threads=threads)
 
