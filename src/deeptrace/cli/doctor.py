@@ -20,7 +20,7 @@ from deeptrace.errors import DeepTraceError
 from deeptrace.files import dumps
 from deeptrace.records import Frames
 
-BASE: Final = ("av", "click", "jinja2", "numpy", "opencv-python-headless", "rich")
+BASE: Final = ("av", "click", "jinja2", "numpy", "onnxruntime", "opencv-python-headless", "rich")
 
 
 @click.command()

@@ -27,7 +27,7 @@ from deeptrace.rows import outcome_to_row, trace_to_json
 VIDEO_SUFFIXES: Final = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi"})
 """What counts as a video in a folder. A file named on the command line is tried whatever its suffix."""
 
-DEFAULT_MODEL: Final = "motion"
+DEFAULT_MODEL: Final = "embedded"
 
 PAGE_NAME: Final = "index.html"
 ROWS_NAME: Final = "verdicts.jsonl"
@@ -41,6 +41,11 @@ MEDIA_NAME: Final = "media"
 )
 @click.option("--out", type=click.Path(file_okay=False), help="Write a page, overlay videos and verdicts.jsonl here.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON row a video on stdout, each as soon as it is there.")
+@click.option(
+    "--prior",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    help="For embedded: the share of fakes that you expect; shifts P(fake). Default 0.5.",
+)
 @click.option("--question", metavar="NAME", help="What a language model is asked; docs/answers.md lists the names.")
 @click.option("--two-pass", is_flag=True, help="Let a language model look again, closely, at when it saw something.")
 @click.option("--base-url", help="For openai: models: an OpenAI-compatible endpoint, up to /v1.")
@@ -50,6 +55,7 @@ def inspect(
     model_name: str,
     out: str | None,
     as_json: bool,
+    prior: float | None,
     question: str | None,
     two_pass: bool,
     base_url: str | None,
@@ -66,7 +72,7 @@ def inspect(
     if not paths:
         raise click.UsageError(f"no videos in {', '.join(visible(v) for v in videos)}")
     check_money(costs)
-    model = load(model_name, **_model_options(model_name, question=question, base_url=base_url, **costs))
+    model = load(model_name, **_model_options(model_name, prior=prior, question=question, base_url=base_url, **costs))
     if two_pass:
         model = _looking_twice(model)
     folder = None if out is None else make_folder(out)
