@@ -201,6 +201,23 @@ def test_no_text_takes_long(start: str, piece: str) -> None:
     assert time.process_time() - begin < 10.0
 
 
+@pytest.mark.parametrize("depth", [20, 40, 200, 900, 100_000])
+@pytest.mark.parametrize("key", ["box", "start_time", "category", "explanation", "label", "traces", "fake_probability"])
+@pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"start": ', "}"), ('{"label": ', "}")])
+def test_no_depth_is_too_deep(key: str, opening: str, closing: str, depth: int) -> None:
+    said = parse(f'{{"label": "FAKE", "{key}": {opening * depth}1{closing * depth}}}', "json", HD)
+    assert isinstance(said, (Verdict, Unparsed))
+
+
+@pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"start": ', "}")])
+def test_no_depth_is_just_too_deep(opening: str, closing: str) -> None:
+    """Deep enough to be read and too deep to be walked through: somewhere below Python's limit on recursion."""
+    for depth in range(700, 1000):
+        for key in ("box", "start_time", "category"):
+            said = parse(f'{{"label": "FAKE", "{key}": {opening * depth}1{closing * depth}}}', "json", HD)
+            assert isinstance(said, Verdict)
+
+
 def test_a_long_answer_is_unparsed() -> None:
     said = parse("FAKE. " + "x" * 1_000_000, "trained", HD)
     assert isinstance(said, Unparsed)

@@ -37,7 +37,21 @@ def read_value(text: str, start: int) -> tuple[Any, int]:
         value, end = _STRICT.raw_decode(text, start)
     except (ValueError, RecursionError):
         return _Loose(text).value(start, 0)
+    if _nests_deeper(text[start:end]):  # those who walk through a value may be recursive
+        return _Loose(text).value(start, 0)
     return value, end
+
+
+def _nests_deeper(text: str) -> bool:
+    """Whether brackets in a text may stand deeper than `MAX_DEPTH`; those inside of texts count as well."""
+    if text.count("[") + text.count("{") <= MAX_DEPTH:
+        return False
+    depth = 0
+    for bracket in _BRACKETS.findall(text):
+        depth += 1 if bracket in "[{" else -1
+        if depth > MAX_DEPTH:
+            return True
+    return False
 
 
 def _to_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -59,6 +73,7 @@ _WORD: Final = re.compile(r"[^\s,:={}\[\]\"']++(?:[ \t]++[^\s,:={}\[\]\"']++)*+"
 _QUOTES: Final = {'"': '"', "'": "'", "“": "”", "‘": "’"}
 # A quote that ends a text is followed by what may follow a value or a key, or by the end of everything.
 _AFTER_TEXT: Final = re.compile(r"\s*+(?:[,:}\]]|\Z)")
+_BRACKETS: Final = re.compile(r"[\[\]{}]")
 _NUMBER: Final = re.compile(r"[-+]?\d{1,15}(?:\.\d{0,15})?(?:[eE][-+]?\d{1,2})?")
 _CONSTANTS: Final = {"true": True, "false": False, "null": None, "none": None, "nan": None}
 
