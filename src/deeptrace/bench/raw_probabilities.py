@@ -29,25 +29,25 @@ def raw_probabilities(path: str | os.PathLike[str], dataset: Dataset, *, model: 
         FileError, JsonError, AnswerError: the file cannot be read.
         RecordError: likewise; or it holds answers of several models, and ``model`` names none of them.
     """
-    by_id = {truth.video_id: truth.label == "fake" for truth in dataset.truths}
     records = {record.video_id: record for record in dataset.records}
-    said: dict[str | None, dict[str, tuple[float | None, str | None]]] = {}
+    said: dict[str | None, dict[int, tuple[float | None, str | None]]] = {}
     for line in iter_lines(path, records):
         origin = line.outcome.origin
-        if origin.video_id in by_id:
+        index = dataset.index_of(origin)
+        if index is not None:
             raw = _raw(line.outcome) if isinstance(line.outcome, Verdict) else None
-            said.setdefault(origin.model, {})[str(origin.video_id)] = (raw, origin.revision)
+            said.setdefault(origin.model, {})[index] = (raw, origin.revision)
     name = verdicts_file(path).name
     if (model is not None and model not in said) or (model is None and len(said) != 1):
         known = ", ".join(sorted(str(one) for one in said)) or "no model"
         raise RecordError("model", f"{name} holds answers of {known} on these videos; name one of them")
     chosen = model if model is not None else next(iter(said))
-    given = {video_id: raw for video_id, (raw, _) in said[chosen].items() if raw is not None}
+    given = {index: raw for index, (raw, _) in said[chosen].items() if raw is not None}
     return RawProbabilities(
         model=chosen,
         revision=next((revision for _, revision in said[chosen].values() if revision is not None), None),
         p_raw=tuple(given.values()),
-        is_fake=tuple(by_id[video_id] for video_id in given),
+        is_fake=tuple(bool(dataset.is_fake[index]) for index in given),
         without=len(said[chosen]) - len(given),
     )
 

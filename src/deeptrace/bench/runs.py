@@ -84,7 +84,6 @@ def _runs_of_file(
 ) -> list[Run]:
     file = verdicts_file(path)
     stem, settings = Path(path).name if Path(path).is_dir() else file.stem, settings_of(path)
-    index_of = {truth.video_id: i for i, truth in enumerate(dataset.truths)}
     runs: dict[tuple[str | None, ...], Run] = {}
     for line in lines:
         origin = line.outcome.origin
@@ -100,10 +99,10 @@ def _runs_of_file(
                 question=origin.question,
                 settings=settings,
             )
-        index = index_of.get(origin.video_id or "")
+        index = dataset.index_of(origin)
         if index is None:
             run.note_said(line.outcome)
-            if origin.video_id in dataset.elsewhere:
+            if dataset.is_elsewhere(origin):
                 run.elsewhere += 1
             else:
                 run.unknown += 1

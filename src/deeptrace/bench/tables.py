@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from deeptrace.answer import FIELDS, Field
 from deeptrace.bench.result import Difference, Protocol, RunScore, Scores
 from deeptrace.bench.statistics import Interval
 
@@ -57,7 +59,8 @@ _COUNTS: Final = ("videos", "unparsed", "failed", "missing")
 def tables(scores: Scores) -> list[Table]:
     """All tables: the paper's protocol, the fair one, skill over the blind row, comparisons, groups."""
     found = [paper_table(scores), fair_table(scores), probability_table(scores), *skill_tables(scores)]
-    return [*found, *comparison_tables(scores), *text_tables(scores), *group_tables(scores)]
+    found += [*ablation_tables(scores), *comparison_tables(scores)]
+    return [*found, *text_tables(scores), *group_tables(scores)]
 
 
 def paper_table(scores: Scores) -> Table:
@@ -124,6 +127,39 @@ def probability_table(scores: Scores) -> Table:
 
 def _pairs(run: RunScore) -> tuple[Cell, Cell]:
     return str(run.n["fair"]["viou_of_pairs"]), str(run.n["fair"]["pairs_per_trace"])
+
+
+_ABLATION: Final[Sequence[tuple[Protocol, str, str, Field | None]]] = (
+    ("paper", "accuracy", "Acc.", None),
+    ("paper", "fake_accuracy", "Fake", None),
+    ("paper", "real_accuracy", "Real", None),
+    ("paper", "bbox_iou", "IoU", "box"),
+    ("paper", "bbox_distance", "Box dist. ↓", "box"),
+    ("paper", "time_distance", "Time dist. ↓", "onset"),
+    ("paper", "explanation", "Expl.", "explanation"),
+    ("fair", "viou_f1", "vIoU-F1", "box"),
+    ("fair", "tiou", "tIoU", "offset"),
+    ("fair", "category_f1", "Category F1", "category"),
+)
+
+
+def ablation_tables(scores: Scores) -> list[Table]:
+    """Runs that were asked for different fields: each one's metrics of what it was asked for, and nothing else."""
+    if len({run.run.fields for run in scores.runs}) < 2:
+        return []
+    rows = []
+    for run in scores.runs:
+        cells = [
+            _span((run.paper if protocol == "paper" else run.fair)[key], 100, 1)
+            if needs is None or needs in run.run.fields
+            else None
+            for protocol, key, _, needs in _ABLATION
+        ]
+        asked = " ".join(field for field in FIELDS if field in run.run.fields) or None
+        rows.append((_name(run), asked, *cells, *_counts(run)))
+    heads = ("model", "asked for", *(label for _, _, label, _ in _ABLATION), *_COUNTS)
+    notes = ("The paper's Overall gives 0 or 100 for what was not asked for, so it cannot rank these rows.",)
+    return [Table(f"What was asked for, {scores.split}, 0-100", heads, tuple(rows), notes)]
 
 
 def skill_tables(scores: Scores) -> list[Table]:
@@ -241,11 +277,16 @@ def _line(cells: Sequence[Cell]) -> str:
     return "| " + " | ".join("-" if cell is None else _escape(cell) for cell in cells) + " |"
 
 
+_NUMBERS: Final = re.compile(r"[-+<\d.,\[\] ]*")
+
+
 def _escape(text: str) -> str:
-    """A name from a file must not open a cell, a tag or a line."""
-    for char in "\\`*_[]<>|":
-        text = text.replace(char, f"\\{char}" if char not in "<>" else {"<": "&lt;", ">": "&gt;"}[char])
-    return " ".join(text.split())
+    """A name from a file must not open a cell, a link, a tag or a line; numbers stay as they are."""
+    if _NUMBERS.fullmatch(text):
+        return text.replace("<", "&lt;")
+    for char, escaped in {"&": "&amp;", "<": "&lt;", ">": "&gt;"}.items():
+        text = text.replace(char, escaped)
+    return " ".join(re.sub(r"([\\`*_\[\]|])", r"\\\1", text).split())
 
 
 # ── cells ───────────────────────────────────────────────────────────────────────────────────────────────────────────

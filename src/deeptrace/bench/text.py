@@ -7,6 +7,7 @@ say the same. Pairs of texts in, numbers in [0, 1] out.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Final
@@ -89,6 +90,7 @@ def _sacrebleu() -> Any:
     return sacrebleu
 
 
+@cache
 def _embedder() -> Any:
     """The embedding that lies in the package; nothing is downloaded."""
     try:

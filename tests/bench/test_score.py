@@ -1,0 +1,262 @@
+"""Scores end to end: rows in, tables out, with everything that must stand beside a number."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from deeptrace.bench.blind_rows import blind_rows
+from deeptrace.bench.dataset import dataset_of
+from deeptrace.bench.grades import GradeBook
+from deeptrace.bench.result import Scores
+from deeptrace.bench.runs import read_runs
+from deeptrace.bench.score import score
+from deeptrace.bench.tables import markdown, tables
+from deeptrace.bench.totals import PAPER_KEYS
+from deeptrace.calibration import Calibration
+from deeptrace.errors import RecordError
+from deeptrace.files import dumps, write_jsonl, write_text
+from deeptrace.records import Failed, Origin, Outcome, Trace, Verdict
+
+from .world import JSON_FORMAT, LEFT, RIGHT, answers, dataset, fake, origin, real, records, write
+
+pytest.importorskip("sklearn")
+
+
+def scores(*paths: Path, grades: GradeBook | None = None, split: str = "test", **options: object) -> Scores:
+    of = dataset_of(records(), split)
+    blind, note = blind_rows(of, records(), grades=grades)
+    runs = read_runs(paths, of, grades=grades)
+    return score(runs, of, blind, blind_note=note, **({"replicates": 100, "permutations": 50} | options))  # type: ignore[arg-type]
+
+
+def perfect(model: str = "perfect") -> list[Outcome]:
+    said = []
+    for record in records():
+        if record.split == "test" and record.label in ("fake", "real"):
+            about = origin(record.video_id, model, JSON_FORMAT)
+            p = 0.9 if record.label == "fake" else 0.1
+            said.append(Verdict(record.label, p_fake=p, traces=record.traces, origin=about))  # type: ignore[arg-type]
+    return list(said)
+
+
+def test_the_truth_itself_is_perfect(tmp_path: Path) -> None:
+    (run,) = scores(write(tmp_path, "p.jsonl", perfect())).runs
+    for key in ("accuracy", "fake_accuracy", "real_accuracy"):
+        assert run.paper[key].value == 1
+    # Two rows of one video are scored against the first trace: the paper's protocol has no perfect score here.
+    assert run.paper["bbox_iou"].value == pytest.approx(2 / 3)
+    for key in ("viou_f1", "category_f1", "tiou", "auroc", "tpr_at_1_fpr", "fair_overall_without_judge"):
+        assert run.fair[key].value == pytest.approx(1), key
+    assert run.fair["onset_error"].value == 0
+    assert run.fair_fields == ("box", "category", "explanation")
+    assert run.fair["fair_overall"].value is None  # nobody judged
+
+
+def test_json_has_the_papers_keys_and_scale(tmp_path: Path) -> None:
+    found = scores(write(tmp_path, "v.jsonl", answers())).to_json()
+    assert found["paper"]["unit"] == "0-100"
+    assert found["paper"]["accuracy"] == pytest.approx(60)
+    assert found["paper"]["bbox_iou"] == pytest.approx(100 / 3)
+    assert set(PAPER_KEYS) | {"model", "kind", "unit"} <= set(found["paper"])
+    assert found["fair"]["version"] == 1
+    assert all(value is None or 0 <= value <= 1 for key, value in found["fair"].items()
+               if key.endswith(("f1", "accuracy", "overall", "recall", "precision")))  # fmt: skip
+    assert found["runs"][0]["paper"] == found["paper"]
+    assert found["published"]["same_videos"] is False
+    assert len(found["published"]["rows"]) == 21
+    assert [row["name"] for row in found["blind"]] == ["blind", "always FAKE", "always REAL", "whole frame"]
+    dumps(found)
+
+
+def test_every_number_has_its_denominator(tmp_path: Path) -> None:
+    (run,) = scores(write(tmp_path, "v.jsonl", answers())).runs
+    assert run.n["paper"] | {} == {
+        "overall": 5, "accuracy": 5, "fake_accuracy": 3, "real_accuracy": 2, "explanation": 0, "bbox_iou": 3,
+        "bbox_distance": 3, "time_distance": 3, "overall_without_judge": 5,
+    }  # fmt: skip
+    assert set(run.n["fair"]) == set(run.fair)
+    assert set(run.n["paper"]) == set(run.paper)
+    assert run.n["fair"]["viou_f1"] == 2
+    assert run.n["fair"]["viou_f1_if_fake"] == 1
+    assert run.counts["unparsed"] == run.counts["unparsed_fake"] == 1
+    assert (run.counts["videos"], run.counts["annotation_rows"]) == (4, 3)
+    assert (run.counts["explained_rows"], run.counts["graded_rows"], run.counts["ungraded_rows"]) == (2, 0, 2)
+
+
+def test_what_failed_or_is_missing_makes_a_run_incomplete_and_counts_as_the_worst(tmp_path: Path) -> None:
+    said = answers()
+    whole = scores(write(tmp_path, "v.jsonl", said)).runs[0]
+    failed = [*said[:3], Failed("RATE_LIMITED", "later", origin("r2"))]
+    for name, rows in (("failed", failed), ("missing", said[:3])):
+        found = scores(write(tmp_path, f"{name}.jsonl", rows))
+        run = found.runs[0]
+        assert not whole.run.incomplete
+        assert run.run.incomplete
+        assert run.counts[name] == 1
+        assert run.paper["real_accuracy"].value == 0.5
+        assert any("Incomplete" in note for table in tables(found) for note in table.notes)
+
+
+def test_grades_of_a_judge(tmp_path: Path) -> None:
+    lines = [
+        {"video_id": "f1", "row": 0, "grade": 1, "model": "m", "judge": "one", "prompt_hash": "x"},
+        {"video_id": "f1", "row": 1, "grade": None, "model": "m", "judge": "one"},
+        {"video_id": "f1", "row": 0, "grade": 0.5, "model": "m", "judge": "two"},
+    ]
+    write_jsonl(tmp_path / "grades.jsonl", lines)
+    book = GradeBook.from_file(tmp_path / "grades.jsonl")
+    found = scores(write(tmp_path, "v.jsonl", answers()), grades=book)
+    (run,) = found.runs
+    assert run.paper["explanation"].value == 1
+    assert run.n["paper"]["explanation"] == 1
+    assert run.counts["ungraded_rows"] == 1
+    expected = (0.6 + 1 + 1 / 3 + 1 - 0.4) / 4
+    assert run.paper["overall"].value == pytest.approx(expected, abs=1e-6)
+    assert found.variance["m"]["judges"]["paper.explanation"].sd == pytest.approx(0.5 / 2**0.5)
+    assert found.blind[0].paper["overall"].value is None  # nobody graded the blind row's constant explanation
+
+
+@pytest.mark.parametrize(
+    "line",
+    [[], {"row": 0, "grade": 1}, {"video_id": "f1", "row": -1, "grade": 1}, {"video_id": "f1", "row": 0},
+     {"video_id": "f1", "row": 0, "grade": 2}, {"video_id": "f1", "row": True, "grade": 1}],
+)  # fmt: skip
+def test_what_is_no_grade_is_refused(tmp_path: Path, line: object) -> None:
+    write_text(tmp_path / "g.jsonl", dumps(line) + "\n")
+    with pytest.raises(RecordError, match=r"g\.jsonl line 1"):
+        GradeBook.from_file(tmp_path / "g.jsonl")
+
+
+def test_the_same_scores_in_any_order_and_in_pieces(tmp_path: Path) -> None:
+    said = answers()
+    once = dumps(scores(write(tmp_path, "v.jsonl", said)).to_json())
+    random.Random(1).shuffle(said)
+    assert dumps(scores(write(tmp_path, "v.jsonl", said)).to_json()) == once
+
+
+def test_skill_is_what_a_row_has_over_the_blind_one(tmp_path: Path) -> None:
+    found = scores(write(tmp_path, "p.jsonl", perfect()))
+    (run,) = found.runs
+    blind = found.blind[0]
+    skill = run.skill["paper"]["bbox_iou"]
+    assert blind.paper["bbox_iou"].value is not None
+    assert run.paper["bbox_iou"].value is not None
+    assert skill.value == pytest.approx(run.paper["bbox_iou"].value - blind.paper["bbox_iou"].value)
+    distance = run.skill["paper"]["time_distance"]  # turned: nearer is better
+    assert distance.value == pytest.approx(blind.paper["time_distance"].value - run.paper["time_distance"].value)  # type: ignore[operator]
+    assert run.skill["fair"]["fair_overall_without_judge"].value is not None
+    assert run.skill["paper"]["accuracy"].p is not None
+    assert not any(row.skill for row in found.blind)
+
+
+def test_fair_overall_is_compared_among_rows_of_equal_fields_only(tmp_path: Path) -> None:
+    paths = write(tmp_path, "p.jsonl", perfect()), write(tmp_path, "v.jsonl", answers())
+    found = scores(*paths)
+    (comparison,) = found.comparisons
+    assert (comparison.name, comparison.against) == ("m", "perfect")
+    assert comparison.differences["fair"]["fair_overall_without_judge"].value is None
+    assert comparison.differences["paper"]["accuracy"].value == pytest.approx(-0.4)
+    # The blind row answers everything, so that it is compared on what each row was asked for.
+    assert found.runs[1].skill["fair"]["fair_overall_without_judge"].value is not None
+    assert scores(*paths, against="m").comparisons[0].name == "perfect"
+    with pytest.raises(RecordError, match="'nobody' is not one of perfect, m"):
+        scores(*paths, against="nobody")
+
+
+def test_runs_that_differ_in_their_seed_show_how_far_seeds_lie_apart(tmp_path: Path) -> None:
+    other = answers()
+    other[2] = Verdict("fake", origin=origin("r1"))
+    for name, said, seed in (("a", answers(), 0), ("b", other, 1)):
+        (tmp_path / name).mkdir()
+        write(tmp_path / name, "verdicts.jsonl", said)
+        write_text(tmp_path / name / "run.json", dumps({"settings": {"seed": seed, "view": "in-order"}}))
+    found = scores(tmp_path / "a", tmp_path / "b")
+    assert [run.name for run in found.runs] == ["m, a", "m, b"]
+    assert found.variance["m"]["seeds"]["paper.real_accuracy"].sd == pytest.approx(0.5 / 2**0.5)
+    write_text(tmp_path / "b" / "run.json", dumps({"settings": {"seed": 1, "view": "shuffled"}}))
+    assert not scores(tmp_path / "a", tmp_path / "b").variance  # not the same run but for the seed
+
+
+def test_near_duplicates_are_drawn_together(tmp_path: Path) -> None:
+    path = write(tmp_path, "v.jsonl", answers())
+    assert scores(path).clusters == 4
+    found = scores(path, clusters={"f1": 0, "f2": 0, "r1": 1})
+    assert found.clusters == 3
+
+
+def test_groups(tmp_path: Path) -> None:
+    (run,) = scores(write(tmp_path, "p.jsonl", perfect())).runs
+    assert {name: part.videos for name, part in run.groups["generator"].items()} == {"Pika 1.5": 1, "Sora": 1}
+    assert {name: part.videos for name, part in run.groups["real_source"].items()} == {"camera": 2}
+    assert {name: part.videos for name, part in run.groups["category"].items()} == {
+        "Redundant Object": 1,
+        "Object Merging": 2,
+    }
+    assert list(run.groups["length"]) == ["10 and more s"]
+    assert list(run.groups["trace_size"]) == ["0.3 and more of the frame"]
+    assert run.groups["generator"]["Sora"].metrics["fair"]["viou_f1"].value == pytest.approx(1)
+
+
+def test_length_groups_are_in_their_order() -> None:
+    of = dataset_of([fake("a", Trace(LEFT), seconds=12), real("b", seconds=5), real("c", seconds=4.9)], "test")
+    blind, _ = blind_rows(of, records())
+    run = score([], of, blind, replicates=0, permutations=0).blind[0]
+    assert list(run.groups["length"]) == ["0 to 5 s", "5 to 10 s", "10 and more s"]
+
+
+def test_a_calibration_is_of_one_model_and_track(tmp_path: Path) -> None:
+    path = write(tmp_path, "p.jsonl", perfect())
+    flat = Calibration("perfect", None, "val", "original", 0.5, 0.0, 10)
+    (run,) = read_runs([path], dataset(), calibration=flat)
+    assert run.p[0] == pytest.approx(flat(0.9))
+    assert run.calibrations[flat.name] == 4
+    with pytest.raises(RecordError, match="is of the model 'other'"):
+        read_runs([path], dataset(), calibration=Calibration("other", None, "val", "original", 1.0, 0.0, 10))
+    folder = tmp_path / "run"
+    folder.mkdir()
+    write(folder, "verdicts.jsonl", perfect())
+    write_text(folder / "run.json", dumps({"settings": {"track": "platform"}}))
+    with pytest.raises(RecordError, match="fitted on the track 'original', these answers are 'platform'"):
+        read_runs([folder], dataset(), calibration=flat)
+
+
+def test_without_train_there_is_no_blind_row_and_the_table_says_so(tmp_path: Path) -> None:
+    of = dataset()
+    blind, note = blind_rows(of, of.records)
+    assert [run.name for run in blind] == ["always FAKE", "always REAL", "whole frame"]
+    found = score(read_runs([write(tmp_path, "v.jsonl", answers())], of), of, blind, blind_note=note, replicates=9)
+    assert "There is no blind row" in markdown(tables(found))
+    assert found.runs[0].skill == {}
+
+
+def test_scoring_train_says_that_the_blind_row_has_seen_it(tmp_path: Path) -> None:
+    said = [*answers(), Verdict("fake", origin=origin("t1"))]
+    found = scores(write(tmp_path, "v.jsonl", said), split="all")
+    assert found.blind_note == "The blind row learned from 4 of the videos that are scored here."
+    with pytest.raises(RecordError, match=r"no record is in 'val'\. Splits here: test, train"):
+        dataset_of(records(), "val")
+
+
+def test_names_from_files_open_no_cell(tmp_path: Path) -> None:
+    model = "a|b<script>\n# x"
+    said: list[Outcome] = [Verdict("fake", traces=(Trace(RIGHT),), origin=Origin("f1", model=model))]
+    text = markdown(tables(scores(write(tmp_path, "v.jsonl", said))))
+    assert "a\\|b&lt;script&gt; # x (incomplete)" in text
+    widths = {line.count("|") - line.count("\\|") for line in text.split("\n## ")[0].splitlines() if line[:1] == "|"}
+    assert len(widths) == 1
+
+
+def test_ablations_show_only_what_each_was_asked_for(tmp_path: Path) -> None:
+    about = {"format": "trained-no-time", "format_version": 1}
+    short: list[Outcome] = [Verdict("fake", traces=(Trace(LEFT),), origin=origin("f1", "short", about))]
+    paths = write(tmp_path, "v.jsonl", answers()), write(tmp_path, "s.jsonl", short)
+    (table,) = (table for table in tables(scores(*paths)) if table.title.startswith("What was asked for"))
+    full, without = (dict(zip(table.heads, row, strict=True)) for row in table.rows)
+    assert (full["asked for"], without["asked for"]) == ("box onset explanation", "box explanation")
+    assert full["Time dist. ↓"] is not None
+    assert without["Time dist. ↓"] is None
+    assert without["IoU"] is not None
+    assert not any(table.title.startswith("What was") for table in tables(scores(paths[0])))
