@@ -19,6 +19,7 @@ from deeptrace.bench.runinfo import versions
 from deeptrace.bench.statistics import Interval
 from deeptrace.bench.tables import (
     Table,
+    ablation_tables,
     comparison_tables,
     fair_table,
     group_tables,
@@ -91,7 +92,8 @@ def _tables(material: Material) -> _Shown:
     accuracy[0] = replace(accuracy[0], notes=(beside, *accuracy[0].notes))
     accuracy[2] = replace(accuracy[2], notes=(beside, *accuracy[2].notes))
     drops = [drop_table(name, rungs) for name, rungs in material.drops.items()]
-    main = [*accuracy, *skill_tables(scores), *comparison_tables(scores), *text_tables(scores), *drops]
+    main = [*accuracy, *skill_tables(scores), *ablation_tables(scores), *comparison_tables(scores)]
+    main += [*text_tables(scores), *drops]
     groups = [replace(table, notes=(beside, *table.notes)) for table in group_tables(scores)]
     return _Shown(tuple(main), (*confusion_tables(material), *groups, denominator_table(scores)))
 
