@@ -71,7 +71,7 @@ def test_what_came_before_the_end_is_told(server: FaultServer, clip: Path, tmp_p
         (["--model", "openai:m", "--question", "trianed"], "Did you mean 'trained'?"),
         (["--model", "openai:m", "--max-cost", "1"], "--max-cost needs --prices"),
         (["--model", "openai:m", "--base-url", "localhost"], "base_url must be like"),
-        (["--question", "trained"], "'motion' takes no option 'question'"),
+        (["--question", "trained"], "'embedded' takes no option 'question'"),
         (["--two-pass"], "--two-pass is for models that are asked a question"),
     ],
 )
