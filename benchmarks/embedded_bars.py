@@ -2,6 +2,7 @@
 
     python benchmarks/embedded_bars.py make CLIPS SET --cutouts DIR     # 640 pairs, frozen by hash
     python benchmarks/embedded_bars.py score SET --out figures.json     # the table of docs/embedded.md
+    python benchmarks/embedded_bars.py pictures SET --figures figures.json --out docs/images
     python benchmarks/embedded_bars.py clips CLIPS --out clips.json     # camera and generated clips of the test sources
 
 Intervals are 95% by bootstrap over sources; every rendered scene counts as a source of its own. Constants are fitted on
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -43,12 +45,12 @@ def make(clips: Path, folder: Path, cutouts: str, *, split: str, first: int, sec
     print(f"{first + second} pairs, sha256 {freeze(folder)}")
 
 
-def run_pairs(folder: Path, model: EmbeddedModel) -> list[Row]:
+def run_pairs(folder: Path, model: EmbeddedModel, part: Sequence[int]) -> list[Row]:
     """Each pair through the shipped path: reader, network, finding."""
     from tqdm import tqdm
 
     rows = []
-    for truth in tqdm(read_truth(folder), unit="pair"):
+    for truth in tqdm(read_truth(folder)[part[0] :: part[1]], unit="pair"):
         home = folder / f"{truth['index']:04d}"
         said = {
             name: model.network(sample_frames(home / f"{name}.mp4", fps=8.0).images)
@@ -88,8 +90,15 @@ def with_intervals(rows: Sequence[Row], *, replicates: int = 1000) -> dict[str, 
     }
 
 
-def score(folder: Path, train_folder: Path | None, model: EmbeddedModel) -> dict[str, Any]:
-    rows = run_pairs(folder, model)
+def _part(arguments: tuple[Path, str | None, int, int]) -> list[Row]:
+    folder, path, part, parts = arguments
+    return run_pairs(folder, EmbeddedModel(path), (part, parts))
+
+
+def score(folder: Path, train_folder: Path | None, model: EmbeddedModel, path: str | None, jobs: int) -> dict[str, Any]:
+    with ProcessPoolExecutor(jobs) as pool:
+        parts = list(pool.map(_part, [(folder, path, k, jobs) for k in range(jobs)]))
+    rows = sorted((row for part in parts for row in part), key=lambda row: row.truth["index"])
     groups: dict[str, Callable[[Row], bool]] = {
         "all, first implementation": lambda row: row.truth["implementation"] == "first",
         "real footage, first implementation": lambda row: (
@@ -180,9 +189,71 @@ def whole_clips(root: Path, model: EmbeddedModel) -> dict[str, Any]:
     return found
 
 
+def pictures(folder: Path, figures_file: Path, model: EmbeddedModel, out: Path) -> None:
+    """``embedded-cases.jpg`` (a good and a bad case of each category) and ``embedded-reliability.png``."""
+    import cv2
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    rows = json.loads(figures_file.read_text(encoding="utf-8"))["rows"]
+    truths = {truth["index"]: truth for truth in read_truth(folder)}
+    strips = []
+    for category in CATEGORIES:
+        some = [row for row in rows if truths[row["index"]]["category"] == category]
+        ranked = sorted(some, key=lambda row: (row["fake"] - row["sham"]) / 4 + 2 * row["iou"])
+        strips.append(
+            np.hstack([_case(folder, truths[row["index"]], model) for row in (ranked[-1], ranked[len(ranked) // 20])])
+        )
+    cv2.imwrite(str(out / "embedded-cases.jpg"), np.vstack(strips), [cv2.IMWRITE_JPEG_QUALITY, 82])
+
+    scale, bias = model.calibration.trace_scale, model.calibration.trace_bias
+    logits = np.array([[row["fake"], row["sham"], row["clean"]] for row in rows])
+    chance = 1 / (1 + np.exp(-(scale * logits + bias)))
+    labels = np.repeat([[1.0, 0.0, 0.0]], len(rows), axis=0)
+    weight = np.repeat([[1.0, 0.5, 0.5]], len(rows), axis=0)  # as many without a trace as with one
+    edges = np.linspace(0, 1, 11)
+    figure, axes = plt.subplots(figsize=(4.2, 4.2), layout="constrained")
+    axes.plot([0, 1], [0, 1], color="0.7")
+    points = []
+    for low, high in zip(edges, edges[1:], strict=False):
+        inside = (chance >= low) & ((chance < high) | (high == 1))
+        if weight[inside].sum() >= 5:
+            share = float((labels * weight)[inside].sum() / weight[inside].sum())
+            points.append((float((chance * weight)[inside].sum() / weight[inside].sum()), share, weight[inside].sum()))
+    axes.plot([p[0] for p in points], [p[1] for p in points], marker="o", color="#c62a2f")
+    for x, y, n in points:
+        axes.annotate(f"{n:.0f}", (x, y), textcoords="offset points", xytext=(4, -10), fontsize=7)
+    axes.set(xlabel="trace probability of a window (prior 0.5)", ylabel="share with a trace", xlim=(0, 1), ylim=(0, 1))
+    figure.savefig(out / "embedded-reliability.png", dpi=130)
+
+
+def _case(folder: Path, truth: dict[str, Any], model: EmbeddedModel) -> np.ndarray:
+    """Four frames of a fake: white is the truth's box, red the model's. BGR, 96 pixels high."""
+    import cv2
+
+    images = sample_frames(folder / f"{truth['index']:04d}" / "fake.mp4", fps=8.0).images
+    found = find(model.network(images))
+    tiles = []
+    onset = truth["onset"]
+    for t in (onset - 1, onset, min(onset + 3, COUNT - 1), min(onset + 7, COUNT - 1)):
+        tile = cv2.resize(images[t], (170, 96), interpolation=cv2.INTER_AREA)
+        for box, colour in ((truth["boxes"][t], (255, 255, 255)), (found.boxes.get(t), (255, 40, 40))):
+            if box is not None:
+                x0, y0, x1, y1 = (np.array(box) * [169, 95, 169, 95]).astype(int)
+                cv2.rectangle(tile, (int(x0), int(y0)), (int(x1), int(y1)), colour, 1)
+        tiles.append(tile)
+    strip = cv2.cvtColor(np.hstack(tiles), cv2.COLOR_RGB2BGR)
+    words = f"{truth['category']}  onset {onset} found {found.onset}"
+    cv2.putText(strip, words, (4, 11), cv2.FONT_HERSHEY_SIMPLEX, 0.36, (0, 0, 0), 3, cv2.LINE_AA)
+    cv2.putText(strip, words, (4, 11), cv2.FONT_HERSHEY_SIMPLEX, 0.36, (255, 255, 255), 1, cv2.LINE_AA)
+    return strip
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["make", "score", "clips"])
+    parser.add_argument("what", choices=["make", "score", "clips", "pictures"])
     parser.add_argument("paths", nargs="+", type=Path)
     parser.add_argument("--cutouts", default="/usr/share/tuxpaint/stamps")
     parser.add_argument("--cache", type=Path, default=Path("out/pool"))
@@ -190,6 +261,8 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=420)
     parser.add_argument("--second", type=int, default=220)
     parser.add_argument("--constants", type=Path, help="A set made with --split train; its truths fit the constants.")
+    parser.add_argument("--figures", type=Path, help="What score wrote, for pictures.")
+    parser.add_argument("--jobs", type=int, default=1, help="Processes that score.")
     parser.add_argument("--model", help="A folder with embedded.onnx; default: the shipped one.")
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
@@ -206,8 +279,13 @@ def main() -> None:
         )
         return
     model = EmbeddedModel(given.model)
+    if given.what == "pictures":
+        pictures(given.paths[0], given.figures, model, given.out)
+        return
     found = (
-        score(given.paths[0], given.constants, model) if given.what == "score" else whole_clips(given.paths[0], model)
+        score(given.paths[0], given.constants, model, given.model, given.jobs)
+        if given.what == "score"
+        else whole_clips(given.paths[0], model)
     )
     if given.out:
         given.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")

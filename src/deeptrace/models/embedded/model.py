@@ -63,8 +63,8 @@ class EmbeddedModel(FrameModel):
     def __init__(self, path: str | None = None, *, prior: float = 0.5, threads: int = 1) -> None:
         self.prior = check_number(prior, "prior", low=1e-6, high=1 - 1e-6)
         folder = Path(path) if path else Path(str(package_files("deeptrace.models.embedded") / "weights"))
-        self._calibration: EmbeddedCalibration = read_calibration(folder)
-        self.revision = self._calibration.revision
+        self.calibration: EmbeddedCalibration = read_calibration(folder)
+        self.revision = self.calibration.revision
         self.network = Network(folder / "embedded.onnx", threads=threads)
 
     def _read(self, video: VideoSource) -> tuple[Frames | Failed, Origin]:
@@ -86,7 +86,7 @@ class EmbeddedModel(FrameModel):
         fitted on camera clips of other sources; ``uncertain`` between two such thresholds, or when there was too little
         to see.
         """
-        calibration = self._calibration
+        calibration = self.calibration
         said = self.network.over(frames.images)
         evidence = np.array([calibration.trace_evidence(window) for window in said])
         trace = pooled(evidence)
@@ -118,7 +118,7 @@ class EmbeddedModel(FrameModel):
     def _traces(self, frames: Frames, said: Sequence[Said], evidence: np.ndarray) -> tuple[Trace, ...]:
         found: list[_Seen] = []
         for window, weight in zip(said, evidence, strict=True):
-            if weight >= self._calibration.trace_threshold:
+            if weight >= self.calibration.trace_threshold:
                 _add(found, _Seen(find(window), float(weight)))
         found.sort(key=lambda seen: -seen.evidence)
         return tuple(_trace(seen, frames) for seen in found[:_MOST_TRACES] if seen.finding.boxes)
