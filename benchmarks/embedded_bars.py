@@ -12,6 +12,7 @@ pairs of training sources (``make --split train``). Needs the extra ``embedded``
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -217,7 +218,7 @@ def pictures(folder: Path, figures_file: Path, model: EmbeddedModel, out: Path) 
     figure, axes = plt.subplots(figsize=(4.2, 4.2), layout="constrained")
     axes.plot([0, 1], [0, 1], color="0.7")
     points = []
-    for low, high in zip(edges, edges[1:], strict=False):
+    for low, high in itertools.pairwise(edges):
         inside = (chance >= low) & ((chance < high) | (high == 1))
         if weight[inside].sum() >= 5:
             share = float((labels * weight)[inside].sum() / weight[inside].sum())
