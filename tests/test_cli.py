@@ -50,7 +50,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_good_clip(clips: Path) -> None:
-    run = deeptrace("inspect", clips / "a.mp4")
+    run = deeptrace("inspect", clips / "a.mp4", "--model", "motion")
     assert run.returncode == 0, run.stderr
     assert "REAL" in run.stdout
     assert "1 video: 0 fake, 1 real" in run.stdout

@@ -15,7 +15,7 @@ import html5lib
 import pytest
 
 from deeptrace import html, report
-from deeptrace.errors import FileError, VideoError
+from deeptrace.errors import FileError
 from deeptrace.records import Failed, Frames, Origin, Outcome, Trace, Unparsed, Verdict
 from deeptrace.report import ReportItem, sentence, write_report
 from tests.report.clips import MOVING_BOX, STILL_BOX, fake, grey_clip, origin
@@ -300,10 +300,10 @@ def test_a_clip_that_cannot_be_written_does_not_stop_the_page(tmp_path: Path, mo
     media.mkdir()
     (media / "001-clip.jpg").write_bytes(b"left by an earlier run")
 
-    def refuse(*_: object) -> None:
-        raise VideoError("WRITE_FAILED", "the disk is full <b>")
+    def refuse(*_: object, **__: object) -> None:
+        raise FileError("the disk is full <b>")
 
-    monkeypatch.setattr(report, "_write_picture", refuse)
+    monkeypatch.setattr(report.overlay, "write_jpeg", refuse)
     page = write_report([ReportItem(grey_clip(0.5), fake(STILL_BOX))] * 2, tmp_path)
     assert "the disk is full &lt;b&gt;" in page.read_text()
     assert "Looks fake: from 1.0 s" in page.read_text()
