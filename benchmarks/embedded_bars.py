@@ -3,6 +3,7 @@
     python benchmarks/embedded_bars.py make CLIPS SET --cutouts DIR     # 640 pairs, frozen by hash
     python benchmarks/embedded_bars.py score SET --out figures.json     # the table of docs/embedded.md
     python benchmarks/embedded_bars.py pictures SET --figures figures.json --out docs/images
+    python benchmarks/embedded_bars.py speed DIR                        # processor seconds per second of 720p
     python benchmarks/embedded_bars.py clips CLIPS --out clips.json     # camera and generated clips of the test sources
 
 Intervals are 95% by bootstrap over sources; every rendered scene counts as a source of its own. Constants are fitted on
@@ -190,6 +191,22 @@ def whole_clips(root: Path, model: EmbeddedModel) -> dict[str, Any]:
     return found
 
 
+def speed(folder: Path, model: EmbeddedModel, *, runs: int = 5) -> dict[str, Any]:
+    """Processor seconds of a warm process and its decoder per second of a 5 s clip of 720p24, the median of ``runs``."""
+    import psutil
+    from clips import make_clip
+    from measuring import cpu_seconds, median, workers
+
+    clip = make_clip(folder, "720p24", 250)
+    model.inspect([clip])
+    taken = []
+    for _ in range(runs):
+        before = cpu_seconds(psutil.Process()) + sum(map(cpu_seconds, workers()))
+        model.inspect([clip])
+        taken.append((cpu_seconds(psutil.Process()) + sum(map(cpu_seconds, workers())) - before) / 5.0)
+    return {"cpu seconds a second": [round(value, 3) for value in taken], "median": round(median(taken), 3)}
+
+
 def pictures(folder: Path, figures_file: Path, model: EmbeddedModel, out: Path) -> None:
     """``embedded-cases.jpg`` (a good and a bad case of each category) and ``embedded-reliability.png``."""
     import cv2
@@ -254,7 +271,7 @@ def _case(folder: Path, truth: dict[str, Any], model: EmbeddedModel) -> np.ndarr
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["make", "score", "clips", "pictures"])
+    parser.add_argument("what", choices=["make", "score", "clips", "pictures", "speed"])
     parser.add_argument("paths", nargs="+", type=Path)
     parser.add_argument("--cutouts", default="/usr/share/tuxpaint/stamps")
     parser.add_argument("--cache", type=Path, default=Path("out/pool"))
@@ -280,6 +297,9 @@ def main() -> None:
         )
         return
     model = EmbeddedModel(given.model)
+    if given.what == "speed":
+        print(json.dumps(speed(given.paths[0], model)))
+        return
     if given.what == "pictures":
         pictures(given.paths[0], given.figures, model, given.out)
         return
