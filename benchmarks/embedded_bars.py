@@ -192,7 +192,7 @@ def whole_clips(root: Path, model: EmbeddedModel) -> dict[str, Any]:
 
 
 def speed(folder: Path, model: EmbeddedModel, *, runs: int = 5) -> dict[str, Any]:
-    """Processor seconds of a warm process and its decoder per second of a 5 s clip of 720p24, the median of ``runs``."""
+    """Processor seconds, the decoder's included, per second of a 5 s clip of 720p24; the process is warm."""
     import psutil
     from clips import make_clip
     from measuring import cpu_seconds, median, workers

@@ -58,7 +58,9 @@ def fit_head(head: nn.Module, seen: Tensor, truth: Tensor, recipe: EmbeddedRecip
     best, kept = float("inf"), {name: value.clone() for name, value in head.state_dict().items()}
     for _ in range(recipe.refit_epochs):
         head.train()
-        for batch in used[torch.randperm(len(used))].split(64):
+        shuffled = used[torch.randperm(len(used))]
+        for at in range(0, len(used), 64):
+            batch = shuffled[at : at + 64]
             noisy = seen[batch] * (1 + 0.1 * torch.randn_like(seen[batch]))
             loss = F.cross_entropy(head(noisy), truth[batch], label_smoothing=0.05)
             optimizer.zero_grad()
