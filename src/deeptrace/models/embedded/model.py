@@ -204,20 +204,19 @@ def _trace(seen: _Seen, frames: Frames) -> Trace:
         onset_seconds=onset,
         offset_seconds=offset,
         categories=(category,),
-        explanation=explain(finding, first_box, onset, offset),
+        explanation=explain(finding, first_box),
         track=track,
         confidence=1 / (1 + math.exp(-seen.evidence)),
     )
 
 
-def explain(finding: Finding, box: Box, onset: float, offset: float) -> str:
+def explain(finding: Finding, box: Box) -> str:
     """What was detected, in plain words; a template, not reasoning."""
     category = max(finding.categories, key=lambda name: finding.categories[name])
     family = FAMILIES[category]
     share = sum(value for name, value in finding.categories.items() if FAMILIES[name] == family)
+    place = place_words(box)
     return (
-        f"From {onset:.1f} s to {offset:.1f} s something {place_words(box)} changes in a way that motion does not "
-        "explain. "
-        f"It resembles {category.lower()} most ({100 * finding.categories[category]:.0f} %); "
-        f"family {family} ({100 * share:.0f} %)."
+        f"Something {place} changes in a way that motion does not explain; it resembles {category.lower()} most "
+        f"({100 * finding.categories[category]:.0f} %), family {family} ({100 * share:.0f} %)."
     )
