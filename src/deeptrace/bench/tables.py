@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from deeptrace.answer import FIELDS, Field
@@ -219,22 +219,25 @@ def _p(value: float | None) -> Cell:
 _GROUP_METRICS: Final[Sequence[tuple[Protocol, str, str]]] = (
     ("fair", "fake_accuracy", "Fake acc."),
     ("fair", "real_accuracy", "Real acc."),
+    ("fair", "false_alarms", "False alarms ↓"),
     ("paper", "bbox_iou", "IoU"),
     ("paper", "time_distance", "Time dist. ↓"),
     ("fair", "viou_f1", "vIoU-F1"),
     ("fair", "category_f1", "Category F1"),
 )
+_SHAM: Final = "A sham went through the editor and shows nothing: more false alarms on it mean that the editor is seen."
 _GROUP_TITLES: Final = {
     "generator": "By generator",
     "real_source": "By source of real videos",
     "category": "By category",
     "length": "By length",
     "trace_size": "By size of the traces",
+    "edit": "Real clips: sham edits and untouched ones",
 }
 
 
 def group_tables(scores: Scores) -> list[Table]:
-    """One table a grouping: each group of each measured row, and of the blind one."""
+    """One table a grouping: each group of each measured row, and of the blind one. Columns without a value go."""
     shown = (*scores.runs, *(run for run in scores.blind if run.name == "blind"))
     found = []
     for grouping, title in _GROUP_TITLES.items():
@@ -243,9 +246,18 @@ def group_tables(scores: Scores) -> list[Table]:
             for run in shown
             for name, part in run.groups[grouping].items()
         ]
+        if not rows:
+            continue
         heads = ("model", "group", "videos", *(label for _, _, label in _GROUP_METRICS))
-        found.append(Table(f"{title}, 0-100", heads, tuple(rows)))
+        notes = (_SHAM,) if grouping == "edit" else ()
+        found.append(_without_empty_columns(Table(f"{title}, 0-100", heads, tuple(rows), notes)))
     return found
+
+
+def _without_empty_columns(table: Table) -> Table:
+    kept = [i for i in range(len(table.heads)) if any(row[i] is not None for row in table.rows)]
+    rows = tuple(tuple(row[i] for i in kept) for row in table.rows)
+    return replace(table, heads=tuple(table.heads[i] for i in kept), rows=rows)
 
 
 def text_tables(scores: Scores) -> list[Table]:
