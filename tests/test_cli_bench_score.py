@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -54,6 +55,23 @@ def test_tables_json_and_markdown_say_the_same(tmp_path: Path) -> None:
     assert f"{found['paper']['accuracy']:.1f}" in shown.stdout
     assert "| m | - | 60.0 [" in quick(verdicts, data, "--markdown").stdout
     assert quick(verdicts, data, "--json", "--markdown").exit_code == 2
+
+
+def test_tables_keep_numbers_and_names_whole_in_80_columns(tmp_path: Path) -> None:
+    """Every number of the wide tables, with its interval, stands on one line of the narrow ones."""
+    data, verdicts = write_data(tmp_path), write(tmp_path, "v.jsonl", answers("some-longer-model-name-7b"))
+    options = ("score", verdicts, data, "--replicates", "20", "--permutations", "20")
+    narrow = CliRunner().invoke(cli, ["bench", *map(str, options)], env={"COLUMNS": "80"}).stdout
+    assert max(len(line) for line in narrow.splitlines()) <= 80
+    wide = [line for line in bench(*options, "--markdown").stdout.splitlines() if line.startswith("|")]
+    cells = {cell for line in wide for cell in line.strip("| ").split(" | ")}
+    values = {cell for cell in cells if re.fullmatch(r"[-+]?\d+\.\d+( \[.*\])?", cell)}
+    assert len(values) > 50
+    assert [value for value in sorted(values) if value not in narrow] == []
+    assert narrow.count("some-longer-model-name-7b") > 10
+    standing = narrow.split("\n\n")[0]
+    assert standing.index("blind") < standing.index("GPT 4.1")
+    assert "Time" in standing.splitlines()[1]  # all eight columns in one table
 
 
 def test_answers_made_elsewhere(tmp_path: Path) -> None:

@@ -94,6 +94,19 @@ def test_a_failure_that_may_pass_is_tried_again(tmp_path: Path) -> None:
     assert line["attempt"] == 3
 
 
+def test_verdicts_are_rows_of_ours_and_nothing_else(tmp_path: Path) -> None:
+    run(CountingModel(tmp_path / "calls"), made_records(3), tmp_path, tmp_path / "run")
+    with open(tmp_path / "run" / "verdicts.jsonl", "a") as file:
+        file.write('{"video_id": "v9", "text": "REAL"}\n')
+    with pytest.raises(RecordError, match=r"verdicts\.jsonl line 4: is no row of"):
+        read_verdicts(tmp_path / "run")
+    with open(tmp_path / "run" / "verdicts.jsonl", "a") as file:
+        file.truncate(0)
+        file.write("7\n")
+    with pytest.raises(RecordError, match=r"verdicts\.jsonl line 1"):
+        read_verdicts(tmp_path / "run")
+
+
 def test_two_runs_do_not_mix(tmp_path: Path) -> None:
     model = CountingModel(tmp_path / "calls")
     run(model, made_records(2), tmp_path, tmp_path / "run", about={"track": "original"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from deeptrace.bench.totals import PAPER_KEYS
 from deeptrace.calibration import Calibration
 from deeptrace.errors import RecordError
 from deeptrace.files import dumps, write_jsonl, write_text
-from deeptrace.records import Failed, Origin, Outcome, Trace, Verdict
+from deeptrace.records import Annotation, Failed, Origin, Outcome, Trace, Unparsed, Verdict
 
 from .world import JSON_FORMAT, LEFT, RIGHT, answers, dataset, fake, origin, real, records, write
 
@@ -198,6 +199,33 @@ def test_groups(tmp_path: Path) -> None:
     assert list(run.groups["length"]) == ["10 and more s"]
     assert list(run.groups["trace_size"]) == ["0.3 and more of the frame"]
     assert run.groups["generator"]["Sora"].metrics["fair"]["viou_f1"].value == pytest.approx(1)
+
+
+def test_false_alarms_on_sham_and_on_untouched_clips(tmp_path: Path) -> None:
+    """Of three shams one is called fake and one cannot be read; of two untouched clips none is called fake."""
+    edits = {"s1": True, "s2": True, "s3": True, "c1": False, "c2": False}
+    known = [
+        replace(real(name), annotations=(Annotation((), "real", extra={"sham": is_sham}),))
+        for name, is_sham in edits.items()
+    ]
+    of = dataset_of([*known, real("elsewhere"), fake("f", Trace(LEFT, 1.0, 2.0))], "test")
+    said: list[Outcome] = [Verdict("real", origin=origin(name)) for name in ("s3", "c1", "c2", "elsewhere", "f")]
+    said += [Verdict("fake", traces=(Trace(LEFT, 0.0),), origin=origin("s1")), Unparsed("?", "?", origin("s2"))]
+    found = score(read_runs([write(tmp_path, "v.jsonl", said)], of), of, replicates=0, permutations=0)
+    groups = found.runs[0].groups["edit"]
+    assert {name: part.videos for name, part in groups.items()} == {"sham": 3, "untouched": 2, "unknown": 1}
+    alarms = {name: part.metrics["fair"]["false_alarms"].value for name, part in groups.items()}
+    assert alarms == {"sham": pytest.approx(1 / 3), "untouched": 0.0, "unknown": 0.0}
+    assert groups["sham"].metrics["fair"]["real_accuracy"].value == pytest.approx(1 / 3)
+    (table,) = (table for table in tables(found) if table.title.startswith("Real clips"))
+    assert table.heads == ("model", "group", "videos", "Real acc.", "False alarms ↓")
+    assert [row[1:] for row in table.rows][:2] == [("sham", "3", "33.3", "33.3"), ("untouched", "2", "100.0", "0.0")]
+
+
+def test_without_the_word_sham_there_is_no_such_table(tmp_path: Path) -> None:
+    found = scores(write(tmp_path, "p.jsonl", perfect()))
+    assert found.runs[0].groups["edit"] == {}
+    assert not any(table.title.startswith("Real clips") for table in tables(found))
 
 
 def test_length_groups_are_in_their_order() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from deeptrace.data import Records, load_records, resolve
+from deeptrace.data import Records, load_records, resolve, write_records
 from deeptrace.errors import FileError, JsonError, RecordError
 from deeptrace.records import Record, VideoInfo
 from tests.data.release import make_release, make_row
@@ -43,6 +43,54 @@ def test_rows_of_one_video_join_in_order(tmp_path: Path) -> None:
     assert records.by_id["b"].path == "b.mp4"
     assert records[:1] == (records[0],)
     assert records.problems == ()
+
+
+TRACK = [
+    {"time_seconds": 1.0, "bbox_xyxy": [0.1, 0.1, 0.3, 0.3], "visible": True},
+    {"time_seconds": 2.0, "bbox_xyxy": [0.3, 0.1, 0.5, 0.3], "visible": True},
+    {"time_seconds": 2.5, "bbox_xyxy": None, "visible": False},
+]
+
+
+def test_an_injected_track_moves_the_box_and_survives(tmp_path: Path) -> None:
+    records = load(tmp_path, make_row(inject_track=TRACK, inject_params={"strength": 0.7}), strict=True)
+    (annotation,) = records[0].annotations
+    (trace,) = annotation.traces
+    assert trace.box_at(1.5) == pytest.approx((0.2, 0.1, 0.4, 0.3))
+    assert trace.box_at(2.7) is None
+    assert annotation.extra["inject_params"] == {"strength": 0.7}
+    assert "inject_track" not in annotation.extra  # the trace holds it
+    write_records(tmp_path / "records.jsonl", records)
+    assert list(load_records(tmp_path / "records.jsonl", strict=True)) == list(records)
+
+
+@pytest.mark.parametrize(
+    "track",
+    [
+        "a line",
+        [{"time_seconds": 1.0, "bbox_xyxy": [0.3, 0.1, 0.1, 0.3]}],
+        [{"bbox_xyxy": [0.1, 0.1, 0.3, 0.3]}],
+        [*TRACK, TRACK[0]],
+        [{"time_seconds": 1.0, "visible": True}],
+        [7],
+    ],
+)
+def test_what_is_no_track_is_kept_as_written_and_listed(tmp_path: Path, track: Any) -> None:
+    records = load(tmp_path, make_row(inject_track=track))
+    (annotation,) = records[0].annotations
+    assert annotation.traces[0].track is None
+    assert annotation.traces[0].bbox_xyxy is not None
+    assert annotation.extra["inject_track"] == track
+    (problem,) = records.problems
+    assert (problem.field, problem.action) == ("inject_track", "kept")
+
+
+def test_a_track_with_a_number_beyond_range_is_emptied_once(tmp_path: Path) -> None:
+    text = json.dumps([make_row(inject_track=TRACK)]).replace("2.5", "1e999")
+    (tmp_path / "all_data.json").write_text(text)
+    records = load_records(tmp_path)
+    assert records[0].traces[0].track is None
+    assert [(problem.field, problem.action) for problem in records.problems] == [("inject_track", "emptied")]
 
 
 @pytest.mark.parametrize("nulls", [True, False])

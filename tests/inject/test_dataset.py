@@ -54,6 +54,8 @@ def test_the_dataset_loads_and_both_twins_are_coded_alike(dataset: Path) -> None
         [trace] = annotation.traces
         assert trace.bbox_xyxy is not None
         assert trace.categories == (annotation.extra["inject_category"],)
+        assert trace.track is not None
+        assert trace.track[0].bbox_xyxy == pytest.approx(trace.bbox_xyxy, abs=2 / 90)  # whole pixels of a small frame
         twin = by_id[annotation.extra["inject_twin"]]
         assert twin.label == "real"
         assert twin.split == record.split

@@ -73,6 +73,9 @@ def test_a_near_miss_is_pointed_out() -> None:
 def test_the_command_lists_homes_and_names() -> None:
     rows = json.loads(CliRunner().invoke(cli, ["models", "--json"]).stdout)
     assert [row["model"] for row in rows] == [*HOMES, *registry.entries()]
-    table = CliRunner().invoke(cli, ["models"]).stdout
+    table = CliRunner().invoke(cli, ["models"], env={"COLUMNS": "80"}).stdout
+    assert max(len(line) for line in table.splitlines()) <= 80
+    for entry in registry.entries().values():  # nothing is broken: each name and its home stand on one line
+        assert any(line.split()[:2] == [entry.name, entry.home] for line in table.splitlines())
     assert "not run" in table
     assert "video-llava-7b" in table

@@ -49,6 +49,7 @@ def fair_n(total: Floats) -> dict[str, int]:
         "fake_accuracy": fakes,
         "real_accuracy": reals,
         "balanced_accuracy": videos,
+        "false_alarms": reals,
         "claims_per_real_video": reals,
         "viou_f1": boxes,
         "viou_f1_if_fake": boxes_said,

@@ -13,7 +13,7 @@ from deeptrace.categories import CATEGORIES
 from deeptrace.metrics import Truth
 from deeptrace.records import Record
 
-Grouping = Literal["generator", "real_source", "category", "length", "trace_size"]
+Grouping = Literal["generator", "real_source", "category", "length", "trace_size", "edit"]
 Mask: TypeAlias = npt.NDArray[np.bool_]
 
 LENGTH_EDGES: Final = (5.0, 10.0)
@@ -26,8 +26,9 @@ SIZE_EDGES: Final = (0.02, 0.1, 0.3)
 def group(dataset: Dataset) -> dict[Grouping, dict[str, Mask]]:
     """For each grouping, the videos ``(N,)`` of each group; empty groups are left out.
 
-    "generator", "category" and "trace_size" hold fake videos only, "real_source" real ones. A video with traces of two
-    categories is in both groups. What is not known (no source, no length, no box) is in the group "unknown".
+    "generator", "category" and "trace_size" hold fake videos only, "real_source" and "edit" real ones. A video with
+    traces of two categories is in both groups. What is not known (no source, no length, no box) is in "unknown".
+    "edit" is empty where no record says ``sham``, as those of `deeptrace inject` do: an edit that shows nothing.
     """
     records, truths = dataset.records, dataset.truths
     fake = dataset.is_fake
@@ -38,6 +39,7 @@ def group(dataset: Dataset) -> dict[Grouping, dict[str, Mask]]:
         "category": _by_category(records, fake),
         "length": _by_size([truth.length_seconds for truth in truths], LENGTH_EDGES, "s", everyone),
         "trace_size": _by_size([_mean_area(truth) for truth in truths], SIZE_EDGES, "of the frame", fake),
+        "edit": _by_edit(records, ~fake),
     }
 
 
@@ -62,6 +64,22 @@ def _by_category(records: Sequence[Record], fake: Mask) -> dict[str, Mask]:
     masks: dict[str, Mask] = {name: np.array([name in own for own in carried], np.bool_) & fake for name in CATEGORIES}
     masks["unknown"] = np.array([not own for own in carried], np.bool_) & fake
     return {name: mask for name, mask in masks.items() if mask.any()}
+
+
+def _by_edit(records: Sequence[Record], real: Mask) -> dict[str, Mask]:
+    """Real videos that went through the editor and show nothing, and those that nobody touched."""
+    said = [_is_sham(record) for record in records]
+    if not any(one is not None for one, is_real in zip(said, real, strict=True) if is_real):
+        return {}
+    names = {True: "sham", False: "untouched", None: "unknown"}
+    masks = {name: np.array([one is value for one in said], np.bool_) & real for value, name in names.items()}
+    return {name: mask for name, mask in masks.items() if mask.any()}
+
+
+def _is_sham(record: Record) -> bool | None:
+    """What a record says under ``sham``, itself or in one of its annotations; None where it says nothing."""
+    said = [extra["sham"] for extra in (record.extra, *(a.extra for a in record.annotations)) if "sham" in extra]
+    return next((one for one in said if isinstance(one, bool)), None)
 
 
 def _mean_area(truth: Truth) -> float | None:

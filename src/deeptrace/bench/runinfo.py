@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import deeptrace
-from deeptrace.errors import FileError
-from deeptrace.files import dumps, loads, read_bytes, write_text
+from deeptrace.files import dumps, write_text
 
 RUN_NAME: Final = "run.json"
 SCHEMA: Final = "deeptrace.bench.run"
@@ -41,22 +40,6 @@ def write_run(
         "result": None if result is None else dict(result),
     }
     write_text(folder / RUN_NAME, dumps(row, indent=2) + "\n")
-
-
-def read_run(folder: Path) -> dict[str, Any] | None:
-    """What `write_run` wrote; None where there is no such file.
-
-    Raises:
-        FileError: the file is not one of ours.
-        JsonError: it is not JSON.
-    """
-    path = folder / RUN_NAME
-    if not path.exists():
-        return None
-    row = loads(read_bytes(path))
-    if not isinstance(row, dict) or row.get("schema") != SCHEMA or row.get("schema_version") != SCHEMA_VERSION:
-        raise FileError(f"{RUN_NAME!r} in {folder.name!r} is not {SCHEMA} {SCHEMA_VERSION}")
-    return row
 
 
 def versions() -> dict[str, str]:

@@ -16,6 +16,7 @@ from deeptrace.bench.dataset import Dataset, dataset_of
 from deeptrace.bench.grades import GradeBook
 from deeptrace.bench.reading import Foreign, Line, iter_lines, verdicts_file
 from deeptrace.bench.run_table import Floats, Run, new_run
+from deeptrace.bench.runinfo import RUN_NAME
 from deeptrace.calibration import Calibration
 from deeptrace.errors import RecordError
 from deeptrace.files import loads, read_bytes
@@ -24,7 +25,6 @@ from deeptrace.records import Outcome
 
 __all__ = ["Dataset", "Floats", "Run", "dataset_of", "read_runs", "score_outcomes", "settings_of"]
 
-RUN_NAME: Final = "run.json"
 SETTINGS: Final = ("view", "seed", "track", "variant", "sampling")
 """What of a run's settings makes it another run than one of the same model and question."""
 

@@ -27,7 +27,7 @@ BLIND: Final = "blind"
 _GROUPED: Final[Mapping[Protocol, tuple[str, ...]]] = {
     "paper": tuple(key for key in PAPER_KEYS if key != "overall"),
     "fair": ("fake_accuracy", "real_accuracy", "viou_f1", "category_f1", "explanation", "tiou", "onset_error",
-             "claims_per_real_video"),
+             "false_alarms", "claims_per_real_video"),
 }  # fmt: skip
 
 

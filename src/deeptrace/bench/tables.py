@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from deeptrace.answer import FIELDS, Field
+from deeptrace.bench.published import Published
 from deeptrace.bench.result import Difference, Protocol, RunScore, Scores
 from deeptrace.bench.statistics import Interval
 
@@ -16,12 +17,13 @@ Cell = str | None
 
 @dataclass(frozen=True)
 class Table:
-    """A table of text; None is an empty cell. ``notes`` stand below it."""
+    """A table of text; None is an empty cell. ``notes`` stand below it; the first ``keys`` columns name a row."""
 
     title: str
     heads: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
     notes: tuple[str, ...] = ()
+    keys: int = 1
 
 
 _PAPER: Final[Mapping[str, str]] = {
@@ -58,18 +60,42 @@ _COUNTS: Final = ("videos", "unparsed", "failed", "missing")
 
 def tables(scores: Scores) -> list[Table]:
     """All tables: the paper's protocol, the fair one, skill over the blind row, comparisons, groups."""
-    found = [paper_table(scores), fair_table(scores), probability_table(scores), *skill_tables(scores)]
+    return [paper_table(scores), *_other_tables(scores)]
+
+
+def terminal_tables(scores: Scores) -> list[Table]:
+    """`tables` for a narrow page: where each row stands among the published ones, then the paper's with intervals."""
+    return [standing_table(scores), paper_table(scores, published=False), *_other_tables(scores)]
+
+
+def _other_tables(scores: Scores) -> list[Table]:
+    found = [fair_table(scores), probability_table(scores), *skill_tables(scores)]
     found += [*ablation_tables(scores), *comparison_tables(scores)]
     return [*found, *text_tables(scores), *group_tables(scores)]
 
 
-def paper_table(scores: Scores) -> Table:
+def standing_table(scores: Scores) -> Table:
+    """The paper's protocol on 0-100 in bare numbers: measured, rows that see no pixels, published."""
+    rows = [
+        (_name(run), *(_span(Interval(run.paper[key].value, None, None), 100, 1) for key in _PAPER))
+        for run in (*_ranked(scores.runs, "paper"), *scores.blind)
+    ]
+    rows += [_published_row(row) for row in scores.published]
+    return Table(
+        f"Where it stands: the paper's protocol, {scores.split}, 0-100", ("model", *_PAPER.values()), tuple(rows)
+    )
+
+
+def _published_row(row: Published) -> tuple[Cell, ...]:
+    return (f"{row.model} (published)", *(f"{getattr(row, key):.1f}" for key in _PAPER))
+
+
+def paper_table(scores: Scores, *, published: bool = True) -> Table:
     """The paper's protocol on 0-100: measured rows, the rows that see no pixels, and below them the published ones."""
     rows = [_paper_row(run) for run in _ranked(scores.runs, "paper")]
     rows += [_paper_row(run) for run in scores.blind]
-    for row in scores.published:
-        values = [getattr(row, key) for key in _PAPER]
-        rows.append((f"{row.model} (published)", *(f"{value:.1f}" for value in values), *[None] * (len(_COUNTS) + 1)))
+    if published:
+        rows += [(*_published_row(row), *[None] * (len(_COUNTS) + 1)) for row in scores.published]
     notes = [
         _videos(scores),
         "Intervals: 95 %, bootstrap over clusters of near-duplicates. Accuracy weighs annotation rows.",
@@ -203,7 +229,9 @@ def _difference_table(title: str, found: Sequence[tuple[str, Mapping[Protocol, M
         "0-100. p: paired permutation test; Holm: adjusted over the rows of the table, metric by metric.",
         "Smallest detectable: the true difference that would be found in 4 cases of 5.",
     )
-    return Table(title, ("model", "metric", "difference", "p", "Holm", "smallest detectable"), tuple(rows), notes)
+    return Table(
+        title, ("model", "metric", "difference", "p", "Holm", "smallest detectable"), tuple(rows), notes, keys=2
+    )
 
 
 def _difference_cells(d: Difference) -> tuple[Cell, ...]:
@@ -219,22 +247,25 @@ def _p(value: float | None) -> Cell:
 _GROUP_METRICS: Final[Sequence[tuple[Protocol, str, str]]] = (
     ("fair", "fake_accuracy", "Fake acc."),
     ("fair", "real_accuracy", "Real acc."),
+    ("fair", "false_alarms", "False alarms ↓"),
     ("paper", "bbox_iou", "IoU"),
     ("paper", "time_distance", "Time dist. ↓"),
     ("fair", "viou_f1", "vIoU-F1"),
     ("fair", "category_f1", "Category F1"),
 )
+_SHAM: Final = "A sham went through the editor and shows nothing: more false alarms on it mean that the editor is seen."
 _GROUP_TITLES: Final = {
     "generator": "By generator",
     "real_source": "By source of real videos",
     "category": "By category",
     "length": "By length",
     "trace_size": "By size of the traces",
+    "edit": "Real clips: sham edits and untouched ones",
 }
 
 
 def group_tables(scores: Scores) -> list[Table]:
-    """One table a grouping: each group of each measured row, and of the blind one."""
+    """One table a grouping: each group of each measured row, and of the blind one. Columns without a value go."""
     shown = (*scores.runs, *(run for run in scores.blind if run.name == "blind"))
     found = []
     for grouping, title in _GROUP_TITLES.items():
@@ -243,9 +274,18 @@ def group_tables(scores: Scores) -> list[Table]:
             for run in shown
             for name, part in run.groups[grouping].items()
         ]
+        if not rows:
+            continue
         heads = ("model", "group", "videos", *(label for _, _, label in _GROUP_METRICS))
-        found.append(Table(f"{title}, 0-100", heads, tuple(rows)))
+        notes = (_SHAM,) if grouping == "edit" else ()
+        found.append(_without_empty_columns(Table(f"{title}, 0-100", heads, tuple(rows), notes, keys=2)))
     return found
+
+
+def _without_empty_columns(table: Table) -> Table:
+    kept = [i for i in range(len(table.heads)) if any(row[i] is not None for row in table.rows)]
+    rows = tuple(tuple(row[i] for i in kept) for row in table.rows)
+    return replace(table, heads=tuple(table.heads[i] for i in kept), rows=rows)
 
 
 def text_tables(scores: Scores) -> list[Table]:

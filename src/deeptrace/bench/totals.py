@@ -43,6 +43,7 @@ LOWER_IS_BETTER: Final = frozenset(
         "onset_error",
         "onset_error_seconds",
         "claims_per_real_video",
+        "false_alarms",
         "brier",
         "calibration_error",
     }
@@ -250,6 +251,7 @@ def fair(totals: Floats, *, fields: Fields, judged: bool) -> Metrics:
         ),
         "fake_accuracy": _ratio(_get(t, "fake_right"), _get(t, "fake_videos")),
         "real_accuracy": _ratio(_get(t, "real_right"), _get(t, "real_videos")),
+        "false_alarms": _ratio(_get(t, "real_verdict") - _get(t, "real_right"), _get(t, "real_videos")),
         "claims_per_real_video": _ratio(_get(t, "real_claims"), _get(t, "real_videos")),
     }
     metrics["balanced_accuracy"] = (metrics["fake_accuracy"] + metrics["real_accuracy"]) / 2

@@ -7,17 +7,17 @@ last row of each video, sorted by id. Called by the runner; read by whoever scor
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from deeptrace.bench.reading import VERDICTS_NAME, verdicts_file
+from deeptrace.bench.reading import VERDICTS_NAME, iter_lines, verdicts_file
 from deeptrace.data.normalise.files import journal_key, readable_path
 from deeptrace.errors import FileError, JsonError, RecordError
-from deeptrace.files import dumps, loads, read_jsonl, write_jsonl
+from deeptrace.files import dumps, loads, write_jsonl
 from deeptrace.records import Failed, Outcome, Record
-from deeptrace.rows import outcome_from_row, outcome_to_row
+from deeptrace.rows import SCHEMA, outcome_from_row, outcome_to_row
 
 JOURNAL_NAME: Final = "journal.jsonl"
 
@@ -114,17 +114,12 @@ def read_verdicts(path: str | os.PathLike[str]) -> list[Outcome]:
         JsonError: a line is not JSON.
         RecordError: a line is no row of ours; names the line.
     """
-    return list(iter_verdicts(path))
-
-
-def iter_verdicts(path: str | os.PathLike[str]) -> Iterator[Outcome]:
-    """Like `read_verdicts`, one after another."""
-    file = verdicts_file(path)
-    for number, row in read_jsonl(file):
-        try:
-            yield outcome_from_row(row)
-        except RecordError as error:
-            raise RecordError(error.field, f"{file.name} line {number}: {error.problem}") from None
+    outcomes = []
+    for line in iter_lines(path, {}):
+        if line.foreign:
+            raise RecordError("line", f"{verdicts_file(path).name} line {line.number}: is no row of {SCHEMA!r}")
+        outcomes.append(line.outcome)
+    return outcomes
 
 
 def count_statuses(outcomes: Iterable[Outcome]) -> dict[str, int]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from deeptrace.cli.data import read_clusters
-from deeptrace.cli.show import print_table
+from deeptrace.cli.show import print_table, print_words
 from deeptrace.files import dumps
 from deeptrace.html import visible
 
@@ -82,7 +82,7 @@ def score_command(
     from deeptrace.bench.reading import Foreign
     from deeptrace.bench.runs import read_runs
     from deeptrace.bench.score import score
-    from deeptrace.bench.tables import markdown, tables
+    from deeptrace.bench.tables import markdown, tables, terminal_tables
     from deeptrace.calibration import read_calibration
     from deeptrace.data import load_records
 
@@ -113,10 +113,10 @@ def score_command(
     elif as_markdown:
         click.echo(markdown(tables(found)), nl=False)
     else:
-        for table in tables(found):
-            print_table(table.heads, table.rows, title=visible(table.title))
+        for table in terminal_tables(found):
+            print_table(table.heads, table.rows, title=visible(table.title), keys=table.keys)
             for note in table.notes:
-                click.echo(visible(note))
+                print_words(note)
             click.echo()
     _say_left_aside(runs)
 

@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 import click
 
-from deeptrace.cli.show import print_table
+from deeptrace.cli.show import print_table, print_words
 from deeptrace.files import dumps
 from deeptrace.models import HOMES, SUMMARIES
 from deeptrace.models.registry import Entry, entries
@@ -22,11 +22,13 @@ def print_models(*, as_json: bool) -> None:
         return
     print_table(["model", "what it is"], [(home, SUMMARIES[home]) for home in HOMES])
     click.echo()
-    heads = ["named model", "home", "question", "frames", "space", "licence", "status"]
-    rows = [(e.name, e.home, e.question, _frames(e), e.space, e.licence, _status(e)) for e in named]
-    print_table(heads, rows)
-    click.echo("not run: nobody here has run it with its real weights. In the paper's tables: ", nl=False)
-    click.echo(", ".join(e.name for e in named if e.published is not None))
+    print_table(["named model", "home", "status"], [(e.name, e.home, _status(e)) for e in named])
+    click.echo("not run: nobody here has run it with its real weights.")
+    click.echo()
+    heads = ["named model", "question", "frames", "space", "licence"]
+    print_table(heads, [(e.name, e.question, _frames(e), e.space, e.licence) for e in named])
+    published = ", ".join(e.name for e in named if e.published is not None)
+    print_words(f"In the paper's tables: {published}")
 
 
 def _without_name(entry: Entry) -> dict[str, object]:
@@ -40,5 +42,5 @@ def _status(entry: Entry) -> str:
 def _frames(entry: Entry) -> str:
     said = entry.sampling
     rate = "" if said["fps"] >= 1000 else f"{said['fps']:g} fps"
-    most = f"at most {said['max_frames']}" if "max_frames" in said else ""
+    most = f"≤ {said['max_frames']}" if "max_frames" in said else ""
     return ", ".join(part for part in (rate, most) if part)

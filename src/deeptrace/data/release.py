@@ -16,14 +16,23 @@ from deeptrace.categories import Category, read_tags
 from deeptrace.data.log import Log, RowLog
 from deeptrace.data.paths import check_path
 from deeptrace.data.problems import Problem
-from deeptrace.data.release_fields import KNOWN_FIELDS, TRACE_FIELDS, VIDEO_FIELDS, bbox_px, frame_index, seconds
+from deeptrace.data.release_fields import (
+    KNOWN_FIELDS,
+    TRACE_FIELDS,
+    TRACK_FIELD,
+    VIDEO_FIELDS,
+    bbox_px,
+    frame_index,
+    seconds,
+    track_keys,
+)
 from deeptrace.data.release_fields import label as read_label
 from deeptrace.data.release_fields import tags as read_raw_tags
 from deeptrace.data.release_fields import video_id as read_video_id
 from deeptrace.data.tolerant import json_problem, loads, read_bytes, show, show_name, text_or_none
 from deeptrace.errors import JsonError, RecordError
 from deeptrace.overlap import bbox_from_px
-from deeptrace.records import Annotation, Box, Record, RecordLabel, Trace, VideoInfo
+from deeptrace.records import Annotation, Box, KeyBox, Record, RecordLabel, Trace, VideoInfo
 
 T = TypeVar("T")
 
@@ -178,6 +187,7 @@ def _annotation(
         offset_seconds=_offset(row, onset, end, video),
         categories=categories,
         explanation=row.log.read("faketrace_explanations", text_or_none, row.values.get("faketrace_explanations")),
+        track=_track(row),
     )
     if tags is not None:
         row.extra["faketrace_check_applies"] = tags
@@ -268,6 +278,17 @@ def _categories(row: _Row) -> tuple[tuple[Category, ...] | None, list[str] | Non
     if read.unknown:
         row.log.add(name, f"has no category for {', '.join(show(tag) for tag in read.unknown[:3])}", "kept")
     return read.categories, tags
+
+
+def _track(row: _Row) -> tuple[KeyBox, ...] | None:
+    """The boxes over time that `deeptrace inject` wrote; what is no track stays with the unknown fields."""
+    raw = row.extra.get(TRACK_FIELD)
+    if not raw:
+        return None
+    track = row.log.read(TRACK_FIELD, track_keys, raw, "kept")
+    if track is not None:
+        del row.extra[TRACK_FIELD]
+    return track
 
 
 # ── the file ────────────────────────────────────────────────────────────────────────────────────────────────────────

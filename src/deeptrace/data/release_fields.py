@@ -10,7 +10,8 @@ from typing import Any, Final
 
 from deeptrace.data.tolerant import MAX_ID_CHARS, count_or_none, number_or_none, refuse_bad, show, text_or_none
 from deeptrace.errors import RecordError
-from deeptrace.records import RecordLabel
+from deeptrace.records import KeyBox, RecordLabel
+from deeptrace.rows import trace_from_json
 
 MAX_SIDE_PX: Final = 65_536
 MAX_FPS: Final = 1_000.0
@@ -82,6 +83,9 @@ KNOWN_FIELDS: Final = frozenset(("video_id", "video_path", "video_type", *VIDEO_
 """Fields with a meaning here. Of the others, those beginning with ``video_`` are kept with the record, if all its rows
 agree on them, and the rest with the annotation."""
 
+TRACK_FIELD: Final = "inject_track"
+"""Boxes over time, in fractions and seconds: `deeptrace inject` writes it, the release has none."""
+
 
 def bbox_px(value: object, field_name: str) -> tuple[float, float, float, float] | None:
     """``(x0, y0, x1, y1)`` of an object of left, top, width and height, in pixels, not clipped."""
@@ -100,6 +104,14 @@ def bbox_px(value: object, field_name: str) -> tuple[float, float, float, float]
     if not (width > 0 and height > 0):
         raise RecordError(field_name, f"is empty: {width:g} x {height:g} pixels")
     return (left, top, left + width, top + height)
+
+
+def track_keys(value: object, field_name: str) -> tuple[KeyBox, ...] | None:
+    """The keys of a list of ``time_seconds``, ``bbox_xyxy`` and ``visible``, their times increasing."""
+    try:
+        return trace_from_json({"track": value}).track
+    except RecordError as error:
+        raise RecordError(field_name, f"is no track: {error}") from None
 
 
 def tags(value: object, field_name: str) -> list[str] | None:
