@@ -16,6 +16,8 @@ from deeptrace.records import Record, Trace, Verdict, VideoInfo
 from deeptrace.train.dataset import AnswerDataset, Asking, Weights
 from deeptrace.train.examples import Example, make_examples
 from deeptrace.train.frames import FrameStore
+from deeptrace.train.grpo import GrpoRecipe, run
+from deeptrace.train.recipe import build
 from deeptrace.train.reward import Reward, grounded_reward
 
 torch = pytest.importorskip("torch")
@@ -96,6 +98,25 @@ def test_likelihoods_are_those_of_the_whole_text_in_one_pass(asked: tuple[Any, A
             count = len(ids[row])
             assert torch.allclose(together[row, :count], alone[-count:], atol=1e-4)
             assert not together[row, count:].any()
+
+
+def test_an_answer_never_holds_a_token_that_stands_for_pixels(
+    records: Path, bases: dict[str, Path], tmp_path: Path
+) -> None:
+    """A model that knows nothing yet says every token now and then; these would ask for frames that are not there."""
+    recipe = {
+        "kind": "grpo",
+        "model": {"base": str(bases["videollama3"])},
+        "data": {"records": str(records), "workers": 0, "balance": []},
+        "sampling": {"fps": 1.0, "max_frames": 2},
+        "grpo": {"group": 8, "max_new_tokens": 64, "beta": 0.01},
+        "optim": {"batch_size": 4, "max_steps": 1},
+        "eval": {"videos": 0},
+        "log": {"every_steps": 1},
+        "hardware": {"device": "cpu"},
+    }
+    run(build(GrpoRecipe, recipe, "grpo"), tmp_path)  # some 2,000 tokens of a vocabulary of 576
+    assert (tmp_path / "final/model.safetensors").is_file()
 
 
 def test_a_prompt_without_its_video_is_an_error_before_the_first_step(asked: tuple[Any, AnswerDataset]) -> None:

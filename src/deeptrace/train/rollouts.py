@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader
 from deeptrace.answer import Space
 from deeptrace.errors import TrainError
 from deeptrace.metrics import claimed
-from deeptrace.models._families import Encoded
+from deeptrace.models._families import Encoded, Family
 from deeptrace.records import Outcome, Record, Trace, Verdict
 from deeptrace.train.dataset import AnswerDataset, Weights
 from deeptrace.train.positions import last_positions
@@ -116,6 +116,7 @@ class GrpoTrainer(RunTrainer):
         records = [example.record for example in setup.train]
         self._blind: Trace = blind_trace(records) if table.blind == "fitted" else WHOLE_CLIP
         self._reference = _reference(self.model) if table.beta else None
+        self._never = unsayable(setup.family)
         self._tried: list[tuple[Record, Reward]] = []
         self._spread: list[float] = []
 
@@ -144,7 +145,7 @@ class GrpoTrainer(RunTrainer):
         kept = until_end(said, family.processor.tokenizer.convert_tokens_to_ids("<|im_end|>"))
         bare = self.accelerator.unwrap_model(model)
         with last_positions(bare, said.shape[1] + 1):
-            logp = log_likelihoods(model, batch, said, kept, self._table.temperature)
+            logp = log_likelihoods(model, batch, said, kept, self._table.temperature, never=self._never)
         # One update a rollout, so the ratio to the policy that sampled is one, and only its gradient matters.
         gain = advantages.to(logp.device)[:, None] * torch.exp(logp - logp.detach())
         if self._table.beta:
@@ -169,6 +170,7 @@ class GrpoTrainer(RunTrainer):
                 top_k=0,
                 num_beams=1,
                 repetition_penalty=1.0,
+                suppress_tokens=self._never,
                 eos_token_id=end,
                 pad_token_id=pad,
             )
@@ -193,7 +195,7 @@ class GrpoTrainer(RunTrainer):
         assert self._reference is not None
         reference, without_adapter = self._reference(self.accelerator.unwrap_model(self.model_wrapped))
         with torch.no_grad(), without_adapter, last_positions(reference, said.shape[1] + 1):
-            before = log_likelihoods(reference, batch, said, kept, self._table.temperature)
+            before = log_likelihoods(reference, batch, said, kept, self._table.temperature, never=self._never)
         ahead = before - logp
         return torch.exp(ahead) - ahead - 1
 
@@ -219,10 +221,24 @@ def until_end(said: torch.Tensor, end: int) -> torch.Tensor:
     return (ended_before == 0).float()
 
 
+def unsayable(family: Family) -> list[int]:
+    """The tokens that stand for pixels. In an answer, the model would look for the frames behind them, and stop."""
+    return [family.processor.tokenizer.convert_tokens_to_ids(name) for name in ("<|image_pad|>", "<|video_pad|>")]
+
+
 def log_likelihoods(
-    model: Any, batch: Mapping[str, torch.Tensor], said: torch.Tensor, kept: torch.Tensor, temperature: float
+    model: Any,
+    batch: Mapping[str, torch.Tensor],
+    said: torch.Tensor,
+    kept: torch.Tensor,
+    temperature: float,
+    *,
+    never: Sequence[int] = (),
 ) -> torch.Tensor:
-    """``(B, C)`` log-likelihood of each sampled token, as it was sampled: after the temperature. 0 where not kept."""
+    """``(B, C)`` log-likelihood of each sampled token, as it was sampled: after the temperature. 0 where not kept.
+
+    ``never``: tokens that could not be sampled.
+    """
     inputs = dict(batch)
     inputs["input_ids"] = torch.cat([batch["input_ids"], said], dim=1)
     inputs["attention_mask"] = torch.cat([batch["attention_mask"], kept.to(batch["attention_mask"].dtype)], dim=1)
@@ -230,6 +246,8 @@ def log_likelihoods(
         kinds = batch["mm_token_type_ids"]
         inputs["mm_token_type_ids"] = torch.cat([kinds, torch.zeros_like(said, dtype=kinds.dtype)], dim=1)
     logits = model(**inputs, use_cache=False).logits[:, -said.shape[1] - 1 : -1].float() / temperature
+    if never:
+        logits[..., list(never)] = -torch.inf
     picked = torch.log_softmax(logits, dim=-1).gather(2, said[:, :, None]).squeeze(2)
     return picked * kept
 
