@@ -35,17 +35,20 @@ def test_real_decides_once() -> None:
 
 
 @given(st.floats(0.0, 20.0), st.floats(0.01, 5.0))
-def test_weights_sum_to_the_number_of_tokens(decisive: float, other: float) -> None:
-    answer = render(FAKE, "trained", Space("per-mille"))
-    weights = token_weights(answer, words(answer), ["2 hands merge, which looks FAKE."], decisive=decisive, other=other)
-    assert len(weights) == len(words(answer)) + 1
-    assert sum(weights) == pytest.approx(len(weights))
-    assert weights[0] / weights[-1] == pytest.approx(decisive / other)
+def test_a_label_weighs_the_same_in_every_answer(decisive: float, other: float) -> None:
+    """Long or short, FAKE or REAL: else a model that sees nothing would lean to one of them."""
+    for verdict in (FAKE, Verdict("real")):
+        answer = render(verdict, "trained", Space("per-mille"))
+        explanations = [trace.explanation for trace in verdict.traces]
+        weights = token_weights(answer, words(answer), explanations, decisive=decisive, other=other)
+        assert len(weights) == len(words(answer)) + 1
+        assert weights[0] == decisive
+        assert weights[-1] == other
 
 
 def test_only_what_decides() -> None:
     weights = token_weights("FAKE. No.", words("FAKE. No."), [], decisive=1.0, other=0.0)
-    assert weights == [5.0, 0.0, 0.0, 0.0, 0.0]
+    assert weights == [1.0, 0.0, 0.0, 0.0, 0.0]
 
 
 def test_an_answer_without_any_weight_is_refused() -> None:

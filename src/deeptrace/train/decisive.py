@@ -45,8 +45,9 @@ def token_weights(
 ) -> list[float]:
     """The weight of each token of an answer, and of the token that ends it (always ``other``).
 
-    ``offsets`` are the tokens' places in the answer, in characters. Weights are scaled so that an answer's sum stays
-    its number of tokens: how much an example counts does not depend on how much of it decides.
+    ``offsets`` are the tokens' places in the answer, in characters. A token that decides weighs the same in every answer:
+    were weights scaled by answer, the label of a short one (REAL) would weigh more than that of a long one (FAKE), and a
+    model that sees nothing would lean towards it.
 
     Raises:
         TrainError: nothing of the answer has any weight.
@@ -56,10 +57,9 @@ def token_weights(
         decisive if any(start < end and begin < stop for start, stop in spans) else other for begin, end in offsets
     ]
     weights.append(other)
-    total = sum(weights)
-    if total <= 0:
+    if sum(weights) <= 0:
         raise TrainError(f"no token of the answer {answer[:60]!r} has a weight")
-    return [weight * len(weights) / total for weight in weights]
+    return weights
 
 
 def answer_loss(
