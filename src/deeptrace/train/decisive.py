@@ -45,9 +45,9 @@ def token_weights(
 ) -> list[float]:
     """The weight of each token of an answer, and of the token that ends it (always ``other``).
 
-    ``offsets`` are the tokens' places in the answer, in characters. A token that decides weighs the same in every answer:
-    were weights scaled by answer, the label of a short one (REAL) would weigh more than that of a long one (FAKE), and a
-    model that sees nothing would lean towards it.
+    ``offsets`` are the tokens' places in the answer, in characters. A token that decides weighs the same in every
+    answer: were weights scaled by answer, the label of a short one (REAL) would weigh more than that of a long one
+    (FAKE), and a model that sees nothing would lean towards it.
 
     Raises:
         TrainError: nothing of the answer has any weight.
