@@ -16,6 +16,7 @@ from typing import Any, Literal
 import numpy as np
 
 from deeptrace.categories import CATEGORIES
+from deeptrace.overlap import box_iou
 from deeptrace.train.embedded.draw import COUNT, Material, draw_pair, size_of
 
 
@@ -127,13 +128,3 @@ def constants(train: Sequence[dict[str, Any]], test: Sequence[dict[str, Any]]) -
         "box_iou": float(np.mean([box_iou(best, t["boxes"][t["onset"]]) for t in test])),
         "category": float(np.mean([t["category"] == common for t in test])),
     }
-
-
-def box_iou(a: Sequence[float], b: Sequence[float]) -> float:
-    """IoU of two boxes in fractions."""
-    wide = min(a[2], b[2]) - max(a[0], b[0])
-    high = min(a[3], b[3]) - max(a[1], b[1])
-    if wide <= 0 or high <= 0:
-        return 0.0
-    both = wide * high
-    return float(both / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - both))

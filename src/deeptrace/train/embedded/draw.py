@@ -20,6 +20,7 @@ import numpy.typing as npt
 from deeptrace.categories import CATEGORIES, Category
 from deeptrace.errors import DeepTraceError, InjectionError
 from deeptrace.inject import Things, find_things, inject
+from deeptrace.inject.plan import PAPER_SHARES
 from deeptrace.models.embedded.inputs import FPS, Bytes
 from deeptrace.records import Frames
 from deeptrace.train.embedded.footage import Clip
@@ -32,19 +33,6 @@ COUNT: Final = 24
 
 SIZES_HW: Final = ((144, 256), (144, 256), (144, 192))
 """Sizes of training windows; pairs of one group (see `size_of`) share one, so that they can be stacked."""
-
-PAPER_SHARES: Final = {
-    "Object Distortion": 20.9,
-    "Sudden Blurring": 18.8,
-    "Object Trajectory": 18.3,
-    "Redundant Object": 17.6,
-    "Object Merging": 11.2,
-    "Object Splitting": 4.5,
-    "Background Distortion": 4.1,
-    "Object Disappearance": 2.5,
-    "Unexpected Move": 2.1,
-}
-"""Shares of tag mentions in the paper, in per cent (Figure 4)."""
 
 Twin = Literal["sham", "clean"]
 
