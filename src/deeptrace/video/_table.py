@@ -283,6 +283,10 @@ def _matroska_is_short(table: Table, video: Video, busy: Callable[[], None]) -> 
         sound_excuses = whole and table.other_end_seconds >= declared - 0.005
     if end < declared and not sound_excuses:
         return True
+    # With pictures alone the length of the file is theirs: where tag and length disagree, one promise is broken.
+    length = video.container.duration
+    if length is not None and table.other_end_seconds <= 0 and end < length / av.time_base:
+        return True
     # Damage in the middle leaves a hole; what is lost after the last picture costs none.
     return not whole and bool(steps.max() > 1.5 * step)
 
