@@ -29,6 +29,7 @@ _LIMITED_RANGE = 1
 _TICKS_PER_SECOND = 90_000
 _SAME_STEP_SECONDS = 0.002  # times rounded to milliseconds still count as one rate
 _MAX_SIDE = 8192
+_THREADS = 4  # by default x264 takes as many as there are processors, and the coded bytes follow
 _PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
 
 
@@ -79,7 +80,8 @@ class VideoWriter:
     another); after an exception nothing is left behind.
 
     With ``gop`` every group of pictures has exactly that many, whatever they show; without, the encoder decides.
-    ``preset`` is x264's, from ``"ultrafast"`` (larger files) to ``"veryslow"``.
+    ``preset`` is x264's, from ``"ultrafast"`` (larger files) to ``"veryslow"``. The same frames give the same bytes,
+    on one kind of processor.
 
     Raises:
         VideoError: ``WRITE_FAILED`` from every method, with the file's name and the reason.
@@ -107,7 +109,7 @@ class VideoWriter:
             raise self._error(f"fps: {fps:g} is not a rate between 0.001 and 1000")
         if preset not in _PRESETS:
             raise self._error(f"preset: {printable(str(preset), 40)!r} is not one of {', '.join(_PRESETS)}")
-        self._options = {"crf": str(crf), "preset": preset}
+        self._options = {"crf": str(crf), "preset": preset, "threads": str(_THREADS)} | _without_avx512()
         if gop is not None:
             self._options |= {"g": str(gop), "keyint_min": str(gop), "sc_threshold": "0"}
         self._hw: tuple[int, int] | None = None
@@ -283,6 +285,17 @@ class VideoWriter:
             if self._first_dts is None:
                 self._first_dts = packet.dts
             self._container.mux(packet)
+
+
+def _without_avx512() -> dict[str, str]:
+    """Options that keep x264 from its AVX-512 code, where the processor has it.
+
+    That code (x264 core 165) codes the same frames to other bytes from run to run; without it they are always the same.
+    """
+    import cv2
+
+    avx512 = getattr(cv2, "CPU_AVX512_SKX", 256)  # the set of extensions that x264 asks for: F, CD, BW, DQ, VL
+    return {"x264-params": "asm=SSE2Fast,AVX2"} if cv2.checkHardwareSupport(avx512) else {}
 
 
 class _Part:
