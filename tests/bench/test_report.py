@@ -17,6 +17,7 @@ from deeptrace.bench.report.confusion import confusion
 from deeptrace.cli import cli
 from deeptrace.data import Records
 from deeptrace.records import Failed, Record, Unparsed, Verdict
+from tests.browser import chromium
 
 
 def _run(*words: object) -> Result:
@@ -189,17 +190,8 @@ def test_a_drop_is_the_difference_on_the_same_videos(squares: Records, tmp_path:
 
 
 @pytest.mark.browser
-def test_in_a_browser_nothing_overflows_and_nothing_is_asked_of_a_network(report: Path) -> None:
-    import os
-
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        options = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
-        options += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
-        browser = playwright.chromium.launch(
-            executable_path=os.environ.get("CHROMIUM", "/usr/bin/chromium"), args=options
-        )
+def test_in_a_browser_nothing_overflows_and_nothing_is_asked_of_a_network(report: Path, tmp_path: Path) -> None:
+    with chromium(tmp_path) as browser:
         for width, scheme in ((1280, "light"), (420, "dark")):
             page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)  # type: ignore[arg-type]
             said: list[str] = []
@@ -214,4 +206,3 @@ def test_in_a_browser_nothing_overflows_and_nothing_is_asked_of_a_network(report
             assert page.locator("#categories svg polygon").count() >= 2
             page.locator("#theme").click()
             page.close()
-        browser.close()

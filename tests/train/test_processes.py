@@ -14,7 +14,7 @@ from deeptrace.train import train
 from deeptrace.train.recipe import to_toml
 from tests.train.clips import sft_recipe
 
-pytestmark = [pytest.mark.recipe, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.recipe, pytest.mark.timeout(900)]
 
 
 def test_two_processes_equal_one_with_twice_the_batch(records: Path, bases: dict[str, Path], tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from deeptrace.train.checkpoints import STAGING, checkpoints
 from deeptrace.train.recipe import to_toml
 from tests.train.clips import sft_recipe
 
-pytestmark = [pytest.mark.recipe, pytest.mark.linux, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.recipe, pytest.mark.linux, pytest.mark.timeout(900)]
 
 STEPS = 10
 

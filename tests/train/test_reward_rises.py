@@ -20,7 +20,7 @@ from deeptrace.train.recipe import build
 from deeptrace.train.sft import run as run_sft
 from tests.train.clips import sft_recipe
 
-pytestmark = [pytest.mark.recipe, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.recipe, pytest.mark.timeout(900)]
 
 FORMAT = "trained-no-box-no-time-no-explanation"
 STEPS = 8
