@@ -177,6 +177,19 @@ def test_behind_a_square_that_vanishes_the_true_wall_shows() -> None:
             assert np.abs(one.fake.images[t][gone] - wall[gone]).mean() < 12
 
 
+@pytest.mark.parametrize("alpha", [90, 126, 129, 255])
+def test_a_cut_out_that_one_sees_through_is_no_thing_or_one_with_a_box_in_every_frame(alpha: int) -> None:
+    rng = np.random.default_rng(alpha)
+    picture = np.dstack([rng.integers(0, 255, (60, 60, 3)), np.full((60, 60), alpha)]).astype(np.uint8)
+    for seed in range(6):
+        scene = render_scene(seed, cutouts=[picture], size_hw=(90, 160), seconds=2.0)
+        for thing in scene.things:
+            for index in range(thing.first, thing.last + 1):
+                x0, y0, x1, y1 = thing.box_px(index)
+                assert x0 < x1
+                assert y0 < y1
+
+
 def test_footage_without_any_object_is_refused() -> None:
     flat = Frames.from_array(np.full((12, 64, 96, 3), 90, np.uint8), 8.0)
     assert len(find_things(flat)) == 0

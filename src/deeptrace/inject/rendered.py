@@ -362,6 +362,7 @@ def _thing(motion: Motion, masks: npt.NDArray[np.uint8], actor: _Actor) -> Track
     count, height, width = masks.shape
     areas = masks.reshape(count, -1).astype(np.float64).sum(1) / 255.0
     shown = areas > max(0.003 * height * width, 0.35 * float(areas.max()))
+    shown &= (masks > 127).reshape(count, -1).sum(1) > 0.5 * areas  # a cut-out that one sees through is no thing
     # The longest run in which it is in view.
     edges = np.flatnonzero(np.diff(np.concatenate([[0], shown.astype(np.int8), [0]])))
     runs = [(int(b - a), int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True)]

@@ -291,7 +291,11 @@ def _follow(
             current = np.minimum(_refine(greys[t], moved), cv2.dilate(moved, _CROSS)).astype(np.float32)
             masks[t] = (current * 255 + 0.5).astype(np.uint8)
     sizes_work = masks.reshape(count, -1).astype(np.float64).sum(1) / 255.0
-    visible = sizes_work >= 0.3 * area
+    # With a core, not only a haze: the edge that follows the picture can dissolve a thing of little contrast.
+    cores_work = (masks > 127).reshape(count, -1).sum(1)
+    visible = (sizes_work >= 0.3 * area) & (cores_work >= 0.15 * area)
+    if not visible[index]:
+        return None
     # One run only, the one that holds the frame in which it was found.
     low, high = index, index
     while low > 0 and visible[low - 1]:
