@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import av
@@ -12,6 +14,7 @@ import pytest
 
 from deeptrace import video
 from deeptrace.errors import VideoError
+from deeptrace.inject import render_scene
 from deeptrace.records import Frames
 from tests.clips import number_of, numbered
 
@@ -177,3 +180,26 @@ def test_unusual_names(tmp_path: Path) -> None:
         path = tmp_path / name
         video.write_video(path, frames_of(2))
         assert len(video.sample_frames(path, fps=25)) == 2
+
+
+def test_the_same_frames_give_the_same_bytes(tmp_path: Path) -> None:
+    scene = render_scene(3, size_hw=(126, 224), seconds=3.0)
+    files = [tmp_path / f"{k}.mp4" for k in range(6)]
+    for path in files:
+        video.write_video(path, scene.frames)
+    assert len({path.read_bytes() for path in files}) == 1
+
+
+@pytest.mark.linux
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="processors cannot be chosen here")
+def test_the_number_of_processors_does_not_show_in_the_bytes(tmp_path: Path) -> None:
+    """Written by two processes, one of which may use one processor only."""
+    code = (
+        "import os, sys; os.sched_setaffinity(0, eval(sys.argv[2]))\n"
+        "from deeptrace.inject import render_scene; from deeptrace.video import write_video\n"
+        "write_video(sys.argv[1], render_scene(3, size_hw=(126, 224), seconds=2.0).frames)"
+    )
+    all_of_them = os.sched_getaffinity(0)
+    for name, allowed in (("one", {min(all_of_them)}), ("all", all_of_them)):
+        subprocess.run([sys.executable, "-c", code, str(tmp_path / name), repr(allowed)], check=True, timeout=120)
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "all").read_bytes()
