@@ -34,17 +34,24 @@ from deeptrace.train.embedded.scenes import scene_maker
 from deeptrace.video import sample_frames
 
 
-def make(clips: Path, folder: Path, cutouts: str, *, split: str, first: int, second: int, cache: Path) -> None:
+def make(
+    clips: Path, folder: Path, cutouts: str, *, split: str, first: int, second: int, cache: Path, part: int, parts: int
+) -> None:
     _, recipe = load_recipe("embedded")
-    apart = {*recipe.test_sources, *recipe.validation_sources}
-    pool = [
-        clip
-        for clip in load_pool(clips, cache)
-        if (clip.source in recipe.test_sources if split == "test" else clip.source not in apart)
-    ]
-    material = Material(pool, scene_maker(pool, cutouts, test=split == "test"), 0.5)
-    make_set(folder, material, Plan(first=first, second=second))
+    pool = [clip for clip in load_pool(clips, cache) if split_of(clip.source, recipe) == split]
+    material = Material(pool, scene_maker(pool, cutouts, test=split != "train"), 0.5)
+    make_set(folder, material, Plan(first=first, second=second), part=part, parts=parts)
+    if parts > 1 and len(list(folder.glob("*/truth.json"))) < first + second:
+        print(f"part {part} of {parts} is made; freeze the set by the same command without --part")
+        return
     print(f"{first + second} pairs, sha256 {freeze(folder)}")
+
+
+def split_of(source: str, recipe: Any) -> str:
+    """``"test"``, ``"validation"`` or ``"train"``."""
+    if source in recipe.test_sources:
+        return "test"
+    return "validation" if source in recipe.validation_sources else "train"
 
 
 def run_pairs(folder: Path, model: EmbeddedModel, part: Sequence[int]) -> list[Row]:
@@ -153,13 +160,7 @@ def whole_clips(root: Path, model: EmbeddedModel) -> dict[str, Any]:
     _, recipe = load_recipe("embedded")
     rows = []
     for entry in read_manifest(root):
-        split = (
-            "test"
-            if entry["source_repo"] in recipe.test_sources
-            else "validation"
-            if entry["source_repo"] in recipe.validation_sources
-            else "train"
-        )
+        split = split_of(entry["source_repo"], recipe)
         verdict = model.inspect([root / entry["path"]])[0]
         rows.append({"path": entry["path"], "class": entry["class"], "generator": entry["generator"], "split": split})
         rows[-1] |= {
@@ -275,9 +276,11 @@ def main() -> None:
     parser.add_argument("paths", nargs="+", type=Path)
     parser.add_argument("--cutouts", default="/usr/share/tuxpaint/stamps")
     parser.add_argument("--cache", type=Path, default=Path("out/pool"))
-    parser.add_argument("--split", choices=["test", "train"], default="test")
+    parser.add_argument("--split", choices=["test", "validation", "train"], default="test")
     parser.add_argument("--first", type=int, default=420)
     parser.add_argument("--second", type=int, default=220)
+    parser.add_argument("--part", type=int, default=0, help="Which of --parts shares of the set to make.")
+    parser.add_argument("--parts", type=int, default=1)
     parser.add_argument("--constants", type=Path, help="A set made with --split train; its truths fit the constants.")
     parser.add_argument("--figures", type=Path, help="What score wrote, for pictures.")
     parser.add_argument("--jobs", type=int, default=1, help="Processes that score.")
@@ -294,6 +297,8 @@ def main() -> None:
             first=given.first,
             second=given.second,
             cache=given.cache,
+            part=given.part,
+            parts=given.parts,
         )
         return
     model = EmbeddedModel(given.model)

@@ -14,10 +14,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from deeptrace.data import load_records
 from deeptrace.data.example import make_example
-from deeptrace.errors import RecipeError
+from deeptrace.errors import RecipeError, TrainError
 from deeptrace.inject import render_scene
 from deeptrace.models.embedded import EmbeddedModel
 from deeptrace.records import Verdict
@@ -31,6 +33,7 @@ pytest.importorskip("onnx")
 
 from deeptrace.train.embedded import EmbeddedRecipe  # noqa: E402
 from deeptrace.train.embedded.draw import COUNT, Material, draw_pair  # noqa: E402
+from deeptrace.train.embedded.finish import above  # noqa: E402
 from deeptrace.train.embedded.footage import load_pool  # noqa: E402
 from deeptrace.train.embedded.losses import giou  # noqa: E402
 from deeptrace.train.embedded.recorded import Recorded  # noqa: E402
@@ -199,6 +202,36 @@ def test_a_recipe_that_cannot_be_used(footage: Path, tmp_path: Path) -> None:
     with pytest.raises(RecipeError) as caught:
         build(EmbeddedRecipe, table, "bad.toml")
     assert len(caught.value.problems) == 3
+
+
+@pytest.mark.parametrize("what", ["missing", "text", "another width", "not a checkpoint"])
+def test_a_stage_that_cannot_begin_says_so_before_any_clip_is_read(
+    footage: Path, finished: Path, tmp_path: Path, what: str
+) -> None:
+    start = tmp_path / "start.pt"
+    changes: dict[str, object] = {"start_from": str(start)}
+    if what == "text":
+        start.write_bytes(b"no checkpoint" * 100)
+    elif what == "not a checkpoint":
+        torch.save([1, 2], start)
+    elif what == "another width":
+        start.write_bytes((finished / "checkpoint.pt").read_bytes())
+        changes["width"] = 48
+    recipe = write_recipe(tmp_path / "recipe.toml", recipe_for(footage, **changes))
+    with pytest.raises(TrainError, match=r"start\.pt"):
+        train(recipe, tmp_path / "out")
+    assert not (tmp_path / "out/pool").exists()
+
+
+@settings(max_examples=50)
+@given(
+    st.lists(st.floats(0, 1), min_size=1, max_size=60),
+    st.floats(0.01, 0.99),
+)
+def test_a_threshold_leaves_no_more_than_the_share_above_it(values: list[float], share: float) -> None:
+    threshold = above(np.array(values), share)
+    reached = sum(value >= threshold for value in values)
+    assert reached == 0 or (reached + 1) / (len(values) + 1) <= share + 1e-9
 
 
 def test_the_recipe_that_ships() -> None:

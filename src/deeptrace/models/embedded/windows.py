@@ -18,8 +18,11 @@ WINDOW: Final = 24
 """Frames of a window: 3 s, as in training."""
 STRIDE: Final = 16
 """Frames from one window to the next: they overlap by a second."""
-LOOK: Final = 342
-"""How many numbers the whole-clip head sees."""
+LOOK_PARTS: Final = {"means": slice(0, 112), "unevenness": slice(112, 264), "motion": slice(264, 342)}
+"""What the whole-clip head sees of a window: `generated_features` of the export (means over the stride-16 stage, how
+unevenly both stages change), and `motion_summary`."""
+LOOK: Final = LOOK_PARTS["motion"].stop
+"""How many numbers that are."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,9 @@ A checkpoint goes in; ``final/embedded.onnx`` and ``final/embedded.json`` come o
 from __future__ import annotations
 
 import hashlib
+import math
 import shutil
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,7 +16,6 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from tqdm import tqdm
 
 from deeptrace.errors import DeepTraceError, TrainError
@@ -26,6 +27,7 @@ from deeptrace.train.embedded.draw import COUNT, Drawn, Material, draw_pair, siz
 from deeptrace.train.embedded.export import export
 from deeptrace.train.embedded.footage import Clip, load_pool
 from deeptrace.train.embedded.generated import FAMILIES, by_clip, collect, fit, out_of_fold
+from deeptrace.train.embedded.loop import read_checkpoint
 from deeptrace.train.embedded.network import Backbone, TraceNet
 from deeptrace.train.embedded.recipe import EmbeddedRecipe
 from deeptrace.train.embedded.recorded import RELEASE_NAME, Recorded
@@ -34,7 +36,7 @@ from deeptrace.train.embedded.scenes import scene_maker
 from deeptrace.train.embedded.spool import FeatureMaker
 
 FALSE_ALARMS: Final = 0.08
-"""Share of camera clips of validation sources that the label's threshold may call fake."""
+"""Share of camera clips of unseen sources that the label's threshold may call fake, in expectation."""
 
 Floats = npt.NDArray[np.float64]
 
@@ -50,6 +52,15 @@ class Head:
     auroc: float | None
 
 
+@dataclass(frozen=True)
+class Camera:
+    """What the model says of untouched camera clips: p_fake, the best window's trace evidence; which never trained."""
+
+    p_fake: Floats
+    best: Floats
+    held_out: npt.NDArray[np.bool_]
+
+
 def finish(recipe: EmbeddedRecipe, out: Path, checkpoint: Path) -> Path:
     """Export and calibrate; the folder of the result.
 
@@ -60,7 +71,7 @@ def finish(recipe: EmbeddedRecipe, out: Path, checkpoint: Path) -> Path:
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir()
     net = TraceNet(recipe.width)
-    net.load_state_dict(torch.load(checkpoint, weights_only=True)["average"])
+    net.load_state_dict(read_checkpoint(checkpoint)["average"])
     if recipe.refit_pairs:
         refit_category(net.eval(), recipe, out / "spool")
     export(Backbone(), net, work / "embedded.onnx")
@@ -78,18 +89,20 @@ def finish(recipe: EmbeddedRecipe, out: Path, checkpoint: Path) -> Path:
 
 def _of_footage(recipe: EmbeddedRecipe, out: Path, network: Network) -> dict[str, Any]:
     pool = load_pool(Path(recipe.footage), out / "pool", labels=("real", "fake"), licenses=recipe.licenses)
-    camera = [clip for clip in pool if clip.source in recipe.validation_sources and clip.label == "real"]
-    if not camera:
-        raise TrainError("validation_sources: none of them holds a camera clip; thresholds need some")
-    scene = scene_maker(camera, recipe.cutouts, test=True) if recipe.scene_share > 0 else None
-    logits = _pair_logits(Material(camera, scene, recipe.scene_share), recipe, network)
-    scale, bias = platt(logits["fake"], np.r_[logits["sham"], logits["clean"]])
     seen = [clip for clip in pool if clip.source not in recipe.test_sources]
+    camera = [clip for clip in seen if clip.label == "real"]
+    held_out = np.array([clip.source in recipe.validation_sources for clip in camera])
+    if not held_out.any():
+        raise TrainError("validation_sources: none of them holds a camera clip; thresholds need some")
+    footage = [clip for clip, apart in zip(camera, held_out, strict=True) if apart]
+    scene = scene_maker(footage, recipe.cutouts, test=True) if recipe.scene_share > 0 else None
+    logits = _pair_logits(Material(footage, scene, recipe.scene_share), recipe, network)
+    scale, bias = platt(logits["fake"], np.r_[logits["sham"], logits["clean"]])
     head = fit_head(seen, network, FeatureMaker(out / "backbone.onnx"))
     windows = {clip.clip_id: _windows(clip, network) for clip in tqdm(camera, desc="camera clips", unit="clip")}
     p_fake = [join(pooled(scale * w + bias), head.evidence[name], 0.5)[0] for name, w in windows.items()]
     best = [scale * float(w.max()) + bias for w in windows.values()]
-    return _numbers(scale, bias, head, np.array(p_fake), np.array(best))
+    return _numbers(scale, bias, head, Camera(np.array(p_fake), np.array(best), held_out))
 
 
 def _of_release(recipe: EmbeddedRecipe, out: Path, network: Network) -> dict[str, Any]:
@@ -100,17 +113,32 @@ def _of_release(recipe: EmbeddedRecipe, out: Path, network: Network) -> dict[str
     head = Head(np.zeros(LOOK), np.zeros(LOOK), 0.0, {}, None)
     evidence = scale * logits["clean"] + bias
     p_fake = np.array([join(float(value), 0.0, 0.5)[0] for value in evidence])
-    return _numbers(scale, bias, head, p_fake, evidence)
+    return _numbers(scale, bias, head, Camera(p_fake, evidence, np.ones(len(p_fake), bool)))
 
 
-def _numbers(scale: float, bias: float, head: Head, p_fake: Floats, best: Floats) -> dict[str, Any]:
-    """``p_fake`` and the best window's evidence, both of untouched camera clips."""
-    threshold = max(0.5, float(np.quantile(p_fake, 1 - FALSE_ALARMS)))
+def above(values: Floats, share: float) -> float:
+    """The least threshold that a new value of the same kind reaches with a chance of at most ``share``.
+
+    Split conformal prediction (Vovk et al. 2005): of n values, just above the ceil((n + 1)(1 - share))-th smallest;
+    with too few for that, above all of them, and the chance is 1 / (n + 1).
+    """
+    rank = min(len(values), math.ceil((len(values) + 1) * (1 - share)))
+    return float(np.nextafter(np.sort(values)[rank - 1], np.inf))
+
+
+def _numbers(scale: float, bias: float, head: Head, camera: Camera) -> dict[str, Any]:
+    """The numbers of ``embedded.json``.
+
+    The few clips held out from training are fair judges but few; those of training sources are more, and kinder in
+    p_trace (p_generated is out of fold for all). The threshold has to hold for both.
+    """
+    p_fake, best, apart = camera.p_fake, camera.best, camera.held_out
+    threshold = max(0.5, above(p_fake, FALSE_ALARMS), above(p_fake[apart], FALSE_ALARMS))
     return {
         "trace": {
             "scale": scale,
             "bias": bias,
-            "threshold": max(0.0, float(np.quantile(best, 1 - FALSE_ALARMS))),
+            "threshold": max(0.0, above(best, FALSE_ALARMS), above(best[apart], FALSE_ALARMS)),
         },
         "generated": {
             "mean": [round(float(v), 6) for v in head.mean],
@@ -130,15 +158,19 @@ def _numbers(scale: float, bias: float, head: Head, p_fake: Floats, best: Floats
 def _pair_logits(material: Material, recipe: EmbeddedRecipe, network: Network) -> dict[str, Floats]:
     """The clip logits of validation pairs: of the fakes, of the shams and of the untouched."""
     found: dict[str, list[float]] = {"fake": [], "sham": [], "clean": []}
+    lost = 0
     for i in tqdm(range(recipe.validation_pairs), desc="validation pairs", unit="pair"):
         try:
             drawn: Drawn = draw_pair((recipe.seed, 9_000_000 + i), material, size_of(i, 1))
         except DeepTraceError:
+            lost += 1
             continue
         for name, values in found.items():
             values.append(network(getattr(drawn, name)).clip)
     if not found["fake"]:
         raise TrainError("no validation pair could be made; thresholds need some")
+    if lost:
+        warnings.warn(f"{lost} of {recipe.validation_pairs} validation pairs could not be made", stacklevel=2)
     return {name: np.array(values) for name, values in found.items()}
 
 

@@ -194,23 +194,22 @@ def train(recipe: EmbeddedRecipe, out: Path) -> Path:
     """Train until the recipe's last step; the path of the checkpoint.
 
     Raises:
-        TrainError: there is nothing to train on, or a process that makes pairs died.
+        TrainError: there is nothing to train on, a checkpoint cannot be used, or a process that makes pairs died.
     """
-    spool = out / "spool"
-    spool.mkdir(parents=True, exist_ok=True)
-    if not (out / BACKBONE_NAME).exists():
-        export_backbone(out / BACKBONE_NAME)
-    make_material(recipe, out)  # reads the clips once, before several processes want them
     torch.manual_seed(recipe.seed)
     torch.set_num_threads(recipe.threads)
     state = _State.new(recipe)
     checkpoint = out / CHECKPOINT_NAME
     first = 0
-    for path in (checkpoint, recipe.start_from):
-        if path is not None and Path(path).exists():
-            step = state.load(Path(path))
-            first = step if path == checkpoint else 0
-            break
+    if checkpoint.exists():
+        first = state.load(checkpoint)
+    elif recipe.start_from is not None:
+        state.load(Path(recipe.start_from))
+    spool = out / "spool"
+    spool.mkdir(parents=True, exist_ok=True)
+    if not (out / BACKBONE_NAME).exists():
+        export_backbone(out / BACKBONE_NAME)
+    make_material(recipe, out)  # reads the clips once, before several processes want them
     (spool / "cursor").write_text(str(first * recipe.fresh))
     context = multiprocessing.get_context("spawn")
     makers = [
@@ -225,6 +224,23 @@ def train(recipe: EmbeddedRecipe, out: Path) -> Path:
         for maker in makers:
             maker.terminate()
     return checkpoint
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """What a checkpoint file holds; nothing in it is executed.
+
+    Raises:
+        TrainError: it is not there or damaged.
+    """
+    try:
+        found = torch.load(path, weights_only=True)
+    except FileNotFoundError:
+        raise TrainError(f"no checkpoint {path.name!r} in {path.parent.name or '.'!r}") from None
+    except Exception as error:  # noqa: BLE001 - a damaged file raises whatever its bytes lead to
+        raise TrainError(f"{path.name}: cannot be read as a checkpoint ({type(error).__name__})") from None
+    if not isinstance(found, dict):
+        raise TrainError(f"{path.name}: holds {type(found).__name__}, not a checkpoint")
+    return found
 
 
 @dataclass(frozen=True)
@@ -243,12 +259,22 @@ class _State:
         return cls(net, average, optimizer)
 
     def load(self, path: Path) -> int:
-        """Take over a checkpoint; its step."""
-        found = torch.load(path, weights_only=True)
-        self.net.load_state_dict(found["net"])
-        self.average.load_state_dict(found["average"])
-        self.optimizer.load_state_dict(found["optimizer"])
-        return int(found["step"])
+        """Take over a checkpoint; its step.
+
+        Raises:
+            TrainError: it is not there, damaged, or of a net of another width.
+        """
+        found = read_checkpoint(path)
+        try:
+            self.net.load_state_dict(found["net"])
+            self.average.load_state_dict(found["average"])
+            self.optimizer.load_state_dict(found["optimizer"])
+            return int(found["step"])
+        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+            words = " ".join(str(error).split())[:300]
+            raise TrainError(
+                f"{path.name}: not a state of this recipe's net ({type(error).__name__}: {words})"
+            ) from None
 
     def save(self, path: Path, step: int, recipe: EmbeddedRecipe) -> None:
         """Write the checkpoint beside the old one, then take its place: a kill leaves one that is whole."""
