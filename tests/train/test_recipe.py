@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deeptrace.errors import RecipeError
-from deeptrace.train.recipe import Count, Positive, Share, build, override, to_toml
+from deeptrace.errors import FileError, RecipeError
+from deeptrace.train import load_recipe
+from deeptrace.train.recipe import Count, Positive, Share, build, merged, override, to_toml
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,64 @@ def test_settings_are_put_in() -> None:
         override({"kind": "x"}, ["kind.a=1"], "r")
     with pytest.raises(RecipeError, match="is no setting"):
         override({"kind": "x"}, ["kind"], "r")
+
+
+def test_empty_text_is_none_where_a_field_may_be_none() -> None:
+    table = {"kind": "x", "optim": {"learning_rate": 1.0}, "name": "", "seed": "", "extra": ""}
+    recipe = build(Recipe, table, "r.toml")
+    assert (recipe.name, recipe.seed, recipe.extra) == ("", None, None)
+    with pytest.raises(RecipeError, match="flag: '' is not true or false"):
+        build(Recipe, table | {"flag": ""}, "r.toml")
+
+
+def test_tables_are_merged_and_lists_are_replaced() -> None:
+    below = {"a": {"b": {"c": 1, "d": 2}, "e": 3}, "parts": ["p", "q"], "f": 4, "g": {"h": 5}}
+    above = {"a": {"b": {"d": 6}}, "parts": ["r"], "f": {"i": 7}, "g": 8}
+    assert merged(below, above) == {"a": {"b": {"c": 1, "d": 6}, "e": 3}, "parts": ["r"], "f": {"i": 7}, "g": 8}
+    assert below["a"] == {"b": {"c": 1, "d": 2}, "e": 3}
+
+
+def test_a_recipe_extends_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file extends one in another folder, which extends one that ships; settings come last."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny").mkdir()  # a run's folder is no recipe
+    (tmp_path / "far").mkdir()
+    (tmp_path / "far/middle.toml").write_text('extends = "tiny"\n[optim]\nmax_steps = 7\nbatch_size = 2\n')
+    (tmp_path / "top.toml").write_text(
+        'extends = "far/middle.toml"\n[optim]\nbatch_size = 3\nmax_steps = ""\n[data]\nbalance = ["label"]\n'
+    )
+    settings = ["optim.batch_size=3", 'optim.max_steps=""', 'data.balance=["label"]']
+    assert load_recipe("top.toml") == load_recipe("tiny", settings)
+    _, recipe = load_recipe("top.toml", ["optim.batch_size=5", "optim.max_steps=9"])
+    assert (recipe.optim.batch_size, recipe.optim.max_steps) == (5, 9)
+    assert "extends" not in to_toml(recipe)
+
+
+def test_what_cannot_be_extended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, text in {
+        "a.toml": 'extends = "b.toml"',
+        "b.toml": 'extends = "./c.toml"',
+        "c.toml": 'extends = "b.toml"',
+        "self.toml": 'extends = "self.toml"',
+        "misspelt.toml": 'extends = "tinny"',
+        "number.toml": "extends = 3",
+        "below.toml": 'extends = "tiny"\ncolour = "red"',
+        "above.toml": 'extends = "below.toml"',
+    }.items():
+        (tmp_path / name).write_text(text + "\n")
+    with pytest.raises(RecipeError, match=r"extends: a\.toml -> b\.toml -> c\.toml -> b\.toml is a loop"):
+        load_recipe("a.toml")
+    with pytest.raises(RecipeError, match=r"extends: self\.toml -> self\.toml is a loop"):
+        load_recipe("self.toml")
+    with pytest.raises(FileError, match=r"no recipe 'tinny': .* Did you mean 'tiny'"):
+        load_recipe("misspelt.toml")
+    with pytest.raises(RecipeError, match="extends: 3 is not text"):
+        load_recipe("number.toml")
+    with pytest.raises(
+        RecipeError, match=r"above\.toml, which extends below\.toml, which extends tiny\.toml: [^:]*:\s+colour"
+    ):
+        load_recipe("above.toml")
 
 
 @given(

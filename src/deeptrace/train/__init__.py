@@ -11,13 +11,14 @@ import difflib
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from importlib import import_module, resources
 from pathlib import Path
 from typing import Any, Final
 
 from deeptrace.errors import FileError, RecipeError, TrainError
 from deeptrace.files import read_bytes, write_text
-from deeptrace.train.recipe import build, override, read_toml, to_toml
+from deeptrace.train.recipe import build, merged, override, read_toml, to_toml
 
 KINDS: Final[dict[str, str]] = {
     "sft": "deeptrace.train.sft:KIND",
@@ -48,7 +49,7 @@ def find_recipe(name: str | os.PathLike[str]) -> Path:
         FileError: there is neither.
     """
     path = Path(name)
-    if path.exists():
+    if path.exists() and not path.is_dir():  # the folder of a run may have the name of its recipe
         return path
     known = shipped()
     if os.fspath(name) in known:
@@ -67,19 +68,39 @@ def shipped() -> dict[str, Path]:
 def load_recipe(file: str | os.PathLike[str], settings: Iterable[str] = ()) -> tuple[Kind, Any]:
     """The kind and the recipe in a TOML file, with ``table.key=value`` settings put in.
 
+    With ``extends = "RECIPE"`` (a name or a path, see `find_recipe`) a file says only what differs from another recipe:
+    its keys are put over that one's, table by table.
+
     Raises:
         FileError: no such file.
         RecipeError: lists everything that is wrong in it.
         MissingExtra: the kind's optional packages are not installed.
     """
-    path = find_recipe(file)
-    table = override(read_toml(path), settings, path.name)
+    chain = _chain(file)
+    where = ", which extends ".join(path.name for path in chain)
+    table = override(reduce(merged, reversed(chain.values())), settings, where)
     name = table.get("kind")
     if name not in KINDS:
-        raise RecipeError(path.name, [f"kind: {name!r} is not one of {', '.join(KINDS)}"])
+        raise RecipeError(where, [f"kind: {name!r} is not one of {', '.join(KINDS)}"])
     module, _, attribute = KINDS[name].partition(":")
     kind: Kind = getattr(import_module(module), attribute)
-    return kind, build(kind.recipe, table, path.name)
+    return kind, build(kind.recipe, table, where)
+
+
+def _chain(file: str | os.PathLike[str]) -> dict[Path, dict[str, Any]]:
+    """The tables of a recipe and of those that it extends, one after another, without the key ``extends``."""
+    chain: dict[Path, dict[str, Any]] = {}
+    wanted: Any = file
+    while wanted is not None:
+        path = find_recipe(wanted)
+        if any(path.samefile(earlier) for earlier in chain):
+            names = " -> ".join(each.name for each in (*chain, path))
+            raise RecipeError(next(iter(chain)).name, [f"extends: {names} is a loop"])
+        chain[path] = read_toml(path)
+        wanted = chain[path].pop("extends", None)
+        if not isinstance(wanted, str | None):
+            raise RecipeError(path.name, [f"extends: {wanted!r} is not text"])
+    return chain
 
 
 def train(file: str | os.PathLike[str], out: str | os.PathLike[str], settings: Sequence[str] = ()) -> Path:

@@ -70,6 +70,15 @@ def read_toml(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise RecipeError(name, [f"is not TOML: {error}"]) from None
 
 
+def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """``below`` with the keys of ``above`` put over it, table by table; a list takes the place of a list."""
+    result = dict(below)
+    for key, value in above.items():
+        tables = isinstance(value, Mapping) and isinstance(below.get(key), Mapping)
+        result[key] = merged(below[key], value) if tables else value
+    return result
+
+
 def override(table: Mapping[str, Any], settings: Iterable[str], name: str) -> dict[str, Any]:
     """The table with ``key.key=value`` put in; a value is TOML, or text where it is no TOML.
 
@@ -110,6 +119,7 @@ def _value(text: str) -> Any:
 def build(recipe: type[R], table: Mapping[str, Any], name: str) -> R:
     """The recipe that a table says. Fields are checked by their annotated types; see `Range`.
 
+    TOML has no null: where a field may be None, empty text says so. A recipe that extends another needs it.
     A recipe, or a table in it, may have a method ``problems() -> Iterable[str]`` that looks at its fields together.
 
     Raises:
@@ -155,7 +165,9 @@ def _checked(hint: Any, value: Any, at: str, problems: list[str]) -> Any:
             if problem is not None:
                 problems.append(f"{at}: {problem}")
         return checked
-    if origin in (typing.Union, types.UnionType):  # X | None: TOML has no null, so a value is an X
+    if origin in (typing.Union, types.UnionType):  # X | None
+        if value == "":
+            return None
         (inner,) = (argument for argument in arguments if argument is not type(None))
         return _checked(inner, value, at, problems)
     if origin is Literal:
