@@ -32,9 +32,10 @@ pytest.importorskip("efficientnet_lite_pytorch")
 pytest.importorskip("onnx")
 
 from deeptrace.train.embedded import EmbeddedRecipe  # noqa: E402
-from deeptrace.train.embedded.draw import COUNT, Material, draw_pair  # noqa: E402
+from deeptrace.train.embedded.draw import COUNT, Material, draw_pair, size_of  # noqa: E402
 from deeptrace.train.embedded.finish import above  # noqa: E402
 from deeptrace.train.embedded.footage import load_pool  # noqa: E402
+from deeptrace.train.embedded.loop import batch_indices  # noqa: E402
 from deeptrace.train.embedded.losses import giou  # noqa: E402
 from deeptrace.train.embedded.recorded import Recorded  # noqa: E402
 from deeptrace.train.embedded.targets import make_targets  # noqa: E402
@@ -201,7 +202,16 @@ def test_a_recipe_that_cannot_be_used(footage: Path, tmp_path: Path) -> None:
     table = {key: value for key, value in table.items() if value is not None}
     with pytest.raises(RecipeError) as caught:
         build(EmbeddedRecipe, table, "bad.toml")
-    assert len(caught.value.problems) == 3
+    assert len(caught.value.problems) == 4
+    with pytest.raises(RecipeError, match="fresh: 6 does not divide 16"):
+        recipe_for(footage, pairs=8, fresh=6)
+
+
+@pytest.mark.parametrize("fresh", [1, 2, 4, 8, 16])
+def test_the_pairs_of_a_step_are_of_one_size(footage: Path, fresh: int) -> None:
+    recipe = recipe_for(footage, pairs=20, fresh=fresh, ring=200)
+    for step in range(200):
+        assert len({size_of(index) for index in batch_indices(recipe, step)}) == 1
 
 
 @pytest.mark.parametrize("what", ["missing", "text", "another width", "not a checkpoint"])

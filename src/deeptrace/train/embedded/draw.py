@@ -24,6 +24,7 @@ from deeptrace.inject.plan import PAPER_SHARES
 from deeptrace.models.embedded.inputs import FPS, Bytes
 from deeptrace.records import Frames
 from deeptrace.train.embedded.footage import Clip
+from deeptrace.train.embedded.recipe import GROUP
 from deeptrace.train.embedded.recorded import Recorded
 from deeptrace.train.embedded.scenes import SceneMaker
 from deeptrace.video import VideoWriter, sample_frames
@@ -63,7 +64,7 @@ class Material:
     recorded: Recorded | None = None  # a dataset's own traces; then nothing is injected
 
 
-def size_of(index: int, group: int = 16) -> tuple[int, int]:
+def size_of(index: int, group: int = GROUP) -> tuple[int, int]:
     """The size of the pair of that index: the same for all pairs of a group of neighbours."""
     return SIZES_HW[(index // group) % len(SIZES_HW)]
 

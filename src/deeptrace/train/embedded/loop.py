@@ -27,7 +27,7 @@ from deeptrace.train.embedded.export import export_backbone
 from deeptrace.train.embedded.footage import load_pool
 from deeptrace.train.embedded.losses import Truth, clip_losses, dense_losses
 from deeptrace.train.embedded.network import TraceNet
-from deeptrace.train.embedded.recipe import EmbeddedRecipe
+from deeptrace.train.embedded.recipe import GROUP, EmbeddedRecipe
 from deeptrace.train.embedded.recorded import RELEASE_NAME, Recorded
 from deeptrace.train.embedded.scenes import scene_maker
 from deeptrace.train.embedded.spool import FeatureMaker, Pair, load_pair, save_pair
@@ -46,8 +46,6 @@ WEIGHTS = {
 
 CHECKPOINT_NAME: Final = "checkpoint.pt"
 BACKBONE_NAME: Final = "backbone.onnx"
-
-_GROUP = 16  # pairs of one size
 
 
 # ── making pairs ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -91,7 +89,7 @@ def produce(recipe: EmbeddedRecipe, out: Path, part: int, parts: int) -> None:
         if not path.exists():
             seed = (recipe.seed, index)
             sham = bool(np.random.default_rng((*seed, 7)).random() < 0.5)
-            drawn = draw_pair(seed, material, size_of(index, _GROUP), twins=("sham" if sham else "clean",))
+            drawn = draw_pair(seed, material, size_of(index), twins=("sham" if sham else "clean",))
             save_pair(path, drawn, maker, sham=sham)
         pair_path(spool, index - recipe.ring - recipe.ahead).unlink(missing_ok=True)
         index += parts
@@ -121,16 +119,14 @@ def batch_indices(recipe: EmbeddedRecipe, step: int) -> list[int]:
     """The pairs of a step: the next ``fresh`` ones, and ``pairs - fresh`` of the same size from the ring behind."""
     newest = (step + 1) * recipe.fresh
     fresh = list(range(step * recipe.fresh, newest))
-    group = fresh[0] // _GROUP
+    group = fresh[0] // GROUP
     rng = np.random.default_rng((recipe.seed, step, 3))
-    size = size_of(fresh[0], _GROUP)
-    groups = [
-        g for g in range(max(0, (newest - recipe.ring) // _GROUP + 1), group) if size_of(g * _GROUP, _GROUP) == size
-    ]
+    size = size_of(fresh[0])
+    groups = [g for g in range(max(0, (newest - recipe.ring) // GROUP + 1), group) if size_of(g * GROUP) == size]
     if not groups:
         return fresh
     picked = rng.choice(groups, recipe.pairs - recipe.fresh)
-    return fresh + [int(g) * _GROUP + int(rng.integers(_GROUP)) for g in picked]
+    return fresh + [int(g) * GROUP + int(rng.integers(GROUP)) for g in picked]
 
 
 def collate(pairs: list[Pair], rng: np.random.Generator, crop: tuple[int, int] | None) -> tuple[list[Tensor], Truth]:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from deeptrace.train.recipe import Count, NotNegative, Positive, Share, WholeNumber
+
+GROUP: Final = 16
+"""So many neighbouring pairs are of one size, and a step takes its new pairs from one group."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,8 @@ class EmbeddedRecipe:
         if self.width % 16:
             yield f"width: {self.width} is not a multiple of 16"
         if self.crop_rows % 2 or self.crop_columns % 2:
+        if GROUP % self.fresh:
+            yield f"fresh: {self.fresh} does not divide {GROUP}, the pairs of one size"
             yield "crop_rows, crop_columns: must be even"
         if self.ring < 64:
             yield f"ring: {self.ring} is less than 64"
