@@ -34,8 +34,8 @@ pytest.importorskip("onnx")
 from deeptrace.train.embedded import EmbeddedRecipe  # noqa: E402
 from deeptrace.train.embedded.draw import COUNT, Material, draw_pair, size_of  # noqa: E402
 from deeptrace.train.embedded.finish import above  # noqa: E402
-from deeptrace.train.embedded.footage import load_pool  # noqa: E402
-from deeptrace.train.embedded.loop import batch_indices  # noqa: E402
+from deeptrace.train.embedded.footage import load_pool, validation_clips  # noqa: E402
+from deeptrace.train.embedded.loop import batch_indices, make_material  # noqa: E402
 from deeptrace.train.embedded.losses import giou  # noqa: E402
 from deeptrace.train.embedded.recorded import Recorded  # noqa: E402
 from deeptrace.train.embedded.targets import make_targets  # noqa: E402
@@ -72,6 +72,7 @@ def recipe_for(footage: Path, **changes: object) -> EmbeddedRecipe:
         "kind": "embedded",
         "footage": str(footage),
         "validation_sources": ["camera/d"],
+        "validation_clips": ["2"],
         "test_sources": ["camera/e"],
         "scene_share": 0.0,
         "steps": 4,
@@ -96,10 +97,10 @@ def write_recipe(path: Path, recipe: EmbeddedRecipe) -> Path:
 
 @pytest.fixture(scope="module")
 def finished(footage: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run of four steps."""
+    """The folder of a run of four steps; the clips that others hold out by source are held out by name."""
     folder = tmp_path_factory.mktemp("run")
-    recipe = write_recipe(folder / "recipe.toml", recipe_for(footage))
-    train(recipe, folder / "out")
+    recipe = recipe_for(footage, validation_sources=[], validation_clips=["2", "3"])
+    train(write_recipe(folder / "recipe.toml", recipe), folder / "out")
     return folder / "out"
 
 
@@ -163,6 +164,21 @@ def test_licences_choose_clips(footage: Path, tmp_path: Path) -> None:
     pool = load_pool(footage, tmp_path / "pool", licenses=("MIT",))
     assert len(pool) == 2
     assert {clip.license for clip in pool} == {"MIT"}
+
+
+def test_clips_held_out_by_name_do_not_train(footage: Path, tmp_path: Path) -> None:
+    recipe = recipe_for(footage)
+    material = make_material(recipe, tmp_path)
+    assert [clip.clip_id for clip in material.clips] == ["0", "1"]
+    pool = load_pool(footage, tmp_path / "pool", labels=("real", "fake"))
+    assert [clip.clip_id for clip in validation_clips(pool, recipe)] == ["2", "3"]
+
+
+@pytest.mark.parametrize("name", ["one", "4", "5"])
+def test_a_validation_clip_is_there_to_hold_out(footage: Path, tmp_path: Path, name: str) -> None:
+    """A name that no clip has, a clip of a test source, a generated clip."""
+    with pytest.raises(TrainError, match=f"validation_clips: {name}: no camera clip"):
+        make_material(recipe_for(footage, validation_clips=[name]), tmp_path)
 
 
 def test_a_dataset_s_own_traces(tmp_path: Path) -> None:
@@ -248,3 +264,11 @@ def test_the_recipe_that_ships() -> None:
     _, recipe = load_recipe("embedded")
     assert isinstance(recipe, EmbeddedRecipe)
     assert not set(recipe.validation_sources) & set(recipe.test_sources)
+
+
+def test_the_clear_recipe_takes_nothing_doubtful() -> None:
+    _, recipe = load_recipe("embedded-clear")
+    assert recipe.licenses == ("CC-BY-4.0",)
+    assert recipe.cutouts is None
+    assert recipe.validation_sources == ()
+    assert len(recipe.validation_clips) == 3

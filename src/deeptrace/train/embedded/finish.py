@@ -1,4 +1,4 @@
-"""The end of a run: weights to ONNX, the whole-clip head, calibration and thresholds on sources that did not train.
+"""The end of a run: weights to ONNX, the whole-clip head, calibration and thresholds on clips that did not train.
 
 A checkpoint goes in; ``final/embedded.onnx`` and ``final/embedded.json`` come out, which `EmbeddedModel` loads.
 """
@@ -25,7 +25,7 @@ from deeptrace.models.embedded.model import join, pooled
 from deeptrace.models.embedded.windows import LOOK, Network
 from deeptrace.train.embedded.draw import COUNT, Drawn, Material, draw_pair, size_of
 from deeptrace.train.embedded.export import export
-from deeptrace.train.embedded.footage import Clip, load_pool
+from deeptrace.train.embedded.footage import Clip, load_pool, validation_clips
 from deeptrace.train.embedded.generated import FAMILIES, by_clip, collect, fit, out_of_fold
 from deeptrace.train.embedded.loop import read_checkpoint
 from deeptrace.train.embedded.network import Backbone, TraceNet
@@ -65,7 +65,7 @@ def finish(recipe: EmbeddedRecipe, out: Path, checkpoint: Path) -> Path:
     """Export and calibrate; the folder of the result.
 
     Raises:
-        TrainError: the validation sources hold no camera clip.
+        TrainError: no camera clip is held out for validation.
     """
     work, final = out / "finishing", out / "final"
     shutil.rmtree(work, ignore_errors=True)
@@ -91,10 +91,10 @@ def _of_footage(recipe: EmbeddedRecipe, out: Path, network: Network) -> dict[str
     pool = load_pool(Path(recipe.footage), out / "pool", labels=("real", "fake"), licenses=recipe.licenses)
     seen = [clip for clip in pool if clip.source not in recipe.test_sources]
     camera = [clip for clip in seen if clip.label == "real"]
-    held_out = np.array([clip.source in recipe.validation_sources for clip in camera])
-    if not held_out.any():
+    footage = validation_clips(pool, recipe)
+    if not footage:
         raise TrainError("validation_sources: none of them holds a camera clip; thresholds need some")
-    footage = [clip for clip, apart in zip(camera, held_out, strict=True) if apart]
+    held_out = np.array([clip in footage for clip in camera])
     scene = scene_maker(footage, recipe.cutouts, test=True) if recipe.scene_share > 0 else None
     logits = _pair_logits(Material(footage, scene, recipe.scene_share), recipe, network)
     scale, bias = platt(logits["fake"], np.r_[logits["sham"], logits["clean"]])

@@ -15,9 +15,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from deeptrace.errors import VideoError
+from deeptrace.errors import TrainError, VideoError
 from deeptrace.files import atomic_write, write_text
 from deeptrace.models.embedded.inputs import Bytes
+from deeptrace.train.embedded.recipe import EmbeddedRecipe
 from deeptrace.video import probe, sample_frames
 
 _LEAST_FPS: Final = 14.9  # a stride of whole frames that leaves at least this, where the clip has it
@@ -92,6 +93,24 @@ def load_pool(
                 )
             )
     return pool
+
+
+def validation_clips(pool: Sequence[Clip], recipe: EmbeddedRecipe) -> list[Clip]:
+    """The camera clips that fit calibration and thresholds, by source or by name.
+
+    Raises:
+        TrainError: a clip that is named is not in the pool, or is of a test source.
+    """
+    camera = [clip for clip in pool if clip.label == "real" and clip.source not in recipe.test_sources]
+    absent = set(recipe.validation_clips) - {clip.clip_id for clip in camera}
+    if absent:
+        raise TrainError(
+            f"validation_clips: {', '.join(sorted(absent))}: no camera clip of that name could be read (under the "
+            "licenses, outside the test sources)"
+        )
+    return [
+        clip for clip in camera if clip.source in recipe.validation_sources or clip.clip_id in recipe.validation_clips
+    ]
 
 
 def store_clip(path: Path, key: str, cache: Path) -> Stored | None:

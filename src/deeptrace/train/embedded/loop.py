@@ -24,7 +24,7 @@ from deeptrace.errors import TrainError
 from deeptrace.files import atomic_write
 from deeptrace.train.embedded.draw import Material, draw_pair, size_of
 from deeptrace.train.embedded.export import export_backbone
-from deeptrace.train.embedded.footage import load_pool
+from deeptrace.train.embedded.footage import load_pool, validation_clips
 from deeptrace.train.embedded.losses import Truth, clip_losses, dense_losses
 from deeptrace.train.embedded.network import TraceNet
 from deeptrace.train.embedded.recipe import GROUP, EmbeddedRecipe
@@ -52,17 +52,17 @@ BACKBONE_NAME: Final = "backbone.onnx"
 
 
 def make_material(recipe: EmbeddedRecipe, out: Path) -> Material:
-    """The footage of the recipe's training sources, and scenes where it wants them.
+    """The footage that the recipe trains on, and scenes where it wants them.
 
     Raises:
-        TrainError: nothing is left to train on.
+        TrainError: nothing is left to train on, or a validation clip is not there.
     """
     root = Path(recipe.footage)
     if (root / RELEASE_NAME).exists():
         return Material(recorded=Recorded.load(root, out / "pool"))
-    held_out = {*recipe.validation_sources, *recipe.test_sources}
     pool = load_pool(root, out / "pool", licenses=recipe.licenses)
-    clips = [clip for clip in pool if clip.source not in held_out]
+    held_out = validation_clips(pool, recipe)
+    clips = [clip for clip in pool if clip.source not in recipe.test_sources and clip not in held_out]
     if not clips:
         raise TrainError(f"{root.name!r} holds no camera clip outside the validation and test sources")
     scene = scene_maker(clips, recipe.cutouts) if recipe.scene_share > 0 else None

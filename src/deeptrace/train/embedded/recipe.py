@@ -19,10 +19,12 @@ class EmbeddedRecipe:
 
     ``footage`` is a folder of clips with a ``manifest.jsonl`` (path, class, source_repo, license, generator, sha256),
     or a dataset in the RewardData layout (then its own traces train, and nothing is injected). Clips of
-    ``validation_sources`` fit calibration and thresholds, clips of ``test_sources`` are never looked at. Each step
-    takes ``pairs`` pairs, ``fresh`` of them new; the others come from the last ``ring``. Up to step ``whole_from``
-    training looks at crops of ``crop_rows`` x ``crop_columns`` cells of 8 pixels around the trace, then at whole
-    frames.
+    ``validation_sources`` fit calibration and thresholds, clips of ``test_sources`` are never looked at. Where sources
+    are few, ``validation_clips`` names camera clips (their file's name without its ending) that join the former instead
+    of training. With ``licenses`` only clips under one of these are read. ``cutouts`` is a folder of PNG files with
+    alpha, the things in scenes; with ``""`` they are painted. Each step takes ``pairs`` pairs, ``fresh`` of them new;
+    the others come from the last ``ring``. Up to step ``whole_from`` training looks at crops of ``crop_rows`` x
+    ``crop_columns`` cells of 8 pixels around the trace, then at whole frames.
     At the end the category head alone is fitted anew, ``refit_epochs`` times over the last ``refit_pairs`` pairs.
     ``start_from`` is the checkpoint of an earlier stage, with its optimiser; give the next stage another ``seed``.
     """
@@ -31,6 +33,7 @@ class EmbeddedRecipe:
     kind: Literal["embedded"] = "embedded"
     licenses: tuple[str, ...] = ()
     validation_sources: tuple[str, ...] = ()
+    validation_clips: tuple[str, ...] = ()
     test_sources: tuple[str, ...] = ()
     cutouts: str | None = None
     scene_share: Share = 0.4
@@ -61,11 +64,11 @@ class EmbeddedRecipe:
         """What is wrong with the fields together."""
         if self.fresh > self.pairs:
             yield f"fresh: {self.fresh} new pairs do not fit into {self.pairs} a step"
+        if GROUP % self.fresh:
+            yield f"fresh: {self.fresh} does not divide {GROUP}, the pairs of one size"
         if self.width % 16:
             yield f"width: {self.width} is not a multiple of 16"
         if self.crop_rows % 2 or self.crop_columns % 2:
-        if GROUP % self.fresh:
-            yield f"fresh: {self.fresh} does not divide {GROUP}, the pairs of one size"
             yield "crop_rows, crop_columns: must be even"
         if self.ring < 64:
             yield f"ring: {self.ring} is less than 64"
