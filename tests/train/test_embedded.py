@@ -266,6 +266,24 @@ def test_the_recipe_that_ships() -> None:
     assert not set(recipe.validation_sources) & set(recipe.test_sources)
 
 
+def test_the_second_stage_says_what_differs() -> None:
+    changes = {
+        "seed": 2,
+        "start_from": '"checkpoints/embedded-stage1.pt"',
+        "steps": 1200,
+        "whole_from": 750,
+        "fresh": 4,
+        "learning_rate": 1e-3,
+        "warmup": 60,
+        "refit_pairs": 2500,
+        "validation_pairs": 200,
+        "ring": 3000,
+    }
+    assert load_recipe("embedded-stage2") == load_recipe(
+        "embedded", [f"{key}={value}" for key, value in changes.items()]
+    )
+
+
 def test_the_clear_recipe_takes_nothing_doubtful() -> None:
     _, recipe = load_recipe("embedded-clear")
     assert recipe.licenses == ("CC-BY-4.0",)
