@@ -70,7 +70,7 @@ def onset_chances(said: Said, chance: Floats, *, step_weight: float = _STEP) -> 
         before = total[t] / t if t else level.min()
         step[t] = (total[count] - total[t]) / (count - t) - before
     score = head + step_weight * step
-    return np.exp(score - np.logaddexp.reduce(score))
+    return np.asarray(np.exp(score - np.logaddexp.reduce(score)), np.float64)
 
 
 def median(chances: npt.NDArray[np.float64]) -> int:
