@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -264,6 +266,188 @@ def test_closing_ends_a_stream_between_its_chunks(pool: Pool, clip: bytes) -> No
         with pytest.raises(VideoError) as caught:
             list(stream)
     assert caught.value.code == "DECODER_CRASHED"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_a_death_between_the_chunks_of_a_stream_is_the_streams_own(pool: Pool, clip: bytes) -> None:
+    video.probe(clip)
+    with video.iter_frames(clip, chunk=2) as stream:
+        next(stream)
+        for process in psutil.Process().children():
+            process.kill()
+        assert codes(list, stream) == "DECODER_CRASHED"
+    assert len(video.sample_frames(clip, fps=5)) == 10
+
+
+# ── a worker that ends while it waits in the pool ──
+
+
+@contextmanager
+def reading_from_a_stopped_worker(pool: Pool, clip: bytes) -> Iterator[tuple[list[object], list[psutil.Process]]]:
+    """In the block a thread waits for an idle worker that looked alive and is stopped. Its answer, when all is over."""
+    video.probe(clip)
+    workers = psutil.Process().children()
+    for process in workers:
+        process.suspend()
+    end = time.monotonic() + 30
+    while any(process.status() != psutil.STATUS_STOPPED for process in workers) and time.monotonic() < end:
+        time.sleep(0.01)
+    answers: list[object] = []
+
+    def read_one() -> None:
+        try:
+            answers.append(len(video.sample_frames(clip, fps=5, limits=PATIENT)))
+        except VideoError as error:
+            answers.append(error)
+
+    pool.fault = "none"
+    thread = threading.Thread(target=read_one)
+    thread.start()
+    while pool.fault is not None and time.monotonic() < end:  # until the read has its worker
+        time.sleep(0.01)
+    try:
+        yield answers, workers
+    finally:
+        for process in workers:
+            if process.is_running():
+                process.resume()
+        thread.join(60)
+    assert not thread.is_alive()
+
+
+@pytest.mark.linux
+@pytest.mark.parametrize("name", ["SIGKILL", "SIGTERM", "SIGSEGV", "SIGABRT"])
+def test_a_worker_that_ends_before_its_first_word_costs_nothing(pool: Pool, clip: bytes, name: str) -> None:
+    """The signal waits for the stopped process to go on, and comes before it can look at the request."""
+    with reading_from_a_stopped_worker(pool, clip) as (answers, workers):
+        for process in workers:
+            process.send_signal(getattr(signal, name))
+    assert answers == [10]
+    assert all(process.pid not in psutil.pids() for process in workers)
+
+
+@pytest.mark.linux
+def test_closing_ends_a_read_before_the_first_word(pool: Pool, clip: bytes) -> None:
+    """A worker that `close` ends is not replaced."""
+    with reading_from_a_stopped_worker(pool, clip) as (answers, _):
+        video.close()
+    assert [getattr(answer, "code", answer) for answer in answers] == ["DECODER_CRASHED"]
+    assert "reading was ended" in str(answers[0])
+
+
+@pytest.mark.linux
+def test_closing_catches_a_replacement_that_is_just_starting(
+    pool: Pool, clip: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start, started = _pool.Worker.__init__, []
+
+    def start_and_close(worker: _pool.Worker, *args: object) -> None:
+        start(worker, *args)  # type: ignore[arg-type]
+        started.append(worker)
+        pool.close()
+
+    with reading_from_a_stopped_worker(pool, clip) as (answers, workers):
+        monkeypatch.setattr(_pool.Worker, "__init__", start_and_close)
+        for process in workers:
+            process.kill()
+    assert [getattr(answer, "code", answer) for answer in answers] == ["DECODER_CRASHED"]
+    assert "reading was ended" in str(answers[0])
+    assert [worker.is_alive() for worker in started] == [False]
+
+
+# A worker that answers its first request, late if told so, and does something else on its second.
+FICKLE = """
+import json, os, socket, struct, sys, time
+open(PIDS, "a").write(f"{os.getpid()}\\n")
+sock = socket.socket(fileno=int(sys.argv[-1].split(":")[1]))
+def say(header):
+    data = json.dumps(header).encode()
+    sock.sendall(struct.pack("<I", len(data)) + data)
+say({"kind": "hello", "limits": {}})
+socket.recv_fds(sock, 65536, 4)
+time.sleep(LATE)
+say({"kind": "info", "info": {"width": 4, "height": 4}})
+ENDING
+"""
+TAKES = "socket.recv_fds(sock, 65536, 4); "
+
+
+@pytest.fixture
+def fickle(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[..., Callable[[], int]]]:
+    """Put a pool of such workers in the place of the default one; the result counts those that were started."""
+    pids, pools = tmp_path / "pids", []
+
+    def use(ending: str, *, late: float = 0.0) -> Callable[[], int]:
+        code = FICKLE.replace("PIDS", repr(str(pids))).replace("LATE", str(late)).replace("ENDING", ending)
+        pools.append(Pool(command=[sys.executable, "-I", "-S", "-c", code]))
+        monkeypatch.setattr(_pool, "_default", pools[-1])
+        return lambda: len(pids.read_text().split())
+
+    yield use
+    for pool in pools:
+        pool.close()
+    assert not any(psutil.pid_exists(int(pid)) for pid in pids.read_text().split())
+
+
+@pytest.mark.linux
+@pytest.mark.parametrize(
+    "ending",
+    [
+        pytest.param(TAKES + "os._exit(9)", id="exit"),
+        pytest.param(TAKES + "os.kill(os.getpid(), 11)", id="signal"),
+        pytest.param(TAKES + "sock.sendall(bytes([16, 0])); os._exit(0)", id="half a first word"),
+        pytest.param("sock.close(); time.sleep(60)", id="hung up but alive"),
+    ],
+)
+def test_a_request_that_nobody_took_is_put_once_more(
+    fickle: Callable[..., Callable[[], int]], clip: bytes, ending: str
+) -> None:
+    started = fickle(ending)
+    for number in range(1, 4):
+        assert video.probe(clip, limits=PATIENT).width == 4
+        assert started() == number
+
+
+@pytest.mark.linux
+@pytest.mark.parametrize(
+    "ending",
+    [
+        pytest.param(TAKES + 'say({"kind": "busy"}); os._exit(9)', id="exit"),
+        pytest.param(TAKES + 'say({"kind": "busy"}); sock.close(); time.sleep(60)', id="hung up but alive"),
+        pytest.param(TAKES + 'say({"kind": "nonsense"}); os._exit(0)', id="unknown word"),
+        pytest.param(TAKES + 'say(["busy"]); os._exit(0)', id="a list"),
+        pytest.param(TAKES + "sock.sendall(bytes([255] * 64)); os._exit(0)", id="impossible length"),
+        pytest.param("sock.sendall(bytes([255] * 64)); time.sleep(60)", id="before there was a request"),
+        pytest.param(TAKES + 'say({"kind": "error", "code": "FINE"}); time.sleep(60)', id="unknown code"),
+    ],
+)
+def test_a_worker_that_has_spoken_costs_the_answer(
+    fickle: Callable[..., Callable[[], int]], clip: bytes, ending: str
+) -> None:
+    started = fickle(ending)
+    assert video.probe(clip, limits=PATIENT).width == 4
+    assert codes(video.probe, clip, limits=PATIENT) == "DECODER_CRASHED"
+    assert started() == 1
+    assert video.probe(clip, limits=PATIENT).width == 4
+    assert started() == 2
+
+
+@pytest.mark.linux
+def test_a_new_worker_that_ends_before_its_first_word_is_not_replaced(
+    fickle: Callable[..., Callable[[], int]], clip: bytes
+) -> None:
+    started = fickle("", late=-1.0)  # not a time: it ends when it has taken its first request
+    assert codes(video.probe, clip, limits=PATIENT) == "DECODER_CRASHED"
+    assert started() == 1
+
+
+@pytest.mark.linux
+def test_the_time_waited_for_the_last_worker_counts(fickle: Callable[..., Callable[[], int]], clip: bytes) -> None:
+    """2 s until the worker ends and 2 s until the next one answers are more than the 3.5 s that the call has."""
+    fickle(TAKES + "time.sleep(2); os._exit(9)", late=2.0)
+    limits = replace(DEFAULT_LIMITS, wall_seconds=3.5)
+    assert video.probe(clip, limits=limits).width == 4
+    assert codes(video.probe, clip, limits=limits) == "DECODER_TIMEOUT"
 
 
 def test_closing_catches_a_worker_that_is_just_starting(monkeypatch: pytest.MonkeyPatch, clip: bytes) -> None:

@@ -1,7 +1,9 @@
 """One conversation with a decoder process about one file, and the checks of everything it says.
 
 The worker is not trusted: it runs a media library on a stranger's file. Counts, shapes, sizes and times are checked
-here; nonsense, half a message, silence and death all end the worker and become a `VideoError`.
+here; nonsense, half a message, silence and death all end the worker and become a `VideoError`. One death does not: a
+worker that waited in the pool may have died there, and then its first word about the request never comes. The request
+is put once more, to a new worker.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from deeptrace.records import Reading, VideoInfo
 from deeptrace.video._limits import ReadLimits
 from deeptrace.video._open import OpenedSource, printable
 from deeptrace.video._pool import ENDED, Pool, Worker
-from deeptrace.video._protocol import Header, ProtocolError, Silence
+from deeptrace.video._protocol import Closed, Header, ProtocolError, Silence
 
 _MAX_READ_BYTES = 1 << 20
 _CODES: dict[object, VideoCode] = {code: code for code in get_args(VideoCode)}
@@ -36,12 +38,13 @@ class Job:
         self._limits = limits
         self._waited = 0.0
         self._worker: Worker | None = pool.take()
+        self._heard = False  # a word of the worker about this request
         self._clean = False
-        header = {**request, "size": source.size_bytes, "limits": limits.to_json()}
+        self._request = {**request, "size": source.size_bytes, "limits": limits.to_json()}
         fault = pool.take_fault()
         if fault is not None:
-            header["fault"] = fault
-        self.send(header, fd=source.fd if self._worker.transport == "socket" else None)
+            self._request["fault"] = fault
+        self._ask()
 
     def __enter__(self) -> Job:
         return self
@@ -79,14 +82,32 @@ class Job:
 
     # ── talking ──
 
+    def _ask(self) -> None:
+        self.send(self._request, fd=self._source.fd if self._lent.transport == "socket" else None)
+
+    def _ask_another(self, error: ProtocolError) -> None:
+        """Put the request to a new worker when the last one ended while it waited for work; else raise `VideoError`.
+
+        At most once, since a new worker did not wait. Starting it takes no longer than in a call that found none idle,
+        and the time waited for the last one still counts.
+        """
+        worker = self._lent
+        if self._heard or worker.ended or not worker.has_waited or not isinstance(error, Closed):
+            self._fail(error)
+        self._worker = None  # `replace` ends it, also when it raises
+        self._worker = self._pool.replace(worker)
+        self._ask()
+
     def send(self, header: Mapping[str, Any], payload: bytes | None = None, *, fd: int | None = None) -> None:
         """Say something to the worker."""
         started = self._start_waiting()
         try:
             self._lent.channel.send(header, payload, fd=fd)
         except ProtocolError as error:
-            self._fail(error)
-        self._waited += time.monotonic() - started
+            self._waited += time.monotonic() - started
+            self._ask_another(error)
+        else:
+            self._waited += time.monotonic() - started
 
     def receive(self, *kinds: str) -> Header:
         """The worker's next answer, of one of these kinds.
@@ -101,8 +122,11 @@ class Job:
             try:
                 header = self._lent.channel.receive()
             except ProtocolError as error:
-                self._fail(error)
+                self._waited += time.monotonic() - started
+                self._ask_another(error)
+                continue
             self._waited += time.monotonic() - started
+            self._heard = True
             kind = header.get("kind")
             if kind == "busy":
                 continue

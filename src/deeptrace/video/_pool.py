@@ -129,6 +129,11 @@ class Worker:
         process.stdout.close()
         return process, channel
 
+    @property
+    def has_waited(self) -> bool:
+        """Whether it lay idle before the file it is lent for: what ended it may have happened then."""
+        return self.files > 1
+
     def is_alive(self) -> bool:
         """Whether the process runs."""
         return self.process.poll() is None
@@ -204,8 +209,26 @@ class Pool:
             if worker.is_alive():
                 return self._lend(worker, times_closed)
             worker.kill()
+        return self._lend(self._start(), times_closed)
+
+    def replace(self, worker: Worker) -> Worker:
+        """A new worker for the same file, in the place of one that ended. Give it back as one of `take`.
+
+        Raises:
+            VideoError: ``DECODER_CRASHED`` when no process can be started, or `close` was called meanwhile.
+        """
+        with self._lock:
+            self._lent.discard(worker)
+            ended = worker.ended
+            times_closed = self._times_closed
+        worker.kill()
+        if ended:
+            raise VideoError("DECODER_CRASHED", ENDED)
+        return self._lend(self._start(), times_closed)
+
+    def _start(self) -> Worker:
         command = self._command or [sys.executable, "-I", "-B", "-c", _BOOTSTRAP, _import_path()]
-        return self._lend(Worker(self.transport, command, self._test_hooks), times_closed)
+        return Worker(self.transport, command, self._test_hooks)
 
     def _lend(self, worker: Worker, times_closed: int) -> Worker:
         worker.files += 1

@@ -105,11 +105,13 @@ class _Desk:
         self.last_word = time.monotonic()
 
     def serve_one(self) -> None:
-        """Answer one request, whatever the file does."""
+        """Answer one request, whatever the file does. The first word says only that the request was taken."""
         request = self._next_request()
         fd = self.channel.take_fd() if self.passes_files else -1
         try:
             try:
+                # Before the file is touched: the caller blames the file only for a death after this word.
+                self._say_busy()
                 self._serve(request, fd)
             except Refusal as refusal:
                 self._say_error(refusal.code, refusal.reason)
@@ -178,10 +180,12 @@ class _Desk:
 
     def busy(self) -> None:
         """Tell the caller that work goes on, now and then."""
-        now = time.monotonic()
-        if now - self.last_word > _SIGN_OF_LIFE_SECONDS:
-            self.last_word = now
-            self.channel.send({"kind": "busy"})
+        if time.monotonic() - self.last_word > _SIGN_OF_LIFE_SECONDS:
+            self._say_busy()
+
+    def _say_busy(self) -> None:
+        self.last_word = time.monotonic()
+        self.channel.send({"kind": "busy"})
 
     def next_word(self) -> str:
         """What the caller says in the middle of a stream: ``"more"`` or ``"stop"``."""
