@@ -42,7 +42,7 @@ def make(
     material = Material(pool, scene_maker(pool, cutouts, test=split != "train"), 0.5)
     make_set(folder, material, Plan(first=first, second=second), part=part, parts=parts)
     if parts > 1 and len(list(folder.glob("*/truth.json"))) < first + second:
-        print(f"part {part} of {parts} is made; freeze the set by the same command without --part")
+        print(f"part {part} of {parts} is made; freeze the set by the same command without --part and --parts")
         return
     print(f"{first + second} pairs, sha256 {freeze(folder)}")
 

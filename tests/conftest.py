@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import shutil
+from collections.abc import Iterator
 
 import pytest
+from _pytest.faulthandler import fault_handler_stderr_fd_key
 from hypothesis import settings
 
 # In CI the same examples every time, so that a failure there is the change's own; elsewhere new ones, which find bugs.
@@ -40,3 +43,13 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         if marker in os.environ.get("DEEPTRACE_REQUIRE", "").split(","):
             pytest.fail(f"{words}, which DEEPTRACE_REQUIRE demands", pytrace=False)
         pytest.skip(words)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
+    """A limit for what ends a test, too: once it has failed, as by a timeout, both of pytest's own are off."""
+    faulthandler.dump_traceback_later(300, exit=True, file=item.config.stash[fault_handler_stderr_fd_key])
+    try:
+        return (yield)
+    finally:
+        faulthandler.cancel_dump_traceback_later()

@@ -258,6 +258,9 @@ def test_a_threshold_leaves_no_more_than_the_share_above_it(values: list[float],
     threshold = above(np.array(values), share)
     reached = sum(value >= threshold for value in values)
     assert reached == 0 or (reached + 1) / (len(values) + 1) <= share + 1e-9
+    # And it is the least: the value below it cannot be reached as well.
+    lower = max(value for value in values if value < threshold)
+    assert (sum(value >= lower for value in values) + 1) / (len(values) + 1) > share - 1e-9
 
 
 def test_the_recipe_that_ships() -> None:

@@ -27,7 +27,7 @@ from deeptrace.train.measure import ask
 from deeptrace.train.sft import run
 from tests.train.clips import sft_recipe
 
-pytestmark = [pytest.mark.recipe, pytest.mark.timeout(900)]  # some three minutes of one idle core
+pytestmark = [pytest.mark.recipe, pytest.mark.timeout(1800)]  # some three minutes of one idle core
 
 # Steps, and how much a token that decides weighs: both ways of weighing learn.
 STEPS = {"videollama3": 140, "qwen2.5-vl": 220}

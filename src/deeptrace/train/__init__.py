@@ -100,6 +100,7 @@ def _chain(file: str | os.PathLike[str]) -> dict[Path, dict[str, Any]]:
         wanted = chain[path].pop("extends", None)
         if not isinstance(wanted, str | None):
             raise RecipeError(path.name, [f"extends: {wanted!r} is not text"])
+        wanted = wanted or None
     return chain
 
 

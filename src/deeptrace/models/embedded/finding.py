@@ -75,7 +75,8 @@ def onset_chances(said: Said, chance: Floats, *, step_weight: float = _STEP) -> 
 
 def median(chances: npt.NDArray[np.float64]) -> int:
     """The median frame: of all single answers the one with the least expected error in time."""
-    return int(np.searchsorted(np.cumsum(chances), 0.5 * chances.sum()))
+    frame = int(np.searchsorted(np.cumsum(chances), 0.5 * chances.sum()))
+    return min(frame, len(chances) - 1)
 
 
 def _over_time(chance: Floats) -> Floats:

@@ -92,8 +92,6 @@ def _of_footage(recipe: EmbeddedRecipe, out: Path, network: Network) -> dict[str
     seen = [clip for clip in pool if clip.source not in recipe.test_sources]
     camera = [clip for clip in seen if clip.label == "real"]
     footage = validation_clips(pool, recipe)
-    if not footage:
-        raise TrainError("validation_sources: none of them holds a camera clip; thresholds need some")
     held_out = np.array([clip in footage for clip in camera])
     scene = scene_maker(footage, recipe.cutouts, test=True) if recipe.scene_share > 0 else None
     logits = _pair_logits(Material(footage, scene, recipe.scene_share), recipe, network)
@@ -149,7 +147,7 @@ def _numbers(scale: float, bias: float, head: Head, camera: Camera) -> dict[str,
         "threshold": threshold,
         "uncertain": [
             min(threshold, max(0.35, float(np.quantile(p_fake, 0.75)))),
-            min(0.995, max(threshold, float(np.quantile(p_fake, 0.97))) + 0.02),
+            max(threshold, min(0.995, max(threshold, float(np.quantile(p_fake, 0.97))) + 0.02)),
         ],
         "camera_clips": len(p_fake),
     }

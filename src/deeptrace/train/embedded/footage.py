@@ -73,12 +73,19 @@ def load_pool(
     """The clips of a folder, read into ``cache`` once. Unreadable or too short ones are left out.
 
     With ``licenses`` only clips under one of these.
+
+    Raises:
+        TrainError: two clips have the same name.
     """
-    pool = []
+    pool: list[Clip] = []
+    names: set[str] = set()
     for row in read_manifest(root):
         if row["class"] not in labels or (licenses and row["license"] not in licenses):
             continue
         path = root / row["path"]
+        if path.stem in names:
+            raise TrainError(f"{root.name}/manifest.jsonl: two clips are called {path.stem!r}; names tell them apart")
+        names.add(path.stem)
         stored = store_clip(path, row["sha256"][:16], cache)
         if stored is not None:
             pool.append(
@@ -99,7 +106,7 @@ def validation_clips(pool: Sequence[Clip], recipe: EmbeddedRecipe) -> list[Clip]
     """The camera clips that fit calibration and thresholds, by source or by name.
 
     Raises:
-        TrainError: a clip that is named is not in the pool, or is of a test source.
+        TrainError: there are none, or a clip that is named is not in the pool, or is of a test source.
     """
     camera = [clip for clip in pool if clip.label == "real" and clip.source not in recipe.test_sources]
     absent = set(recipe.validation_clips) - {clip.clip_id for clip in camera}
@@ -108,9 +115,12 @@ def validation_clips(pool: Sequence[Clip], recipe: EmbeddedRecipe) -> list[Clip]
             f"validation_clips: {', '.join(sorted(absent))}: no camera clip of that name could be read (under the "
             "licenses, outside the test sources)"
         )
-    return [
+    found = [
         clip for clip in camera if clip.source in recipe.validation_sources or clip.clip_id in recipe.validation_clips
     ]
+    if not found:
+        raise TrainError("validation_sources, validation_clips: they hold no camera clip; thresholds need some")
+    return found
 
 
 def store_clip(path: Path, key: str, cache: Path) -> Stored | None:
