@@ -38,11 +38,9 @@ def onset(folder: Path, model: EmbeddedModel) -> dict[str, float]:
     errors: dict[str, list[float]] = {}
     for truth in read_truth(folder):
         said = model.network(sample_frames(folder / f"{truth['index']:04d}" / "fake.mp4", fps=8.0).images)
-        chance = 1 / (1 + np.exp(-said.trace))
-        for weight in (0.0, 1.0, 2.0, 4.0):
-            chances = onset_chances(said, chance, step_weight=weight)
-            for name, frame in (("likeliest", int(chances.argmax())), ("median", median(chances))):
-                errors.setdefault(f"{name}, step {weight:g}", []).append(abs(frame - truth["onset"]) / COUNT)
+        chances = onset_chances(said)
+        for name, frame in (("likeliest", int(chances.argmax())), ("median", median(chances))):
+            errors.setdefault(name, []).append(abs(frame - truth["onset"]) / COUNT)
     return {name: round(float(np.mean(values)), 4) for name, values in errors.items()}
 
 

@@ -116,14 +116,16 @@ def test_the_onnx_file_says_what_the_net_says(finished: Path) -> None:
     from deeptrace.models.embedded.inputs import prepare
     from deeptrace.models.embedded.windows import Network
     from deeptrace.train.embedded.export import Whole
-    from deeptrace.train.embedded.network import Backbone, TraceNet
+    from deeptrace.train.embedded.network import Backbone, KindHead, TraceNet
 
     net = TraceNet(32)
     net.load_state_dict(torch.load(finished / "checkpoint.pt", weights_only=True)["average"])
     images = render_scene(50, size_hw=(144, 192), seconds=2).frames.images
     inputs = prepare(images)
     with torch.no_grad():
-        said = Whole(Backbone(), net.eval())(*map(torch.from_numpy, (inputs.rgb, inputs.aux, inputs.flow)))
+        said = Whole(Backbone(), net.eval(), KindHead(32).eval())(
+            *map(torch.from_numpy, (inputs.rgb, inputs.aux, inputs.flow))
+        )
     found = Network(finished / "final" / "embedded.onnx")(images)
     assert found.clip == pytest.approx(float(said[4]), abs=0.02)
     assert np.abs(found.trace - said[0].numpy()).max() < 0.05  # weights are kept in half precision

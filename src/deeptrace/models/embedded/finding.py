@@ -7,7 +7,6 @@ where the maps show nothing.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +15,6 @@ from deeptrace.categories import CATEGORIES, Category
 from deeptrace.models.embedded.inputs import Floats
 from deeptrace.models.embedded.windows import Said
 from deeptrace.records import Box
-
-_STEP: Final = 2.0  # chosen on pairs of validation sources: benchmarks/embedded_choices.py onset
 
 
 @dataclass(frozen=True)
@@ -35,7 +32,7 @@ def find(said: Said) -> Finding:
     """The one trace that this window shows most clearly. Always one: whether to believe it is the caller's question."""
     chance = _sigmoid(said.trace)  # (T, h, w)
     count = len(chance)
-    onset = median(onset_chances(said, chance))
+    onset = median(onset_chances(said))
     smooth = _over_time(chance)
     after = smooth[onset:]
     where = after.max(axis=0) * 0.5 + after.mean(axis=0)
@@ -56,21 +53,9 @@ def find(said: Said) -> Finding:
     return Finding(first + onset, first + end, {first + t: box for t, box in boxes.items()}, categories, top)
 
 
-def onset_chances(said: Said, chance: Floats, *, step_weight: float = _STEP) -> npt.NDArray[np.float64]:
-    """How likely the trace begins in each frame, ``(T,)``, sum 1: by the onset head and by the step in the trace map.
-
-    ``chance`` (T, h, w) are the trace map's probabilities; the two are added as log probabilities.
-    """
-    head = said.onset - np.logaddexp.reduce(said.onset)
-    level = np.sort(chance.reshape(len(chance), -1), axis=1)[:, -6:].mean(axis=1)
-    total = np.concatenate([[0.0], np.cumsum(level)])
-    count = len(level)
-    step = np.zeros(count)
-    for t in range(count):
-        before = total[t] / t if t else level.min()
-        step[t] = (total[count] - total[t]) / (count - t) - before
-    score = head + step_weight * step
-    return np.asarray(np.exp(score - np.logaddexp.reduce(score)), np.float64)
+def onset_chances(said: Said) -> npt.NDArray[np.float64]:
+    """How likely the trace begins in each frame, ``(T,)``, sum 1."""
+    return np.asarray(np.exp(said.onset - np.logaddexp.reduce(said.onset)), np.float64)
 
 
 def median(chances: npt.NDArray[np.float64]) -> int:

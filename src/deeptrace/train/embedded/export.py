@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from deeptrace.train.embedded.network import Backbone, TraceNet
+from deeptrace.train.embedded.network import Backbone, KindHead, TraceNet
 
 OUTPUTS = ("trace", "started", "box", "category", "clip", "onset", "look")
 """Names of the ONNX outputs; ``look`` is what the whole-clip head sees, see `generated_features`."""
@@ -31,9 +31,9 @@ def generated_features(fine: Tensor, coarse: Tensor) -> Tensor:
 class Whole(nn.Module):
     """One window: ``images`` (T, H, W, 3) uint8, ``aux`` (T, 13, H/4, W/4), ``flow`` (T, 2, H/8, W/8)."""
 
-    def __init__(self, backbone: Backbone, net: TraceNet) -> None:
+    def __init__(self, backbone: Backbone, net: TraceNet, kind: KindHead) -> None:
         super().__init__()
-        self.backbone, self.net = backbone, net
+        self.backbone, self.net, self.kind = backbone, net, kind
 
     def forward(self, images: Tensor, aux: Tensor, flow: Tensor) -> tuple[Tensor, ...]:
         """The values of `OUTPUTS`."""
@@ -43,18 +43,18 @@ class Whole(nn.Module):
             said.trace[0],
             said.started[0],
             said.box[0],
-            said.category[0],
+            self.kind(said.evidence)[0],
             said.clip[0],
             said.onset[0],
             generated_features(fine, coarse),
         )
 
 
-def export(backbone: Backbone, net: TraceNet, path: Path) -> None:
+def export(backbone: Backbone, net: TraceNet, kind: KindHead, path: Path) -> None:
     """Write the ONNX file, weights halved to float16 and cast back when it is loaded."""
     import onnx
 
-    whole = Whole(backbone, net).eval()
+    whole = Whole(backbone, net, kind).eval()
     count, height, width = 24, 144, 256
     example = (
         torch.zeros(count, height, width, 3, dtype=torch.uint8),

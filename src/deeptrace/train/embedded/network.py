@@ -64,9 +64,9 @@ class Outputs(NamedTuple):
     trace: Tensor  # (B, T, h, w): a trace is visible in this cell now
     started: Tensor  # (B, T, h, w): a trace begins in this cell now
     box: Tensor  # (B, T, 4, h, w): from the cell's centre to left, top, right, bottom, in cells, > 0
-    category: Tensor  # (B, 9): of the clip's trace
+    category: Tensor  # (B, 9): of the clip's trace, for training; what ships is `KindHead`'s
     category_there: Tensor  # (B, 9): the same, looking where the truth says (equal to ``category`` without it)
-    evidence: Tensor  # (B, 3 * width): what the category is told from
+    evidence: Tensor  # (B, `evidence_size`): what `KindHead` tells the category from
     clip: Tensor  # (B,): there is a trace
     onset: Tensor  # (B, T): the trace begins in this frame
 
@@ -102,6 +102,45 @@ class Block(nn.Module):
         y = y + F.relu(self.whole(y.mean(dim=(2, 3))))[:, :, None, None]
         refined: Tensor = x + self.leave(y)
         return refined
+
+
+def _largest(aux: Tensor) -> Tensor:
+    """The largest absolute value in each cell of 2 x 2."""
+    return F.max_pool2d(aux.abs(), 2)
+
+
+def _mean(aux: Tensor) -> Tensor:
+    return F.avg_pool2d(aux, 2)
+
+
+_POOLS: Final = (_mean, _largest)
+
+
+def evidence_size(width: int) -> int:
+    """How many numbers `Outputs.evidence` has for a net of that width."""
+    return 3 * width + 4 * (width + len(_POOLS) * AUX_CHANNELS)
+
+
+class KindHead(nn.Module):
+    """Which of the nine categories, from `Outputs.evidence` brought to mean 0 and deviation 1: logits ``(B, 9)``.
+
+    It is fitted when the net is done, see `refit`; while the net trains, ``TraceNet.category`` stands in for it.
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        size = evidence_size(width)
+        self.register_buffer("mean", torch.zeros(size))
+        self.register_buffer("scale", torch.ones(size))
+        self.layers = nn.Sequential(nn.Linear(size, 96), nn.ReLU(), nn.Dropout(0.4), nn.Linear(96, len(CATEGORIES)))
+
+    def forward(self, evidence: Tensor) -> Tensor:
+        """Logits of the categories."""
+        logits: Tensor = self.layers(((evidence - self.mean) / self.scale).clamp(-6, 6))
+        return logits
 
 
 def _shift(frames: Tensor, steps: int) -> Tensor:
@@ -198,8 +237,8 @@ class TraceNet(nn.Module):
             1,
         )
         clip = self.clip(torch.cat([seen, there, peaks], 1))[:, 0]
-        evidence = torch.cat([seen, there, begins], 1)
-        category = category_there = self.category(evidence)
+        pooled = torch.cat([seen, there, begins], 1)
+        category = category_there = self.category(pooled)
         if truth is not None:
             category_there = self.category(torch.cat([seen, *_seen_at(cells, truth)], 1))
 
@@ -210,7 +249,27 @@ class TraceNet(nn.Module):
             [per_frame, trace.flatten(2).amax(2)[..., None], started.flatten(2).amax(2)[..., None]], 2
         )
         onset = self.onset(per_frame.transpose(1, 2))[:, 0]
+        maps_there = (cells, *(pool(aux.flatten(0, 1)).reshape(clips, count, AUX_CHANNELS, -1) for pool in _POOLS))
+        evidence = torch.cat([pooled, *_over_the_onset(maps_there, trace, onset)], 1)
         return Outputs(trace, started, box, category, category_there, evidence, clip, onset)
+
+
+def _over_the_onset(maps: tuple[Tensor, ...], trace: Tensor, onset: Tensor) -> list[Tensor]:
+    """What ``maps`` (B, T, C, hw) show at the place of the trace: before its onset, from it on, at it, and how varied.
+
+    The place is where the trace map is highest over time, the onset what the onset head says, both as soft weights.
+    """
+    place = torch.softmax(trace.flatten(2).amax(1).float(), 1)[:, None, None]  # (B, 1, 1, hw)
+    begins = torch.softmax(onset.float(), 1)
+    after = torch.cumsum(begins, 1) + 1e-4
+    weights = [w / w.sum(1, keepdim=True) for w in (1 - after + 2e-4, after, begins)]
+    found = []
+    for values in maps:
+        there = (values.float() * place).sum(3)  # (B, T, C)
+        means = [(there * weight[..., None]).sum(1) for weight in weights]
+        spread = (((there - means[1][:, None]) ** 2) * weights[1][..., None]).sum(1)
+        found += [*means, (spread + 1e-8).sqrt()]
+    return found
 
 
 def _seen_at(cells: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:

@@ -25,7 +25,7 @@ class EmbeddedRecipe:
     alpha, the things in scenes; with ``""`` they are painted. Each step takes ``pairs`` pairs, ``fresh`` of them new;
     the others come from the last ``ring``. Up to step ``whole_from`` training looks at crops of ``crop_rows`` x
     ``crop_columns`` cells of 8 pixels around the trace, then at whole frames.
-    At the end the category head alone is fitted anew, ``refit_epochs`` times over the last ``refit_pairs`` pairs.
+    At the end the category head is fitted, at most ``refit_epochs`` times over the last ``refit_pairs`` pairs.
     ``start_from`` is the checkpoint of an earlier stage, with its optimiser; give the next stage another ``seed``.
     """
 

@@ -1,12 +1,13 @@
-"""The category head, fitted anew at the end: many passes over what the finished net sees of the last pairs.
+"""The category head, fitted at the end: many passes over what the finished net sees of the last pairs.
 
-Nine categories from a handful of fakes a step are learned slowly; what the net sees of a fake is three vectors, so
-hundreds of passes over thousands of fakes cost seconds once they are there. The other heads are left as they are.
+Nine categories from a handful of fakes a step are learned slowly; what the net sees of a fake is one vector, so dozens
+of passes over thousands of fakes cost seconds once they are there. The net is left as it is.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import torch
@@ -14,25 +15,33 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from deeptrace.train.embedded.network import TraceNet
+from deeptrace.categories import CATEGORIES
+from deeptrace.train.embedded.network import KindHead, TraceNet
 from deeptrace.train.embedded.recipe import EmbeddedRecipe
 from deeptrace.train.embedded.spool import load_pair
 
-_HELD_OUT = 0.15
+_HELD_OUT: Final = 0.15
+_NOISE: Final = 0.3  # of a standard deviation
 
 
-def refit_category(net: TraceNet, recipe: EmbeddedRecipe, spool: Path) -> float:
-    """Fit ``net.category`` anew on the newest pairs of the spool; the accuracy on those held out, in [0, 1].
+def fit_kind(net: TraceNet, recipe: EmbeddedRecipe, spool: Path) -> KindHead:
+    """The head, fitted on the newest ``refit_pairs`` pairs of the spool; untrained where the recipe wants none.
 
-    The pass that does best on the held-out pairs is kept (lowest loss).
+    The pass that does best on held-out pairs is kept (lowest loss). Its odds are then brought to equal shares of the
+    nine categories, by taking the logarithm of their shares among the pairs off the logits (Menon et al. 2021): of a
+    clip's generator nothing is known.
     """
-    seen, truth = collect(net, sorted(spool.glob("[0-9]*.npz"))[-recipe.refit_pairs :])
-    return fit_head(net.category, seen, truth, recipe)
+    torch.manual_seed(recipe.seed)
+    head = KindHead(recipe.width)
+    if recipe.refit_pairs:
+        seen, truth = collect(net, sorted(spool.glob("[0-9]*.npz"))[-recipe.refit_pairs :])
+        fit_head(head, seen, truth, recipe.refit_epochs)
+    return head.eval()
 
 
 @torch.no_grad()
 def collect(net: TraceNet, paths: list[Path]) -> tuple[Tensor, Tensor]:
-    """``(N, 3 * width)`` of what the net sees of each fake, and its category ``(N,)``."""
+    """What the net sees of each fake, ``(N, evidence)``, and its category ``(N,)``."""
     seen, truth = [], []
     for path in tqdm(paths, desc="what the net sees", unit="pair"):
         pair = load_pair(path)
@@ -46,23 +55,24 @@ def collect(net: TraceNet, paths: list[Path]) -> tuple[Tensor, Tensor]:
     return torch.stack(seen), torch.tensor(truth)
 
 
-def fit_head(head: nn.Module, seen: Tensor, truth: Tensor, recipe: EmbeddedRecipe) -> float:
-    """Fit a head in place; the accuracy on the held-out share."""
-    torch.manual_seed(recipe.seed)
+def fit_head(head: KindHead, seen: Tensor, truth: Tensor, epochs: int) -> None:
+    """Fit a head in place."""
     order = torch.randperm(len(seen))
     held, used = order[: max(1, int(_HELD_OUT * len(seen)))], order[max(1, int(_HELD_OUT * len(seen))) :]
-    for layer in head.modules():
-        if isinstance(layer, nn.Linear):
-            layer.reset_parameters()
+    head.mean.copy_(seen.mean(0))
+    head.scale.copy_(seen.std(0, correction=0) + 1e-3)
     optimizer = torch.optim.AdamW(head.parameters(), lr=1e-3, weight_decay=0.1)
     best, kept = float("inf"), {name: value.clone() for name, value in head.state_dict().items()}
-    for _ in range(recipe.refit_epochs):
+    for _ in range(epochs):
         head.train()
         shuffled = used[torch.randperm(len(used))]
         for at in range(0, len(used), 64):
-            batch = shuffled[at : at + 64]
-            noisy = seen[batch] * (1 + 0.1 * torch.randn_like(seen[batch]))
-            loss = F.cross_entropy(head(noisy), truth[batch], label_smoothing=0.05)
+            batch = seen[shuffled[at : at + 64]]
+            loss = F.cross_entropy(
+                head(batch + _NOISE * head.scale * torch.randn_like(batch)),
+                truth[shuffled[at : at + 64]],
+                label_smoothing=0.05,
+            )
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
@@ -72,5 +82,9 @@ def fit_head(head: nn.Module, seen: Tensor, truth: Tensor, recipe: EmbeddedRecip
         if now < best:
             best, kept = now, {name: value.clone() for name, value in head.state_dict().items()}
     head.load_state_dict(kept)
+    counts = torch.bincount(truth, minlength=len(CATEGORIES)).float() + 1
+    last = head.layers[-1]
+    assert isinstance(last, nn.Linear)
+    assert last.bias is not None
     with torch.no_grad():
-        return float((head(seen[held]).argmax(1) == truth[held]).float().mean())
+        last.bias.copy_(last.bias - torch.log(counts / counts.sum()))
