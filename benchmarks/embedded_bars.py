@@ -1,6 +1,7 @@
 """The embedded model on injected pairs and on whole clips of sources that it never saw.
 
     python benchmarks/embedded_bars.py make CLIPS SET --cutouts DIR     # 640 pairs, frozen by hash
+    python benchmarks/embedded_bars.py paint SET --first 150            # pairs in painted rooms: pictures ours to show
     python benchmarks/embedded_bars.py score SET --out figures.json     # the table of docs/embedded.md
     python benchmarks/embedded_bars.py pictures SET --figures figures.json --out docs/images
     python benchmarks/embedded_bars.py speed DIR                        # processor seconds per second of 720p
@@ -45,6 +46,13 @@ def make(
         print(f"part {part} of {parts} is made; freeze the set by the same command without --part and --parts")
         return
     print(f"{first + second} pairs, sha256 {freeze(folder)}")
+
+
+def paint(folder: Path, *, first: int) -> None:
+    """Pairs in painted rooms with painted things: nobody's footage."""
+    plan = Plan(first=first, second=0, seed=30_000, rendered=True)
+    make_set(folder, Material((), scene_maker((), None), 1.0), plan)
+    print(f"{first} pairs, sha256 {freeze(folder)}")
 
 
 def split_of(source: str, recipe: Any) -> str:
@@ -121,10 +129,12 @@ def score(folder: Path, train_folder: Path | None, model: EmbeddedModel, path: s
         "uniform prior": lambda row: not row.truth["paper_prior"],
         "paper prior": lambda row: row.truth["paper_prior"],
     }
+    groups = {name: keep for name, keep in groups.items() if any(map(keep, rows))}
     table = {name: with_intervals([row for row in rows if keep(row)]) for name, keep in groups.items()}
     by_category = {
         category: with_intervals([row for row in rows if row.truth["category"] == category], replicates=200)
         for category in CATEGORIES
+        if any(row.truth["category"] == category for row in rows)
     }
     found: dict[str, Any] = {
         "sha256": (folder / "sha256").read_text().strip(),
@@ -272,7 +282,7 @@ def _case(folder: Path, truth: dict[str, Any], model: EmbeddedModel) -> np.ndarr
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["make", "score", "clips", "pictures", "speed"])
+    parser.add_argument("what", choices=["make", "paint", "score", "clips", "pictures", "speed"])
     parser.add_argument("paths", nargs="+", type=Path)
     parser.add_argument("--cutouts", default="/usr/share/tuxpaint/stamps")
     parser.add_argument("--cache", type=Path, default=Path("out/pool"))
@@ -300,6 +310,9 @@ def main() -> None:
             part=given.part,
             parts=given.parts,
         )
+        return
+    if given.what == "paint":
+        paint(given.paths[0], first=given.first)
         return
     model = EmbeddedModel(given.model)
     if given.what == "speed":

@@ -22,11 +22,15 @@ from deeptrace.train.embedded.draw import COUNT, Material, draw_pair, size_of
 
 @dataclass(frozen=True)
 class Plan:
-    """How many pairs of which kind; the first ``first`` are made by the implementation that trains."""
+    """How many pairs of which kind; the first ``first`` are made by the implementation that trains.
+
+    Every second pair is made on footage, unless all are ``rendered`` scenes.
+    """
 
     first: int = 420
     second: int = 220
     seed: int = 20_000
+    rendered: bool = False
 
 
 def make_set(folder: Path, material: Material, plan: Plan, *, part: int = 0, parts: int = 1) -> None:
@@ -42,7 +46,7 @@ def make_set(folder: Path, material: Material, plan: Plan, *, part: int = 0, par
             material,
             size_of(i, 1),
             implementation=implementation,
-            footage=i % 2 == 0,
+            footage=i % 2 == 0 and not plan.rendered,
             paper_prior=(i // 2) % 2 == 1,
             augment=False,
             keep=home,
