@@ -66,11 +66,17 @@ def attempt(source: Path | str | bytes, *, fps: float = 2.0, **options: float) -
 
 
 def children_peak_mb() -> float:
-    """The highest peak of resident memory among our child processes, as the kernel counts it."""
+    """The highest peak of resident memory among our child processes, as the kernel counts it.
+
+    One that is forked and does not yet run its program has our own memory, and our command line; it does not count.
+    """
+    ours = Path("/proc/self/cmdline").read_bytes()
     peak = 0.0
     for task in Path("/proc/self/task").iterdir():
         with suppress(OSError):  # threads and children come and go
             for child in (task / "children").read_text().split():
+                if Path(f"/proc/{child}/cmdline").read_bytes() == ours:  # asked before its memory is
+                    continue
                 found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{child}/status").read_text())
                 peak = max(peak, int(found[1]) / 1024 if found else 0.0)
     return peak
