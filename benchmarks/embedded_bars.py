@@ -35,16 +35,11 @@ from deeptrace.train.embedded.scenes import scene_maker
 from deeptrace.video import sample_frames
 
 
-def make(
-    clips: Path, folder: Path, cutouts: str, *, split: str, first: int, second: int, cache: Path, part: int, parts: int
-) -> None:
+def make(clips: Path, folder: Path, cutouts: str, *, split: str, first: int, second: int, cache: Path) -> None:
     _, recipe = load_recipe("embedded")
     pool = [clip for clip in load_pool(clips, cache) if split_of(clip.source, recipe) == split]
     material = Material(pool, scene_maker(pool, cutouts, test=split != "train"), 0.5)
-    make_set(folder, material, Plan(first=first, second=second), part=part, parts=parts)
-    if parts > 1 and len(list(folder.glob("*/truth.json"))) < first + second:
-        print(f"part {part} of {parts} is made; freeze the set by the same command without --part and --parts")
-        return
+    make_set(folder, material, Plan(first=first, second=second))
     print(f"{first + second} pairs, sha256 {freeze(folder)}")
 
 
@@ -289,8 +284,6 @@ def main() -> None:
     parser.add_argument("--split", choices=["test", "validation", "train"], default="test")
     parser.add_argument("--first", type=int, default=420)
     parser.add_argument("--second", type=int, default=220)
-    parser.add_argument("--part", type=int, default=0, help="Which of --parts shares of the set to make.")
-    parser.add_argument("--parts", type=int, default=1)
     parser.add_argument("--constants", type=Path, help="A set made with --split train; its truths fit the constants.")
     parser.add_argument("--figures", type=Path, help="What score wrote, for pictures.")
     parser.add_argument("--jobs", type=int, default=1, help="Processes that score.")
@@ -307,8 +300,6 @@ def main() -> None:
             first=given.first,
             second=given.second,
             cache=given.cache,
-            part=given.part,
-            parts=given.parts,
         )
         return
     if given.what == "paint":

@@ -33,9 +33,9 @@ class Plan:
     rendered: bool = False
 
 
-def make_set(folder: Path, material: Material, plan: Plan, *, part: int = 0, parts: int = 1) -> None:
-    """Write the pairs ``part``, ``part + parts``, ...; those that are there are left as they are."""
-    for i in range(part, plan.first + plan.second, parts):
+def make_set(folder: Path, material: Material, plan: Plan) -> None:
+    """Write the pairs of the plan; those that are there are left as they are."""
+    for i in range(plan.first + plan.second):
         home = folder / f"{i:04d}"
         if (home / "truth.json").exists():
             continue
