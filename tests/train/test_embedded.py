@@ -223,6 +223,8 @@ def test_a_recipe_that_cannot_be_used(footage: Path, tmp_path: Path) -> None:
     assert len(caught.value.problems) == 4
     with pytest.raises(RecipeError, match="fresh: 6 does not divide 16"):
         recipe_for(footage, pairs=8, fresh=6)
+    with pytest.raises(RecipeError, match="refit_pairs"):  # a category head that was never fitted would name at random
+        recipe_for(footage, refit_pairs=0)
 
 
 @pytest.mark.parametrize("fresh", [1, 2, 4, 8, 16])

@@ -56,7 +56,7 @@ class EmbeddedRecipe:
     whole_from: WholeNumber = 1450
     save_every: Count = 100
     validation_pairs: Count = 160
-    refit_pairs: WholeNumber = 1500
+    refit_pairs: Count = 1500
     refit_epochs: Count = 60
     bfloat16: bool = True
 

@@ -25,7 +25,7 @@ _NOISE: Final = 0.3  # of a standard deviation
 
 
 def fit_kind(net: TraceNet, recipe: EmbeddedRecipe, spool: Path) -> KindHead:
-    """The head, fitted on the newest ``refit_pairs`` pairs of the spool; untrained where the recipe wants none.
+    """The head, fitted on the newest ``refit_pairs`` pairs of the spool.
 
     The pass that does best on held-out pairs is kept (lowest loss). Its odds are then brought to equal shares of the
     nine categories, by taking the logarithm of their shares among the pairs off the logits (Menon et al. 2021): of a
@@ -33,9 +33,8 @@ def fit_kind(net: TraceNet, recipe: EmbeddedRecipe, spool: Path) -> KindHead:
     """
     torch.manual_seed(recipe.seed)
     head = KindHead(recipe.width)
-    if recipe.refit_pairs:
-        seen, truth = collect(net, sorted(spool.glob("[0-9]*.npz"))[-recipe.refit_pairs :])
-        fit_head(head, seen, truth, recipe.refit_epochs)
+    seen, truth = collect(net, sorted(spool.glob("[0-9]*.npz"))[-recipe.refit_pairs :])
+    fit_head(head, seen, truth, recipe.refit_epochs)
     return head.eval()
 
 
