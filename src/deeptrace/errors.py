@@ -35,6 +35,25 @@ InjectionCode = Literal[
     "NO_OBJECT",  # nothing in the footage that this category could act on (at the onset asked for)
     "NO_ROOM",  # too few frames after the onset, or no place in the frame for what is to appear
     "TOO_FAINT",  # the change would be too small to see
+    "NO_BACKGROUND",  # what lies behind the object is not seen, and what was made up in its place is not like it
+]
+
+WebCode = Literal[
+    "UNAUTHORIZED",  # no token, a wrong one, or two
+    "HOST_NOT_ALLOWED",  # the Host header names a server that this is not
+    "ORIGIN_NOT_ALLOWED",  # a page of another site sends the request
+    "NOT_FOUND",  # no such route
+    "BAD_REQUEST",  # a request that makes no sense
+    "INVALID_REQUEST",  # JSON that is not what the route takes
+    "BODY_TOO_LARGE",  # more bytes than the server takes
+    "BODY_TOO_SLOW",  # the body did not come in time
+    "TOO_MANY_REQUESTS",  # this client has its share of the queue already
+    "SERVER_BUSY",  # the queue is full, or the server is about to end
+    "REQUEST_TIMEOUT",  # no answer within the server's limit
+    "PATH_NOT_ALLOWED",  # no readable file under the allowed roots has this path
+    "RANGE_NOT_ALLOWED",  # more than one range of bytes
+    "UNSAFE_SERVER",  # options under which a server must not start
+    "INTERNAL_ERROR",  # a fault of the server's
 ]
 
 
@@ -109,6 +128,19 @@ class TrainError(DeepTraceError):
     """A training that cannot start or go on."""
 
     code = "TRAIN_ERROR"
+
+
+class WebError(DeepTraceError):
+    """A request that a web server of ours refuses.
+
+    ``code`` is one of `WebCode`, ``status`` the HTTP status, ``retry_seconds`` when to come again; None: never.
+    """
+
+    def __init__(self, status: int, code: WebCode, message: str, *, retry_seconds: float | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code: str = code
+        self.retry_seconds = retry_seconds
 
 
 class MissingExtra(DeepTraceError, ImportError):

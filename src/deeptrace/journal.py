@@ -14,9 +14,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from deeptrace.data.lock import folder_lock
 from deeptrace.errors import FileError, JsonError
-from deeptrace.files import dumps, loads, sync_folder
+from deeptrace.files import dumps, loads, make_folder, sync_folder
+from deeptrace.lock import folder_lock
 
 logger = logging.getLogger(__name__)
 
@@ -53,8 +53,8 @@ class Journal:
         with contextlib.ExitStack() as opened:
             if lock:
                 opened.enter_context(folder_lock(self._path.parent, wait_seconds=0))
+            make_folder(self._path.parent)
             with self._failing("use"):
-                self._path.parent.mkdir(parents=True, exist_ok=True)
                 self._size = self._read() if self._path.exists() else 0
                 if (self.rows or self._head is not None) and self._head != head:
                     raise FileError(self._mixed(head))
@@ -148,4 +148,5 @@ class Journal:
         try:
             yield
         except OSError as error:
-            raise FileError(f"cannot {what} {self._path.name!r}: {error.strerror or error}") from None
+            rows = f"The {len(self.rows)} rows in it are kept"
+            raise FileError(f"cannot {what} {self._path.name!r}: {error.strerror or error}. {rows}") from None

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Final, Literal, TypeAlias, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,7 @@ Box: TypeAlias = tuple[float, float, float, float]
 
 Label = Literal["fake", "real"]
 RecordLabel = Literal["fake", "real", "unsure"]
+Conclusion = Literal["fake", "uncertain", "real"]
 
 
 # ── checks ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -63,8 +64,8 @@ def check_bbox(value: object, field_name: str = "bbox_xyxy") -> Box:
     if isinstance(value, (str, bytes)) or not isinstance(value, (Sequence, np.ndarray)) or len(value) != 4:
         raise RecordError(field_name, f"{value!r} is not a box of four numbers (x0, y0, x1, y1)")
     x0, y0, x1, y1 = (
-        check_number(v, f"{field_name}.{n}", low=0.0, high=1.0)
-        for v, n in zip(value, ("x0", "y0", "x1", "y1"), strict=True)
+        check_number(side, f"{field_name}.{name}", low=0.0, high=1.0)
+        for side, name in zip(value, ("x0", "y0", "x1", "y1"), strict=True)
     )
     if not (x0 < x1 and y0 < y1):
         raise RecordError(field_name, f"[{x0:g}, {y0:g}, {x1:g}, {y1:g}] is empty: x0 < x1 and y0 < y1 are needed")
@@ -271,12 +272,12 @@ class Trace:
                 "offset_seconds", f"{self.offset_seconds:g} is not after onset_seconds {self.onset_seconds:g}"
             )
         if self.categories is not None:
-            given: object = self.categories
-            if isinstance(given, str) or not isinstance(given, Sequence):
-                raise RecordError("categories", f"{given!r} is not a list of categories")
-            for category in given:
+            categories: object = self.categories
+            if isinstance(categories, str) or not isinstance(categories, Sequence):
+                raise RecordError("categories", f"{categories!r} is not a list of categories")
+            for category in categories:
                 _check_choice(category, "categories", CATEGORIES)
-            object.__setattr__(self, "categories", tuple(given))
+            object.__setattr__(self, "categories", tuple(categories))
         if self.explanation is not None:
             _check_text(self.explanation, "explanation")
         if self.track is not None:
@@ -296,7 +297,7 @@ class Trace:
         object.__setattr__(self, "track", tuple(self.track))
 
     def box_at(self, time_seconds: float) -> Box | None:
-        """The box at a moment, or None where the trace is not visible or has no box.
+        """The box in fractions of the frame at a moment in seconds; None where the trace is not visible or has none.
 
         An onset that is not said counts as the start of the video, an offset that is not said as its end. Before the
         first key of a track its first box holds, after the last key its last (when that key is visible).
@@ -378,6 +379,40 @@ class Record:
 
 # ── what a model says ───────────────────────────────────────────────────────────────────────────────────────────────
 
+DECIDES: Final = 0.5
+"""The ``p_fake`` from which on a label is "fake"."""
+
+LABEL_AGAINST_WORDS: Final = "label_against_words"
+"""Flag of a verdict whose label follows ``p_fake`` while the model's own words say the other one."""
+
+
+@dataclass(frozen=True)
+class Highlight:
+    """A part of a video that speaks for "fake" more than the rest of it: when, where and how much.
+
+    It is no `Trace`: nothing says that a person would see anything there. ``bbox_xyxy`` None: the whole frame.
+    ``p_fake`` is P(fake) of this part by itself, at the verdict's prior. ``p_generated_without`` is what the verdict's
+    ``p_generated`` becomes when this part is hidden from the model's head. Either may be None.
+    """
+
+    start_seconds: float
+    end_seconds: float
+    bbox_xyxy: Box | None = None
+    p_fake: float | None = None
+    p_generated_without: float | None = None
+
+    def __post_init__(self) -> None:
+        start = check_number(self.start_seconds, "highlights.start_seconds", low=0.0)
+        end = check_number(self.end_seconds, "highlights.end_seconds", above=start)
+        object.__setattr__(self, "start_seconds", start)
+        object.__setattr__(self, "end_seconds", end)
+        if self.bbox_xyxy is not None:
+            object.__setattr__(self, "bbox_xyxy", check_bbox(self.bbox_xyxy, "highlights.bbox_xyxy"))
+        for name in ("p_fake", "p_generated_without"):
+            value = getattr(self, name)
+            if value is not None:
+                object.__setattr__(self, name, check_number(value, f"highlights.{name}", low=0.0, high=1.0))
+
 
 @dataclass(frozen=True)
 class Origin:
@@ -403,9 +438,14 @@ class Origin:
 class Verdict:
     """What a model says of one video. ``label`` is always forced; ``uncertain``: the evidence supports neither.
 
+    What people see is `conclusion`, one of three. ``thresholds`` are the two values of ``p_fake`` between which a
+    verdict is uncertain, and ``prior`` the share of fakes that ``p_fake`` supposes, where a model has them.
+
     ``p_fake`` is P(fake) in [0, 1], higher = more fake, after ``calibration`` (its name; None: ``p_fake`` equals
     ``p_fake_raw``). ``p_trace`` (a trace is there) and ``p_generated`` (the whole clip looks generated) are its parts
     where a model has them. ``flags`` names what was dropped from the answer and what contradicts itself in it.
+    ``highlights`` names the parts of the video that spoke for "fake" most, where there is no trace to show or the video
+    is long.
     """
 
     label: Label
@@ -415,7 +455,10 @@ class Verdict:
     calibration: str | None = None
     p_trace: float | None = None
     p_generated: float | None = None
+    thresholds: tuple[float, float] | None = None
+    prior: float | None = None
     traces: tuple[Trace, ...] = ()
+    highlights: tuple[Highlight, ...] = ()
     flags: tuple[str, ...] = ()
     text: str | None = None
     origin: Origin = Origin()
@@ -428,6 +471,10 @@ class Verdict:
             value = getattr(self, name)
             if value is not None:
                 object.__setattr__(self, name, check_number(value, name, low=0.0, high=1.0))
+        if self.prior is not None:
+            object.__setattr__(self, "prior", check_number(self.prior, "prior", low=0.0, high=1.0))
+        if self.thresholds is not None:
+            object.__setattr__(self, "thresholds", _check_thresholds(self.thresholds))
         for name in ("calibration", "text"):
             if getattr(self, name) is not None:
                 _check_text(getattr(self, name), name)
@@ -437,8 +484,35 @@ class Verdict:
         object.__setattr__(self, "flags", tuple(self.flags))
         if not all(isinstance(trace, Trace) for trace in self.traces):
             raise RecordError("traces", "must hold Trace objects")
+        object.__setattr__(self, "highlights", tuple(self.highlights))
+        if not all(isinstance(highlight, Highlight) for highlight in self.highlights):
+            raise RecordError("highlights", "must hold Highlight objects")
         for flag in self.flags:
             _check_text(flag, "flags")
+
+    @property
+    def conclusion(self) -> Conclusion:
+        """What people see: "uncertain" where the evidence supports neither label, else the label."""
+        return "uncertain" if self.uncertain else self.label
+
+    def following_probability(self) -> Verdict:
+        """The verdict with the label that its ``p_fake`` says: "fake" from 0.5 on. Without ``p_fake``, as it is.
+
+        Where the label was another one, the model's own words say so still: flagged `LABEL_AGAINST_WORDS`.
+        """
+        label: Label = "fake" if self.p_fake is not None and self.p_fake >= DECIDES else "real"
+        if self.p_fake is None or label == self.label:
+            return self
+        return replace(self, label=label, flags=tuple(dict.fromkeys([*self.flags, LABEL_AGAINST_WORDS])))
+
+
+def _check_thresholds(value: object) -> tuple[float, float]:
+    if not isinstance(value, (tuple, list)) or len(value) != 2:
+        raise RecordError("thresholds", f"{value!r} is not a pair of probabilities")
+    low, high = (check_number(number, "thresholds", low=0.0, high=1.0) for number in value)
+    if low > high:
+        raise RecordError("thresholds", f"the lower one, {low}, is above the upper one, {high}")
+    return low, high
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from deeptrace.records import (
     Annotation,
     Box,
     Failed,
+    Highlight,
     KeyBox,
     Origin,
     Outcome,
@@ -33,6 +34,7 @@ _RECORD_FIELDS: Final = tuple(Record.__dataclass_fields__)
 _ANNOTATION_FIELDS: Final = tuple(Annotation.__dataclass_fields__)
 _INFO_FIELDS: Final = tuple(VideoInfo.__dataclass_fields__)
 _TRACE_FIELDS: Final = tuple(Trace.__dataclass_fields__)
+_HIGHLIGHT_FIELDS: Final = tuple(Highlight.__dataclass_fields__)
 
 _ORIGIN_FIELDS: Final = (
     "video_id",
@@ -54,6 +56,8 @@ _VERDICT_FIELDS: Final = (
     "calibration",
     "p_trace",
     "p_generated",
+    "thresholds",
+    "prior",
     "flags",
 )
 
@@ -75,7 +79,10 @@ ROW_FIELDS: Final = (
     "calibration",
     "p_trace",
     "p_generated",
+    "thresholds",
+    "prior",
     "traces",
+    "highlights",
     "flags",
     "partial",
     "frames_declared",
@@ -133,12 +140,30 @@ def _key_from_json(value: object) -> KeyBox:
     return KeyBox(row["time_seconds"], row.get("bbox_xyxy"), row.get("visible", True))
 
 
-def _object(value: object, field: str, known: tuple[str, ...]) -> Mapping[str, Any]:
+def highlight_to_json(highlight: Highlight) -> dict[str, Any]:
+    """A part of a video that spoke for "fake", as JSON: seconds and fractions."""
+    return {
+        **{name: getattr(highlight, name) for name in _HIGHLIGHT_FIELDS},
+        "bbox_xyxy": _box_to_json(highlight.bbox_xyxy),
+    }
+
+
+def highlight_from_json(value: object) -> Highlight:
+    """The highlight in a JSON object.
+
+    Raises:
+        RecordError: not an object, an unknown key, no times, or a value that it may not hold.
+    """
+    row = _object(value, "highlights", _HIGHLIGHT_FIELDS)
+    return Highlight(**{"start_seconds": None, "end_seconds": None, **row})
+
+
+def _object(value: object, field: str, field_names: tuple[str, ...]) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
         raise RecordError(field, f"{value!r} is not an object")
-    unknown = [key for key in value if key not in known]
+    unknown = [key for key in value if key not in field_names]
     if unknown:
-        raise RecordError(field, f"has no field {unknown[0]!r}. Known: {', '.join(known)}")
+        raise RecordError(field, f"has no field {unknown[0]!r}. Known: {', '.join(field_names)}")
     return value
 
 
@@ -257,7 +282,9 @@ def outcome_to_row(outcome: Outcome) -> dict[str, Any]:
             row["status"] = "verdict"
             row.update({name: getattr(outcome, name) for name in _VERDICT_FIELDS})
             row["flags"] = list(outcome.flags)
+            row["thresholds"] = None if outcome.thresholds is None else list(outcome.thresholds)
             row["traces"] = [trace_to_json(trace) for trace in outcome.traces]
+            row["highlights"] = [highlight_to_json(highlight) for highlight in outcome.highlights]
             row["text"] = outcome.text
         case Unparsed():
             row.update(status="unparsed", reason=outcome.reason, text=outcome.text)
@@ -284,10 +311,11 @@ def outcome_from_row(row: object) -> Outcome:
     match fields.get("status"):
         case "verdict":
             traces = _list(fields, "traces")
-            said: dict[str, Any] = {name: fields.get(name) for name in _VERDICT_FIELDS if name != "flags"}
+            values: dict[str, Any] = {name: fields.get(name) for name in _VERDICT_FIELDS if name != "flags"}
             return Verdict(
-                **said,
+                **values,
                 traces=tuple(trace_from_json(trace) for trace in traces),
+                highlights=tuple(highlight_from_json(part) for part in _list_or_empty(fields, "highlights")),
                 flags=tuple(_text({"flags": flag}, "flags") for flag in _list(fields, "flags")),
                 text=_text_or_none(fields, "text"),
                 origin=origin,
@@ -301,7 +329,7 @@ def outcome_from_row(row: object) -> Outcome:
 
 
 _STATUS_FIELDS: Final = {
-    "verdict": (*_VERDICT_FIELDS, "traces", "text"),
+    "verdict": (*_VERDICT_FIELDS, "traces", "highlights", "text"),
     "unparsed": ("reason", "text"),
     "failed": ("code", "reason"),
 }
@@ -328,8 +356,8 @@ def _origin(fields: Mapping[str, Any]) -> Origin:
         raise RecordError("partial", f"{fields.get('partial')!r} is not true or false")
     if fields.get("sampling") is not None and not isinstance(fields["sampling"], Mapping):
         raise RecordError("sampling", f"{fields['sampling']!r} is not an object")
-    said: dict[str, Any] = {name: fields.get(name) for name in _ORIGIN_FIELDS}
-    return Origin(**said)
+    values: dict[str, Any] = {name: fields.get(name) for name in _ORIGIN_FIELDS}
+    return Origin(**values)
 
 
 def _list(fields: Mapping[str, Any], name: str) -> list[Any]:

@@ -12,31 +12,46 @@ from __future__ import annotations
 
 from deeptrace.answer.formats import FIELDS, FORMAT_VERSIONS, FORMATS, AnswerFormat, Field, Format, check_format
 from deeptrace.answer.labels import label_offset
-from deeptrace.answer.questions import QUESTIONS, Shown, question
-from deeptrace.answer.reading import MAX_ANSWER_CHARACTERS, parse
+from deeptrace.answer.questions import QUESTIONS, ShownFrames, question
+from deeptrace.answer.reading import CUT_OFF, MAX_ANSWER_CHARACTERS, parse
 from deeptrace.answer.space import Space
+from deeptrace.answer.times import read_seconds
 from deeptrace.answer.values import (
+    BBOX_CUT,
     BBOX_INVALID,
+    BBOX_TOO_THIN,
+    BBOX_Y_FIRST,
     CATEGORY_UNKNOWN,
+    CONFIDENCE_INVALID,
     EXPLANATION_DISAGREES,
+    EXPLANATION_INVALID,
     FAKE_WITHOUT_PLACE,
+    KEYS_UNREAD,
     OFFSET_INVALID,
     ONSET_INVALID,
     P_FAKE_DISAGREES,
     P_FAKE_INVALID,
     REAL_WITH_TRACE,
-    read_seconds,
+    TEXT_UNREAD,
+    TRACE_EMPTY,
 )
 from deeptrace.answer.writing import MAX_EXPLANATION_CHARACTERS, MAX_ONSET_SECONDS, Labelled, project, render
 
 __all__ = [
+    "BBOX_CUT",
     "BBOX_INVALID",
+    "BBOX_TOO_THIN",
+    "BBOX_Y_FIRST",
     "CATEGORY_UNKNOWN",
+    "CONFIDENCE_INVALID",
+    "CUT_OFF",
     "EXPLANATION_DISAGREES",
+    "EXPLANATION_INVALID",
     "FAKE_WITHOUT_PLACE",
     "FIELDS",
     "FORMATS",
     "FORMAT_VERSIONS",
+    "KEYS_UNREAD",
     "MAX_ANSWER_CHARACTERS",
     "MAX_EXPLANATION_CHARACTERS",
     "MAX_ONSET_SECONDS",
@@ -46,11 +61,13 @@ __all__ = [
     "P_FAKE_INVALID",
     "QUESTIONS",
     "REAL_WITH_TRACE",
+    "TEXT_UNREAD",
+    "TRACE_EMPTY",
     "AnswerFormat",
     "Field",
     "Format",
     "Labelled",
-    "Shown",
+    "ShownFrames",
     "Space",
     "check_format",
     "label_offset",

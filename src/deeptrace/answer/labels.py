@@ -27,12 +27,13 @@ NOTHING: Final = NoLabel("no verdict in it")
 
 # What may stand before a label without saying anything: quotes, brackets, markdown, "Answer:", "The answer is".
 # Possessive quantifiers (`*+`) keep matching linear in whatever a model repeats.
-_LEAD = r"[\s*_#>\"'`(\[]*+"
+_LEAD = r"[\s*_#>\"'`(\[{$【「-]*+"
 _NAMED = (
-    r"(?:the\s++|my\s++)?(?:final\s++)?(?:answer|verdict|label|conclusion|decision|classification)\s*+(?:is|:)\s*+:?"
+    r"(?:the\s++|my\s++)?(?:final\s++)?(?:answer|verdict|label|conclusion|decision|classification|prediction|result)"
+    r"[*_]*+\s*+(?:is|:|=|-|–|—)\s*+:?"
 )
 _LABEL = r"(?P<label>FAKE|REAL|(?i:fake|real)(?=[*_\"'`)\]]*+(?:\s*+(?:[.,:;!<-]|\Z)|[ \t]*+\n)))\b"
-_STARTS_WITH_LABEL: Final = re.compile(rf"{_LEAD}(?i:(?:{_NAMED})?){_LEAD}(?:\\boxed\{{)?{_LABEL}")
+_STARTS_WITH_LABEL: Final = re.compile(rf"{_LEAD}(?i:(?:{_NAMED})?){_LEAD}(?:\\boxed\{{|<\|begin_of_box\|>)?{_LABEL}")
 # After a label these words offer a choice or state a condition, so that nothing was chosen.
 _OFFERS: Final = re.compile(
     r"-\w|[\s*_\"'`)\]]*+(?:[/|?]|,?\s*+\b(?:or|and|for|if|when|vs|versus|is not|isn't|would)\b)", re.IGNORECASE
@@ -107,6 +108,60 @@ def label_offset(text: str) -> int | None:
     return None if in_json is None else in_json.end()
 
 
+# A label in LaTeX's box (\\boxed{FAKE}) or in a family's box tokens (<|begin_of_box|>FAKE<|end_of_box|>).
+_BOXED: Final = re.compile(
+    r"(?:(?:\$\$?|\\[(\[])\s?)?\\(?:boxed|fbox)\s?\{(?P<latex>(?:[^{}\n]|\{[^{}\n]{0,200}\}){0,400})\}"
+    r"(?:\s?(?:\$\$?|\\[)\]]))?"
+    r"|<\|begin_of_box\|>(?P<token>.{0,2000}?)(?:<\|end_of_box\|>|\Z)",
+    re.IGNORECASE | re.DOTALL,
+)
+_LATEX_WORD: Final = re.compile(r"\\(?:text(?:bf|it|rm|tt|sf)?|math(?:bf|rm|it|sf|tt)|mbox|bf)\b")
+_BOX_TOKEN: Final = re.compile(r"<\|(?:begin|end)_of_box\|>")
+_TOKEN: Final = re.compile(r"<\|[a-z_]{1,40}\|>|</?s>|</?(?:label|verdict|result)>", re.IGNORECASE)
+_MOST_BOXED: Final = 100
+_LONGEST_BOXED: Final = 80
+
+
+def without_tokens(text: str) -> str:
+    """A text without the special tokens of model families, but for those of a boxed answer (see `boxed_label`)."""
+    if "<" not in text:
+        return text
+    return _TOKEN.sub(lambda token: token[0] if _BOX_TOKEN.fullmatch(token[0]) else "", text)
+
+
+def unboxed(text: str) -> str:
+    """A text with what its boxes hold in their places."""
+    return _BOXED.sub(lambda box: box["token"] if box["latex"] is None else box["latex"], text)
+
+
+def boxed_label(text: str) -> tuple[Label | NoLabel, str] | None:
+    """The label that an answer puts into a box, and the rest of it; None where no box holds a label.
+
+    A box that holds a whole answer (label and traces) is one too: then the rest is what stands in it.
+    """
+    if "\\" not in text and "<|" not in text:
+        return None
+    labels: set[Label] = set()
+    offered, rest, position = False, [], 0
+    for number, match in enumerate(_BOXED.finditer(text)):
+        if number >= _MOST_BOXED:
+            break
+        content = match["token"] if match["latex"] is None else _LATEX_WORD.sub("", match["latex"])
+        plain = content.translate(str.maketrans("{}", "  "))
+        value = label_in_value(plain) if len(plain) <= _LONGEST_BOXED else None
+        behind = "" if value is not None and not isinstance(value, NoLabel) else content
+        if (value is None or isinstance(value, NoLabel)) and (start := label_at_start(content)) is not None:
+            value, behind = start
+        offered = offered or value == OFFERED
+        if value is not None and not isinstance(value, NoLabel):
+            labels.add(value)
+        rest += [text[position : match.start()], behind]
+        position = match.end()
+    if len(labels) == 1:
+        return labels.pop(), " ".join([*rest, text[position:]])
+    return (BOTH, text) if labels else (OFFERED, text) if offered else None
+
+
 def label_in_value(value: str) -> Label | NoLabel:
     """The label in a text that stands where a label should."""
     value = value[:_LONGEST_LABEL]
@@ -116,24 +171,24 @@ def label_in_value(value: str) -> Label | NoLabel:
     start = label_at_start(value)
     if start is not None:
         return start[0]
-    said = label_in_prose(value)
-    return OFFERED if said == NOTHING and _BOTH_WORDS.search(value) else said
+    label = label_in_prose(value)
+    return OFFERED if label == NOTHING and _BOTH_WORDS.search(value) else label
 
 
 def label_in_prose(text: str) -> Label | NoLabel:
     """The label that a line of its own or a sentence states."""
-    said: set[Label] = set()
+    labels: set[Label] = set()
     offered = False
     for match in _ON_A_LINE.finditer(text):
         if match["alone"] is None and _is_offer(text[match.end() : match.end() + 40]):
             offered = True
         else:
-            said.add(_label_of(match["label"] or match["alone"]))
-    if not said:
-        said = _stated(" ".join(text.translate(_EMPHASIS).split()))
-    if len(said) == 1:
-        return said.pop()
-    if said:
+            labels.add(_label_of(match["label"] or match["alone"]))
+    if not labels:
+        labels = _stated(" ".join(text.translate(_EMPHASIS).split()))
+    if len(labels) == 1:
+        return labels.pop()
+    if labels:
         return BOTH
     return OFFERED if offered else NOTHING
 
@@ -148,13 +203,13 @@ def _label_of(word: str) -> Label:
 
 def _stated(plain: str) -> set[Label]:
     """The labels that sentences of the kind "the video is (not) real" state and do not take back."""
-    said: set[Label] = set()
+    labels: set[Label] = set()
     for match in _SAYS.finditer(plain):
         clause = _CLAUSE_END.split(plain[max(0, match.start() - _CLAUSE_CHARACTERS) : match.start()])[-1]
         if not _TAKEN_BACK.search(clause):
             fake = match["fake"] is not None
-            said.add("fake" if fake != (match["not"] is not None) else "real")
-    return said
+            labels.add("fake" if fake != (match["not"] is not None) else "real")
+    return labels
 
 
 _FINDS_NOTHING: Final = re.compile(
@@ -170,7 +225,71 @@ _LONGEST_REASON: Final = 4_000
 
 def disagrees(explanation: str, label: Label) -> bool:
     """Whether an explanation says the other label in plain words, or, of a fake, that nothing is wrong."""
-    said = _stated(explanation[:_LONGEST_REASON])
-    if said and label not in said:
+    labels = _stated(explanation[:_LONGEST_REASON])
+    if labels and label not in labels:
         return True
     return label == "fake" and _FINDS_NOTHING.search(explanation[:_LONGEST_REASON]) is not None
+
+
+# What answers say beside what they say of a trace: the label again in the trained answer's words, greetings, fences.
+_FILLER_SENTENCE: Final = re.compile(
+    r"\bthere (?:is|are) no (?:unnatural|fake) (?:parts?|traces?)\b|\bhere (?:is|are) (?:my|the) "
+    r"(?:analysis|answer|json|result)s?(?: (?:of|for) (?:the|this) (?:clip|video))?\b"
+    r"|\blet me know if you need (?:more|anything)\b",
+    re.IGNORECASE,
+)
+_FILLERS: Final = frozenset(
+    [
+        "a",
+        "ai",
+        "an",
+        "analysis",
+        "and",
+        "answer",
+        "appears",
+        "artificial",
+        "authentic",
+        "be",
+        "by",
+        "clip",
+        "computer",
+        "fake",
+        "final",
+        "footage",
+        "generated",
+        "genuine",
+        "i",
+        "in",
+        "intelligence",
+        "is",
+        "it",
+        "json",
+        "label",
+        "my",
+        "not",
+        "of",
+        "output",
+        "real",
+        "s",
+        "seems",
+        "so",
+        "synthetic",
+        "the",
+        "there",
+        "therefore",
+        "think",
+        "this",
+        "thus",
+        "to",
+        "verdict",
+        "video",
+        "was",
+    ]
+)
+_WORDS: Final = re.compile(r"[^\W_]+")
+
+
+def is_filler(text: str) -> bool:
+    """Whether a piece of an answer says nothing but its label again, in words and marks that say nothing."""
+    plain = _FILLER_SENTENCE.sub(" ", " ".join(text.translate(_EMPHASIS).split()))
+    return all(match[0].lower() in _FILLERS for match in _WORDS.finditer(plain))

@@ -2,6 +2,10 @@
 
 Read are single quotes, bare words, comments, missing and extra commas, quotes inside texts, and a text that was cut off
 anywhere. Time is linear in what is read, whatever stands there.
+
+By hand, although json-repair (0.64) reads 58 of the 66 frozen answers in JSON alike: it forgets that a key stood twice
+(an answer that says FAKE and REAL would be REAL), takes a number that was cut off for a whole one, does not say where a
+value ends, takes the square of the length (4.6 s for 320 KB), and overflows on 20,000 brackets.
 """
 
 from __future__ import annotations
@@ -57,10 +61,12 @@ def _nests_deeper(text: str) -> bool:
 def _to_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) != len(pairs):
-        for key in result:
-            values = [value for name, value in pairs if name == key]
-            if any(value != values[0] for value in values):
-                result[key] = Repeated(tuple(values))
+        values: dict[str, list[Any]] = {}
+        for key, value in pairs:
+            values.setdefault(key, []).append(value)
+        for key, several in values.items():
+            if any(value != several[0] for value in several):
+                result[key] = Repeated(tuple(several))
     return result
 
 
@@ -98,8 +104,8 @@ class _Loose:
         return self._bare(at)
 
     def _skip(self, at: int) -> int:
-        found = _SKIP.match(self.text, at)
-        return found.end() if found else at
+        match = _SKIP.match(self.text, at)
+        return match.end() if match else at
 
     def _object(self, at: int, depth: int) -> tuple[dict[str, Any], int]:
         pairs: list[tuple[str, Any]] = []
@@ -152,10 +158,10 @@ class _Loose:
             at = end + 1
 
     def _bare(self, at: int) -> tuple[Any, int]:
-        found = _WORD.match(self.text, at)
-        if found is None:
+        match = _WORD.match(self.text, at)
+        if match is None:
             return None, at + 1
-        word, end = found[0], found.end()
+        word, end = match[0], match.end()
         if word.lower() in _CONSTANTS:
             return _CONSTANTS[word.lower()], end
         if _NUMBER.fullmatch(word):

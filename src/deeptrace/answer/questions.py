@@ -20,7 +20,7 @@ _CATEGORY_NAMES: Final = ", ".join(CATEGORIES)
 
 
 @dataclass(frozen=True)
-class Shown:
+class ShownFrames:
     """What an informed question says of what is shown.
 
     ``width`` and ``height``: pixels of the displayed video. ``times_seconds``: of the frames, in order.
@@ -34,8 +34,8 @@ class Shown:
     times_beside_frames: bool = False
 
     @classmethod
-    def of(cls, frames: Frames, *, times_beside_frames: bool = False) -> Shown:
-        """What there is to say of these frames."""
+    def of(cls, frames: Frames, *, times_beside_frames: bool = False) -> ShownFrames:
+        """What there is to say of these frames: width and height in source pixels, times and length in seconds."""
         height, width = frames.source_hw
         times = tuple(frames.pts_seconds.tolist())
         return cls(width, height, times, frames.duration_seconds, times_beside_frames)
@@ -52,19 +52,21 @@ class Shown:
         return f"The video is {self.width} x {self.height} pixels{long}. You see {what}{when}."
 
 
-def question(format: Format, space: Space, shown: Shown | None = None, *, words: str | None = None) -> str:
+def question(format: Format, space: Space, shown_frames: ShownFrames | None = None, *, words: str | None = None) -> str:
     """The words to put to a model. ``<video>`` in them stands where the frames go; without it they come first.
 
     ``words`` takes the place of the format's own (``{facts}`` and ``{coordinates}`` in it are filled in). Only the
     paper's own questions say neither what is shown nor what the coordinates are.
 
     Raises:
-        AnswerError: no such format, or a question that says what is shown, without ``shown``.
+        AnswerError: no such format, or a question that says what is shown, without ``shown_frames``.
     """
     known_format(format)
     text = (QUESTIONS[format] if words is None else words).replace(COORDINATES, space.in_words())
-    if shown is not None:
-        return text.replace(FACTS, shown.in_words())
+    if space.is_y_first:
+        text = text.replace("[x0, y0, x1, y1]", "[y0, x0, y1, x1]")
+    if shown_frames is not None:
+        return text.replace(FACTS, shown_frames.in_words())
     if FACTS in text:
         raise AnswerError(f"the question {format!r} says what is shown: it needs the frames' size and times")
     return text
@@ -143,8 +145,8 @@ def _informed(format: AnswerFormat) -> str:
             "explanation": "<explanation>E</explanation>, what is unnatural about it, in one sentence",
         },
     )
-    listed = f" and then, for each fake trace in the order of time: {'; '.join(items)}" if items else ""
-    return f"{FACTS} {_TASK} If there is none, reply with REAL. Otherwise, reply with FAKE{listed}."
+    items_text = f" and then, for each fake trace in the order of time: {'; '.join(items)}" if items else ""
+    return f"{FACTS} {_TASK} If there is none, reply with REAL. Otherwise, reply with FAKE{items_text}."
 
 
 def _json(format: AnswerFormat) -> str:

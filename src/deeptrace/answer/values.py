@@ -7,34 +7,51 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from dataclasses import dataclass, replace
+from typing import Any, Final, TypeAlias
+
+from typing_extensions import override
 
 from deeptrace.answer.loose_json import read_value
 from deeptrace.answer.space import Space
+from deeptrace.answer.times import read_times
 from deeptrace.categories import Category, read_tags
 from deeptrace.errors import RecordError
-from deeptrace.records import Box, Trace, check_number
+from deeptrace.records import Box, Trace, check_bbox, check_number
 
-# Flags of a parsed answer: what was dropped, and what contradicts itself.
+# Flags of a parsed answer: what was dropped or changed, what was not read, and what contradicts itself.
 BBOX_INVALID: Final = "bbox_invalid"
+BBOX_CUT: Final = "bbox_cut"
+BBOX_TOO_THIN: Final = "bbox_too_thin"
+BBOX_Y_FIRST: Final = "bbox_y_first"
 ONSET_INVALID: Final = "onset_invalid"
 OFFSET_INVALID: Final = "offset_invalid"
 CATEGORY_UNKNOWN: Final = "category_unknown"
+CONFIDENCE_INVALID: Final = "confidence_invalid"
+EXPLANATION_INVALID: Final = "explanation_invalid"
 P_FAKE_INVALID: Final = "p_fake_invalid"
+TRACE_EMPTY: Final = "trace_empty"
+KEYS_UNREAD: Final = "keys_unread"
+TEXT_UNREAD: Final = "text_unread"
 REAL_WITH_TRACE: Final = "real_with_trace"
 FAKE_WITHOUT_PLACE: Final = "fake_without_place"
 EXPLANATION_DISAGREES: Final = "explanation_disagrees"
 P_FAKE_DISAGREES: Final = "p_fake_disagrees"
 
 _ABSENT: Final = frozenset({"", "none", "null", "n/a", "na", "unknown"})
-_NULL_WORDS: Final = _ABSENT - {""}
 _LONGEST_VALUE: Final = 400
+_DEEPEST: Final = 4
+_MARKS: Final = str.maketrans(dict.fromkeys("*`", " "))
+
+EDGE_SHARE: Final = 0.1
+"""A box that leaves the frame by at most this share of its side is cut to the frame; beyond it the coordinates are
+probably not the ones that were asked for."""
 
 
 class _NotSaid:
     """Stands where an answer has no such field; a field that says null holds None."""
 
+    @override
     def __repr__(self) -> str:
         return "NOT_SAID"
 
@@ -68,6 +85,23 @@ class RawTrace:
     category: Any = NOT_SAID
     explanation: Any = NOT_SAID
     confidence: Any = NOT_SAID
+    y_first: bool = False  # the box stands under a name whose maker puts y first
+
+    def put(self, field: str, value: Any) -> bool:
+        """Take a value for a field; False where another value has it already, so that this one is not read."""
+        before = getattr(self, field)
+        if before is NOT_SAID or before is None:
+            setattr(self, field, value)
+            return True
+        return value is None or value == before
+
+    @property
+    def is_null(self) -> bool:
+        """Whether all that it says is null, or nothing."""
+        return all(
+            value is NOT_SAID or _is_absent(value)
+            for value in (self.box, self.onset, self.offset, self.category, self.explanation)
+        )
 
     @property
     def says_no_place(self) -> bool:
@@ -78,168 +112,230 @@ class RawTrace:
         )
 
     def check(self, space: Space, flags: list[str]) -> Trace:
-        """The trace, of what is valid; ``flags`` grows by what was dropped."""
-        box = onset = offset = confidence = None
-        if not _is_absent(self.box):
-            box = read_box(self.box, space)
-            if box is None:
-                flags.append(BBOX_INVALID)
-        if not _is_absent(self.onset):
-            onset, offset = read_times(self.onset)
-            if onset is None:
-                flags.append(ONSET_INVALID)
-        if not _is_absent(self.offset):
-            offset = read_times(self.offset)[0]
-            if offset is None or offset <= (onset or 0.0):
-                offset = None
-                flags.append(OFFSET_INVALID)
-        categories = None
+        """The trace, of what is valid; ``flags`` grows by what was dropped or changed."""
+        box = None if _is_absent(self.box) else read_box(self.box, space, flags, y_first=self.y_first)
+        onset, offset = self._times(flags)
+        categories = confidence = explanation = None
         if not _is_absent(self.category):
             categories, unknown = read_categories(self.category)
             if unknown:
                 flags.append(CATEGORY_UNKNOWN)
         if not _is_absent(self.confidence):
             confidence = read_probability(self.confidence)
+            if confidence is None:
+                flags.append(CONFIDENCE_INVALID)
+        if self.explanation is not NOT_SAID and self.explanation is not None:
+            explanation, whole = read_words(self.explanation)
+            if not whole:
+                flags.append(EXPLANATION_INVALID)
         return Trace(
             bbox_xyxy=box,
             onset_seconds=onset,
             offset_seconds=offset,
             categories=categories,
-            explanation=read_words(self.explanation),
+            explanation=explanation,
             confidence=confidence,
         )
+
+    def _times(self, flags: list[str]) -> tuple[float | None, float | None]:
+        onset = offset = None
+        if not _is_absent(self.onset):
+            times = read_times(self.onset)
+            onset, offset = times.onset, times.offset
+            if onset is None:
+                flags.append(ONSET_INVALID)
+            elif times.flawed:
+                flags.append(OFFSET_INVALID)
+        if not _is_absent(self.offset):
+            offset = read_times(self.offset).onset
+            if offset is None or offset <= (onset or 0.0):
+                offset = None
+                flags.append(OFFSET_INVALID)
+        return onset, offset
 
 
 # ── boxes ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 # Not the digit of a name: "x0: 320" holds one number.
-_NUMBER: Final = re.compile(r"(?<![A-Za-z_\d.])[-+]?\d{1,12}(?:\.\d{0,12})?")
+_NUMBER: Final = re.compile(r"(?<![A-Za-z_\d.])[-+]?\d{1,12}(?:\.\d{0,12})?(?P<percent>\s?%)?")
+_NAMED_NUMBER: Final = re.compile(
+    r"(?P<name>[A-Za-z](?:[A-Za-z_]{0,12}[A-Za-z])?_?\d?)[\"']?\s{0,3}[=:]?\s{0,3}[\"']?(?P<number>[-+]?\d{1,12}(?:\.\d{0,12})?)"
+)
+_SIDE: Final = r"([-+]?\d{1,7}(?:\.\d{0,9})?)(?:px)?"
+_TO: Final = r"\s{0,3}(?:,|to|and|-|–|→)\s{0,3}"
+RANGES: Final = re.compile(
+    rf"\bx\b[^\d+-]{{0,12}}{_SIDE}{_TO}{_SIDE}[^\d+-]{{1,12}}\by\b[^\d+-]{{0,12}}{_SIDE}{_TO}{_SIDE}", re.IGNORECASE
+)
+"""A box in words: "x from 100 to 300 and y from 200 to 400"."""
+
 _SIZE_WORDS: Final = re.compile(r"width|height", re.IGNORECASE)
+_Corners: TypeAlias = tuple[float, float, float, float]
 _CORNERS: Final = (
     ("x0", "y0", "x1", "y1"),
     ("x1", "y1", "x2", "y2"),
     ("left", "top", "right", "bottom"),
     ("xmin", "ymin", "xmax", "ymax"),
     ("minx", "miny", "maxx", "maxy"),
+    ("startx", "starty", "endx", "endy"),
+    ("xstart", "ystart", "xend", "yend"),
+    ("xtl", "ytl", "xbr", "ybr"),
 )
-_SIZED: Final = (("left", "top", "width", "height"), ("x", "y", "width", "height"), ("x", "y", "w", "h"))
+_SIZED: Final = (
+    ("left", "top", "width", "height"), ("x", "y", "width", "height"), ("x", "y", "w", "h"), ("l", "t", "w", "h"),
+    ("xmin", "ymin", "width", "height"),
+)  # fmt: skip
+_CENTRED: Final = (
+    ("cx", "cy", "w", "h"), ("cx", "cy", "width", "height"), ("xcenter", "ycenter", "width", "height"),
+    ("centerx", "centery", "width", "height"), ("xc", "yc", "w", "h"),
+)  # fmt: skip
+_PAIRS: Final = (
+    ("topleft", "bottomright"), ("lefttop", "rightbottom"), ("min", "max"), ("p1", "p2"), ("point1", "point2"),
+    ("start", "end"),
+)  # fmt: skip
+_INNER: Final = frozenset({"box", "bbox", "boundingbox", "coordinates", "coords", "xyxy", "bbox2d", "corners"})
 
 
-def read_box(value: object, space: Space) -> Box | None:
-    """The box in fractions of the frame; None where there are not four numbers, or they are no box in the frame."""
-    numbers = _four(value)
-    if numbers is None:
+@dataclass(frozen=True)
+class _Four:
+    """Four numbers as they stand; ``named``: their names said which is which; ``percent``: of the frame's sides."""
+
+    corners: _Corners
+    named: bool = False
+    percent: bool = False
+    leftover: bool = False  # names stand beside them that were not read
+
+
+def read_box(value: object, space: Space, flags: list[str], *, y_first: bool = False) -> Box | None:
+    """The box in fractions of the frame; None where there are not four numbers, or they are no box in the frame.
+
+    ``flags`` grows by what was dropped or changed. ``y_first``: the answer itself says that y stands before x. Numbers
+    with names, and percentages, mean what they say, whatever the space. A box that leaves the frame by at most
+    `EDGE_SHARE` of its side is cut to it. One that is narrower or lower than a unit of its space is dropped: its
+    numbers are fractions of something, and nobody said of what.
+    """
+    four = _four(value)
+    if four is None:
+        flags.append(BBOX_INVALID)
         return None
+    if four.leftover:
+        flags.append(KEYS_UNREAD)
+    a, b, c, d = four.corners
+    if y_first and not four.named:
+        a, b, c, d = b, a, d, c
+        flags.append(BBOX_Y_FIRST)
+    elif not four.named and space.is_y_first:
+        a, b, c, d = b, a, d, c
+    wide, high = (100.0, 100.0) if four.percent else space.units
+    thin = not four.percent and (0.0 < c - a < 1.0 or 0.0 < d - b < 1.0) and c > a and d > b
+    corners = (a / wide, b / high, c / wide, d / high)
+    if thin:
+        flags.append(BBOX_TOO_THIN)
+        return None
+    x0, y0, x1, y1 = (min(max(value, 0.0), 1.0) for value in corners)
+    cut = max(abs(inside - value) for inside, value in zip((x0, y0, x1, y1), corners, strict=True))
     try:
-        return space.decode(numbers)
+        box = check_bbox((x0, y0, x1, y1))
     except RecordError:
+        box = None
+    if box is None or cut > EDGE_SHARE:
+        flags.append(BBOX_INVALID)
         return None
+    if cut > 0.0:
+        flags.append(BBOX_CUT)
+    return box
 
 
-def _four(value: object) -> tuple[float, float, float, float] | None:
+def _four(value: object, depth: int = 0) -> _Four | None:
+    if depth > _DEEPEST:
+        return None
     if isinstance(value, str):
-        return _four_in_text(value[:_LONGEST_VALUE])
+        return _four_in_text(value[:_LONGEST_VALUE], depth)
     if isinstance(value, Mapping):
-        return _four_named({str(key).lower().replace("_", ""): item for key, item in value.items()})
+        return _four_named(
+            {str(key).lower().replace("_", "").replace("-", ""): item for key, item in value.items()}, depth
+        )
     if not isinstance(value, Sequence):
         return None
     if len(value) == 1:
-        return _four(value[0])
+        return _four(value[0], depth + 1)
     if len(value) == 2:  # two corners
-        corners = [item for corner in value if isinstance(corner, list) and len(corner) == 2 for item in corner]
-        return _four(corners) if len(corners) == 4 else None
+        first, second = (_pair(corner) for corner in value)
+        return None if first is None or second is None else _Four((*first, *second))
     if len(value) != 4:
         return None
-    numbers = [_number(item) for item in value]
+    return _numbers(value)
+
+
+def _numbers(items: Sequence[object]) -> _Four | None:
+    numbers = [_number(item) for item in items]
+    percents = [isinstance(item, str) and item.strip().endswith("%") for item in items]
     x0, y0, x1, y1 = numbers
-    return None if x0 is None or y0 is None or x1 is None or y1 is None else (x0, y0, x1, y1)
-
-
-def _four_in_text(text: str) -> tuple[float, float, float, float] | None:
-    if "{" in text:
-        return _four(read_value(text, text.index("{"))[0])
-    numbers = [float(number) for number in _NUMBER.findall(text)]
-    if len(numbers) != 4:
+    if x0 is None or y0 is None or x1 is None or y1 is None or len(set(percents)) > 1:
         return None
-    x0, y0, x1, y1 = numbers
-    return (x0, y0, x0 + x1, y0 + y1) if _SIZE_WORDS.search(text) else (x0, y0, x1, y1)
+    return _Four((x0, y0, x1, y1), percent=percents[0])
 
 
-def _four_named(sides: Mapping[str, object]) -> tuple[float, float, float, float] | None:
-    for names in (*_CORNERS, *_SIZED):
+def _pair(value: object) -> tuple[float, float] | None:
+    """A corner: ``[x, y]`` or ``{"x": 1, "y": 2}``."""
+    if isinstance(value, Mapping):
+        value = [value.get("x"), value.get("y")] if set(value) == {"x", "y"} else None
+    if not isinstance(value, list) or len(value) != 2:
+        return None
+    x, y = map(_number, value)
+    return None if x is None or y is None else (x, y)
+
+
+def _four_in_text(text: str, depth: int) -> _Four | None:
+    if "{" in text and (inner := read_value(text, text.index("{"))[0]):
+        return _four(inner, depth + 1)
+    text = text.translate(_MARKS)
+    if (across := RANGES.search(text)) is not None:
+        x0, x1, y0, y1 = map(float, across.groups())
+        return _Four((x0, y0, x1, y1), named=True)
+    sides = {match["name"].lower().replace("_", ""): float(match["number"]) for match in _NAMED_NUMBER.finditer(text)}
+    if len(sides) == 4 and "%" not in text and (four := _four_named(sides, depth)) is not None:
+        return four
+    matches = list(_NUMBER.finditer(text))
+    percents = {match["percent"] is not None for match in matches}
+    if len(matches) != 4 or len(percents) > 1:
+        return None
+    x0, y0, x1, y1 = (float(match[0].rstrip("% ")) for match in matches)
+    corners = (x0, y0, x0 + x1, y0 + y1) if _SIZE_WORDS.search(text) else (x0, y0, x1, y1)
+    return _Four(corners, percent=percents == {True})
+
+
+def _four_named(sides: Mapping[str, object], depth: int) -> _Four | None:
+    for first, second in _PAIRS:
+        if first in sides and second in sides:
+            p, q = _pair(sides[first]), _pair(sides[second])
+            return None if p is None or q is None else _Four((*p, *q), leftover=len(sides) > 2)
+    if set(sides) == {"x", "y"}:  # {"x": [100, 300], "y": [200, 400]}
+        across, down = _pair(sides["x"]), _pair(sides["y"])
+        return _Four((across[0], down[0], across[1], down[1]), named=True) if across and down else None
+    for names in (*_CORNERS, *_SIZED, *_CENTRED):
         if all(name in sides for name in names):
-            numbers = [_number(sides[name]) for name in names]
-            a, b, c, d = numbers
-            if a is None or b is None or c is None or d is None:
+            four = _numbers([sides[name] for name in names])
+            if four is None:
                 return None
-            return (a, b, a + c, b + d) if names in _SIZED else (a, b, c, d)
-    return None
+            a, b, c, d = four.corners
+            if names in _CENTRED:
+                a, b = a - c / 2, b - d / 2
+            corners = (a, b, c, d) if names in _CORNERS else (a, b, a + c, b + d)
+            return _Four(corners, named=True, percent=four.percent, leftover=len(sides) > len(names))
+    inner = [item for name, item in sides.items() if name in _INNER]
+    four = _four(inner[0], depth + 1) if len(inner) == 1 else None
+    return four if four is None or len(sides) == 1 else replace(four, leftover=True)
 
 
 def _number(value: object) -> float | None:
-    """A number, or one that stands in a text ("320", "320px")."""
+    """A number, or one that stands in a text ("320", "320px", "32%")."""
     if isinstance(value, str):
-        found = _NUMBER.findall(value[:_LONGEST_VALUE])
-        return float(found[0]) if len(found) == 1 else None
+        matches = list(_NUMBER.finditer(value[:_LONGEST_VALUE]))
+        return float(matches[0][0].rstrip("% ")) if len(matches) == 1 else None
     try:
         return check_number(value, "number")
     except RecordError:
         return None
-
-
-# ── times ───────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-_CLOCK: Final = re.compile(r"(?:(\d{1,3}):)?(\d{1,3}):(\d{1,2}(?:\.\d{0,9})?)")
-_PLAIN_SECONDS: Final = re.compile(r"([-+]?\d{1,10}(?:\.\d{0,9})?)\s*(?:s|sec|secs|seconds?)?")
-_ROUGHLY: Final = re.compile(r"(?:about|around|approximately|approx\.?|roughly|at|from|~|≈)\s*", re.IGNORECASE)
-_RANGE: Final = re.compile(r"([^\s–—-][^–—-]{0,30}?)\s?(?:-|–|—|\bto\b|\buntil\b)\s?([^–—-]{1,30})")
-_LONGEST_TIME: Final = 80
-
-
-def read_seconds(text: str) -> float | None:
-    """A time that a person or a model would write: ``1.2``, ``2s``, ``about 1.2 seconds``, ``0:02``, ``0:00:02.5``.
-
-    Seconds, finite and not negative; None for anything else.
-    """
-    if len(text) > _LONGEST_VALUE:
-        return None
-    cleaned = text.strip().strip("[]()\"'`").strip().removesuffix(".").lower()
-    plain = _PLAIN_SECONDS.fullmatch(cleaned)
-    if plain is None and (rough := _ROUGHLY.match(cleaned)) is not None:
-        cleaned = cleaned[rough.end() :]
-        plain = _PLAIN_SECONDS.fullmatch(cleaned)
-    if plain is not None:
-        value = float(plain[1])
-    else:
-        clock = _CLOCK.fullmatch(cleaned)
-        if clock is None:
-            return None
-        hours, minutes, seconds = clock.groups()
-        value = 3600.0 * int(hours or 0) + 60.0 * int(minutes) + float(seconds)
-    return value if value >= 0.0 else None
-
-
-def read_times(value: object) -> tuple[float | None, float | None]:
-    """The onset and, where a span is given ("1.2 - 3.4 s", ``[1.2, 3.4]``), the offset behind it."""
-    if isinstance(value, Mapping):
-        sides = {str(key).lower().partition("_")[0]: item for key, item in value.items()}
-        value = [sides.get("start", sides.get("onset")), sides.get("end", sides.get("offset"))]
-    if isinstance(value, list):
-        if not 1 <= len(value) <= 2 or any(isinstance(item, list) for item in value):
-            return None, None
-        onset = read_times(value[0])[0]
-        offset = read_times(value[1])[0] if len(value) == 2 else None
-        return onset, offset if onset is not None and offset is not None and offset > onset else None
-    if isinstance(value, str):
-        onset = read_seconds(value)
-        if onset is not None or len(value) > _LONGEST_TIME:
-            return onset, None
-        span = _RANGE.fullmatch(value.strip().strip("[]()"))
-        return read_times([span[1], span[2]]) if span is not None else (None, None)
-    try:
-        return check_number(value, "onset_seconds", low=0.0), None
-    except RecordError:
-        return None, None
 
 
 # ── words ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -260,11 +356,15 @@ def read_categories(value: object) -> tuple[tuple[Category, ...] | None, bool]:
     return tags.categories or None, bool(tags.unknown)
 
 
-def read_words(value: object) -> str | None:
-    """A text on one line; texts of a list one after another. None where there are no words."""
+def read_words(value: object) -> tuple[str | None, bool]:
+    """A text on one line, texts of a list one after another (None: no words), and whether all of it was text."""
+    whole = True
     if isinstance(value, list):
-        value = " ".join(item for item in value if isinstance(item, str))
-    return " ".join(value.split()) or None if isinstance(value, str) else None
+        words = [item for item in value if isinstance(item, str)]
+        whole, value = len(words) == len(value), " ".join(words)
+    if not isinstance(value, str):
+        return None, False
+    return " ".join(value.split()) or None, whole
 
 
 def read_probability(value: object) -> float | None:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any, Final, Protocol
 
 from deeptrace.answer.formats import AnswerFormat, Format, known_format
+from deeptrace.answer.in_text import TAG
 from deeptrace.answer.space import Space
 from deeptrace.categories import CATEGORIES, Category
 from deeptrace.errors import AnswerError
@@ -18,10 +19,12 @@ MAX_ONSET_SECONDS: Final = 1e9
 """What `project` keeps of an explanation and of a time, so that two hundred traces can be read back."""
 
 # What a reader takes for the end of reasoning, the frame of an answer, or a field of it.
-_CONTROL: Final = re.compile(r"</?(?:think|thinking|answer)>", re.IGNORECASE | re.ASCII)
-_CONTROL_AND_TAGS: Final = re.compile(
-    r"</?(?:think|thinking|answer|coordinates|start_time|category|explanation)>", re.IGNORECASE | re.ASCII
+_CONTROL: Final = re.compile(
+    r"</?(?:think|thinking|(?:final_)?(?:answer|output|response)|label|verdict|result|s)>|<\|[a-z_]{1,40}\|>"
+    r"|\\(?=(?:boxed|fbox)\s?\{)",
+    re.IGNORECASE | re.ASCII,
 )
+_CONTROL_AND_TAGS: Final = re.compile(f"{_CONTROL.pattern}|{TAG.pattern}", re.IGNORECASE | re.ASCII)
 
 
 class Labelled(Protocol):
@@ -52,10 +55,12 @@ def project(traces: Iterable[Trace], format: Format, space: Space) -> tuple[Trac
     Raises:
         AnswerError: the format does not exist.
     """
-    known = known_format(format)
-    left = (_project_one(trace, known, space) for trace in traces)
-    said = [trace for trace in left if trace != Trace()]
-    return tuple(sorted(said, key=lambda t: float("inf") if t.onset_seconds is None else t.onset_seconds))
+    answer_format = known_format(format)
+    projections = (_project_one(trace, answer_format, space) for trace in traces)
+    nonempty = [trace for trace in projections if trace != Trace()]
+    return tuple(
+        sorted(nonempty, key=lambda trace: float("inf") if trace.onset_seconds is None else trace.onset_seconds)
+    )
 
 
 def _project_one(trace: Trace, format: AnswerFormat, space: Space) -> Trace:
@@ -109,19 +114,19 @@ def render(item: Labelled, format: Format, space: Space) -> str:
     Raises:
         AnswerError: no such format, the label is neither fake nor real, or a video labelled real has traces.
     """
-    known = known_format(format)
+    answer_format = known_format(format)
     if item.label not in ("fake", "real"):
         raise AnswerError(f"label {item.label!r} cannot be rendered: an answer says fake or real")
     if item.label == "real" and item.traces:
         raise AnswerError("a video labelled real has traces: there is no answer that says both")
     traces = project(item.traces, format, space)
-    if known.is_json:
-        return _as_json(item, traces, known, space)
-    if known.form == "trained":
+    if answer_format.is_json:
+        return _as_json(item, traces, answer_format, space)
+    if answer_format.form == "trained":
         return _in_sentences(item, traces, space)
     if item.label == "real":
         return "REAL"
-    return "\n".join(["FAKE", *(_in_tags(trace, known, space) for trace in traces)])
+    return "\n".join(["FAKE", *(_in_tags(trace, answer_format, space) for trace in traces)])
 
 
 def _box_text(bbox: Box, space: Space) -> str:
@@ -131,11 +136,15 @@ def _box_text(bbox: Box, space: Space) -> str:
 def _in_sentences(item: Labelled, traces: tuple[Trace, ...], space: Space) -> str:
     if item.label == "real":
         return "REAL. The video is real. There is no unnatural part."
-    lines = "\n".join(_sentence(trace, space) for trace in traces)
+    lines = "\n".join(_sentence(trace, space, after) for trace, after in zip(traces, [None, *traces], strict=False))
     return f"FAKE. The video is AI-generated. {lines}".rstrip()
 
 
-def _sentence(trace: Trace, space: Space) -> str:
+def _has_place(trace: Trace) -> bool:
+    return trace.bbox_xyxy is not None or trace.onset_seconds is not None
+
+
+def _sentence(trace: Trace, space: Space, after: Trace | None) -> str:
     where = "" if trace.bbox_xyxy is None else f" at {_box_text(trace.bbox_xyxy, space)}"
     when = "" if trace.onset_seconds is None else f" starting {_seconds(trace.onset_seconds)} seconds"
     parts = [f"The unnatural part is{where}{when}."] if where or when else []
@@ -143,7 +152,9 @@ def _sentence(trace: Trace, space: Space) -> str:
         parts.append(f"The category is {', '.join(trace.categories)}.")
     if trace.explanation is not None:
         parts.append(f"The reason is because {trace.explanation}")
-    return " ".join(parts)
+    # A reason on a line of its own is read as that of the trace before it.
+    another = "Another unnatural part: " if after is not None and _has_place(after) and not _has_place(trace) else ""
+    return another + " ".join(parts)
 
 
 def _in_tags(trace: Trace, format: AnswerFormat, space: Space) -> str:

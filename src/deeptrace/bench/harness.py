@@ -1,7 +1,7 @@
 """The benchmark for other people's harnesses: a dataset as their rows, a question, and what one answer is worth.
 
-Thin on purpose: questions and answers are `deeptrace.answer`'s, metrics `deeptrace.metrics`'. Imports no decoder, so it
-works beside any version of PyAV that a harness wants. Called by the files in ``integrations/``.
+Thin on purpose: questions and answers are `deeptrace.answer`'s, metrics `deeptrace.measures.video`'s. Imports no
+decoder, so it works beside any version of PyAV that a harness wants. Called by the files in ``integrations/``.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from deeptrace.answer import FORMAT_VERSIONS, FORMATS, QUESTIONS, Space, parse, question
+from deeptrace.bench.score import catalogue
 from deeptrace.data.paths import resolve
 from deeptrace.errors import AnswerError, RecordError
 from deeptrace.files import dumps, loads, write_text
-from deeptrace.metrics import VideoScore, score_video, truth_of
+from deeptrace.measures.video import VideoScore, score_video, truth_of
 from deeptrace.records import Record
 from deeptrace.rows import record_from_json, record_to_json
 
@@ -25,7 +26,7 @@ METRICS: Final[tuple[str, ...]] = (
 )  # fmt: skip
 """What an answer is measured on, all in [0, 1]. The first six are the paper's, and weigh annotation rows."""
 
-LOWER_IS_BETTER: Final = frozenset({"bbox_distance", "time_distance", "unparsed"})
+LOWER_IS_BETTER: Final = catalogue.LOWER_IS_BETTER.intersection(METRICS) | {"unparsed"}
 
 TSV_COLUMNS: Final = (
     "index", "video", "question", "answer", "generator", "category", "start", "end", "x0", "y0", "x1", "y1",
@@ -79,9 +80,9 @@ def worth(record: Record, text: str, format: str = DEFAULT_FORMAT, space: Space 
 
 
 def _worth(score: VideoScore) -> dict[str, Worth]:
-    right = float(score.said == score.label)
+    right = float(score.verdict_label == score.label)
     rows = float(len(score.rows)) if score.label == "fake" else 1.0
-    found = {
+    worths = {
         "accuracy": Worth(right, rows),
         f"{score.label}_accuracy": Worth(right, rows),
         "unparsed": Worth(float(score.status == "unparsed"), 1.0),
@@ -89,17 +90,17 @@ def _worth(score: VideoScore) -> dict[str, Worth]:
     for name in ("bbox_iou", "bbox_distance", "time_distance"):
         values = [value for row in score.rows if (value := getattr(row, name)) is not None]
         if values:
-            found[name] = Worth(sum(values) / len(values), float(len(values)))
+            worths[name] = Worth(sum(values) / len(values), float(len(values)))
     if score.viou_f1 is not None:
-        found["viou_f1"] = Worth(score.viou_f1, 1.0)
-    return found
+        worths["viou_f1"] = Worth(score.viou_f1, 1.0)
+    return worths
 
 
 def mean(worths: Iterable[Worth]) -> float | None:
     """The weighted mean; None of nothing."""
     listed = list(worths)
-    total = sum(w.weight for w in listed)
-    return sum(w.value * w.weight for w in listed) / total if total else None
+    total = sum(worth.weight for worth in listed)
+    return sum(worth.value * worth.weight for worth in listed) / total if total else None
 
 
 # ── rows of a harness ───────────────────────────────────────────────────────────────────────────────────────────────

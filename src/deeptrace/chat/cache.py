@@ -10,6 +10,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final
 
+from typing_extensions import override
+
 from deeptrace.chat.replies import Reply, Usage
 from deeptrace.errors import FileError, JsonError
 from deeptrace.files import dumps, loads, write_text
@@ -71,6 +73,7 @@ class Cache:
         self._folder = Path(folder)
         self.ignored = 0
 
+    @override
     def __repr__(self) -> str:
         return f"Cache({self._folder.name!r})"
 

@@ -15,7 +15,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from typing_extensions import override
+
 import deeptrace
+from deeptrace.characters import visible
 from deeptrace.chat.cache import Cache
 from deeptrace.chat.messages import body, cache_key, check_messages, check_params, upper_bound
 from deeptrace.chat.pace import Budget, Gate, backoff_seconds, retry_after_seconds
@@ -34,7 +37,6 @@ from deeptrace.chat.replies import (
 )
 from deeptrace.chat.wire import Secret, Wire, check_base_url
 from deeptrace.errors import MissingExtra
-from deeptrace.html import visible
 
 if TYPE_CHECKING:
     from tenacity import RetryCallState
@@ -133,6 +135,7 @@ class ChatClient:
         self._filter = RedactingFilter(self._redactor)
         attach(self._filter)
 
+    @override
     def __repr__(self) -> str:
         return f"ChatClient(base_url={self.base_url!r}, model={self.model!r})"
 
@@ -183,8 +186,8 @@ class ChatClient:
         if self._prices is not None and (self._bounded or {"max_tokens", "max_completion_tokens"} & set(params)):
             bound = upper_bound(checked, params, self._prices)
         key = cache_key(self.base_url, self.model, checked, params, about=about, code_version=self._code_version)
-        if self._cache is not None and (kept := self._cache.get(key)) is not None:
-            return kept
+        if self._cache is not None and (cached_reply := self._cache.get(key)) is not None:
+            return cached_reply
         attempts: list[Attempt] = []
         try:
             reply = self._retrying(started)(self._attempt, body(self.model, checked, params), bound, started, attempts)
@@ -220,10 +223,10 @@ class ChatClient:
 
         def wait(state: RetryCallState) -> float:
             fault = state.outcome.exception().fault if state.outcome else None  # type: ignore[union-attr]
-            asked = retry_after_seconds(fault.retry_after, self._today()) if fault else None
+            server_seconds = retry_after_seconds(fault.retry_after, self._today()) if fault else None
             own = backoff_seconds(state.attempt_number, self._rng)
             # Never sooner than asked, and a little later: all that were turned away would come back at once.
-            return own if asked is None else min(asked + 0.1 * own, 120.0)
+            return own if server_seconds is None else min(server_seconds + 0.1 * own, 120.0)
 
         def stop(state: RetryCallState) -> bool:
             over = self._clock() - started + state.upcoming_sleep >= limits.total
@@ -251,8 +254,8 @@ class ChatClient:
             stopped: ChatStopped | None = None
             result: Reply | Fault | None = None
             try:
-                left = self._timeouts.total - (sent - started)
-                answer = self._wire.post(f"{self.base_url}/chat/completions", request, left)
+                seconds_left = self._timeouts.total - (sent - started)
+                answer = self._wire.post(f"{self.base_url}/chat/completions", request, seconds_left)
                 try:
                     result = answer if isinstance(answer, Fault) else read_answer(answer, self._prices, bound)
                 except ChatStopped as error:

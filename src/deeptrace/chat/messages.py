@@ -74,8 +74,8 @@ def check_params(params: Mapping[str, Any]) -> None:
     Raises:
         ChatError: a parameter that this client sets itself or cannot read the answer to.
     """
-    if taken := [name for name in _OURS if name in params]:
-        raise ChatError(f"{', '.join(taken)} cannot be passed: one whole text answer is asked for, without tools")
+    if reserved := [name for name in _OURS if name in params]:
+        raise ChatError(f"{', '.join(reserved)} cannot be passed: one whole text answer is asked for, without tools")
 
 
 def token_limit(params: Mapping[str, Any]) -> int | None:
@@ -118,7 +118,7 @@ def body(model: str, messages: Sequence[Mapping[str, Any]], params: Mapping[str,
         ChatError: NaN, infinity, or something that JSON cannot hold.
     """
     try:
-        return dumps({"model": model, "messages": [dict(m) for m in messages], **params}).encode()
+        return dumps({"model": model, "messages": [dict(message) for message in messages], **params}).encode()
     except ValueError as error:
         raise ChatError(f"the request {error}") from None
 
@@ -141,7 +141,7 @@ def cache_key(
         "code": code_version,
         "provider": base_url,
         "model": model,
-        "messages": [dict(m) for m in messages],
+        "messages": [dict(message) for message in messages],
         "params": dict(sorted(params.items())),
         "about": None if about is None else dict(sorted(about.items())),
     }

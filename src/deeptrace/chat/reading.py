@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -12,7 +13,7 @@ from deeptrace.files import loads
 
 
 @dataclass(frozen=True)
-class Answer:
+class HttpAnswer:
     """An HTTP answer, read to its end. Header names are in lower case."""
 
     status: int
@@ -39,6 +40,23 @@ class Fault:
 _QUOTA: Final = ("insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "credit_balance_too_low")
 _FILTER: Final = ("content_filter", "content_policy_violation", "moderation_blocked", "responsibleaipolicyviolation")
 _TOO_LONG: Final = ("context_length_exceeded", "string_above_max_length", "request_too_large")
+_KEY: Final = (
+    "invalid_api_key", "api_key_invalid", "api_key_expired", "incorrect_api_key", "invalid_authentication",
+    "authentication_error", "unauthenticated", "unauthorized", "account_deactivated",
+)  # fmt: skip
+# What servers say without a word for machines: vLLM, SGLang, TGI, llama.cpp, Gemini, Cohere, OpenAI.
+_TOO_LONG_TEXT: Final = re.compile(
+    r"maximum context length|maximum model length|max(?:imum)?[ _]model[ _]len|context length|context window"
+    r"|exceeds? the (?:available |model'?s? )?context|prompt is too long|prompt.{0,40}too long|too many tokens"
+    r"|input token count.{0,60}exceeds|inputs? (?:tokens )?must have less than"
+    r"|`?inputs`? tokens? \+ `?max_new_tokens`? must be|longer than the m(?:aximum|odel)",
+    re.IGNORECASE,
+)
+_KEY_TEXT: Final = re.compile(
+    r"api[ _-]?key.{0,20}(?:not valid|is invalid|invalid|expired|incorrect|not found|missing|required)"
+    r"|(?:invalid|incorrect|expired|wrong|missing|no) (?:api[ _-]?(?:key|token)|authentication|credentials)",
+    re.IGNORECASE,
+)
 _BY_STATUS: Final[Mapping[int, FailCode]] = {
     403: "FORBIDDEN",
     404: "NOT_FOUND",
@@ -51,7 +69,37 @@ _BY_STATUS: Final[Mapping[int, FailCode]] = {
     529: "OVERLOADED",
 }
 _RETRIED: Final = (408, 409, 425, 429)
-_OK_FINISH: Final = ("stop", "length", "eos", "end_turn", "stop_sequence")
+# Reasons to finish, in lower case without a dotted or "FINISH_REASON_" prefix, by what they mean. Sources: OpenAI
+# (stop, length, content_filter, tool_calls), TGI (eos_token, stop_sequence, length), Gemini and Vertex (STOP,
+# MAX_TOKENS, SAFETY, RECITATION), Cohere (COMPLETE, STOP_SEQUENCE, MAX_TOKENS, ERROR_TOXIC, ERROR_LIMIT), Anthropic
+# (end_turn, max_tokens, refusal), vLLM (stop, length, abort), Mistral (model_length), llama.cpp (eos, word, limit).
+_ENDED: Final = frozenset({
+    "stop", "eos", "eos_token", "end_turn", "end", "stop_sequence", "stop_token", "complete", "completed", "finished",
+    "word", "done", "matched_stop",
+})  # fmt: skip
+_CUT: Final = frozenset({
+    "length", "max_tokens", "max_token", "max_new_tokens", "max_output_tokens", "max_completion_tokens", "model_length",
+    "token_limit", "limit", "model_context_window_exceeded", "error_limit", "incomplete",
+})  # fmt: skip
+_FILTERED: Final = frozenset({
+    "content_filter", "content_filtered", "safety", "recitation", "blocklist", "prohibited_content", "spii", "language",
+    "image_safety", "error_toxic", "sensitive", "moderation", "guardrail_intervened",
+})  # fmt: skip
+_REFUSED: Final = frozenset({"refusal"})
+_CALLED: Final = frozenset({"tool_calls", "tool_call", "tool_use", "function_call", "malformed_function_call"})
+_BROKEN: Final = frozenset(
+    {
+        "abort",
+        "aborted",
+        "error",
+        "user_cancel",
+        "cancelled",
+        "timeout",
+        "error_timeout",
+        "insufficient_system_resource",
+    }
+)
+_UNSAID: Final = frozenset({"", "null", "none", "unspecified", "unknown", "other"})
 
 
 def _short(text: object, limit: int = 300) -> str:
@@ -61,14 +109,25 @@ def _short(text: object, limit: int = 300) -> str:
 
 def _error_of(value: object) -> tuple[set[str], str]:
     """The machine words and the message of an error object, in the shapes that servers use."""
+    if isinstance(value, list):  # Gemini wraps the error object in a list
+        value = next((item for item in value if isinstance(item, Mapping)), None)
     error = value.get("error", value) if isinstance(value, Mapping) else value
+    if isinstance(error, list):
+        error = next((item for item in error if isinstance(item, Mapping)), None)
     if not isinstance(error, Mapping):
-        return set(), _short(error) if isinstance(error, str) else ""
+        also = (
+            value.get("error_type") if isinstance(value, Mapping) else None
+        )  # TGI: {"error": "text", "error_type": "..."}
+        return ({str(also).lower()} if also else set()), _short(error) if isinstance(error, str) else ""
     words = {str(error[name]).lower() for name in ("code", "type", "status") if error.get(name) is not None}
     inner = error.get("innererror")
     if isinstance(inner, Mapping) and inner.get("code"):
         words.add(str(inner["code"]).lower())
-    return words, _short(error.get("message") or "")
+    for detail in details if isinstance(details := error.get("details"), list) else ():
+        if isinstance(detail, Mapping) and isinstance(detail.get("reason"), str):
+            words.add(detail["reason"].lower())
+    message = error.get("message") or error.get("detail") or error.get("error") or ""
+    return words, _short(message)
 
 
 def _json(body: bytes) -> Any:
@@ -85,26 +144,27 @@ def read_error(status: int, value: object, headers: Mapping[str, str]) -> Fault:
         ChatStopped: ``AUTH`` or ``QUOTA``: no later request would do better.
     """
     words, message = _error_of(value)
-    said = f"{status}: {message}" if message else f"{status}"
+    summary = f"{status}: {message}" if message else f"{status}"
     if status == 402 or (status in (400, 403, 429) and words.intersection(_QUOTA)):
         raise ChatStopped(
-            "QUOTA", f"the provider says that the account is out of credit ({said}). Top it up, then resume"
+            "QUOTA", f"the provider says that the account is out of credit ({summary}). Top it up, then resume"
         )
-    if status == 401:
-        raise ChatStopped("AUTH", f"the provider does not accept the API key ({said}). Set DEEPTRACE_API_KEY")
+    refused_key = words.intersection(_KEY) or _KEY_TEXT.search(message)
+    if status == 401 or (status in (400, 403, 407, 498) and refused_key):
+        raise ChatStopped("AUTH", f"the provider does not accept the API key ({summary}). Set DEEPTRACE_API_KEY")
     code: FailCode
     if status < 500 and words.intersection(_FILTER):
         code = "CONTENT_FILTER"
-    elif status < 500 and words.intersection(_TOO_LONG):
+    elif words.intersection(_TOO_LONG) or (status not in (404, 429) and _TOO_LONG_TEXT.search(message)):
         code = "CONTEXT_TOO_LONG"
     elif 300 <= status < 400:
-        code, said = "REDIRECTED", f"{status}: the address answers with a redirect, which is not followed"
+        code, summary = "REDIRECTED", f"{status}: the address answers with a redirect, which is not followed"
     else:
         code = _BY_STATUS.get(status, "SERVER_ERROR" if status >= 500 else "BAD_REQUEST")
     retry = status in _RETRIED or status >= 500
     return Fault(
         code,
-        f"the server answered {said}",
+        f"the server answered {summary}",
         retry=retry and code not in ("CONTENT_FILTER", "CONTEXT_TOO_LONG"),
         slow_down=status in (429, 503, 529),
         retry_after=headers.get("retry-after"),
@@ -112,7 +172,7 @@ def read_error(status: int, value: object, headers: Mapping[str, str]) -> Fault:
     )
 
 
-def read_answer(answer: Answer, prices: Prices | None, bound: float) -> Reply | Fault:
+def read_answer(answer: HttpAnswer, prices: Prices | None, bound: float) -> Reply | Fault:
     """The reply in an HTTP answer, or what is wrong with it. ``bound`` is the cost where the server does not say.
 
     Raises:
@@ -129,10 +189,16 @@ def read_answer(answer: Answer, prices: Prices | None, bound: float) -> Reply | 
         value = loads(answer.body)
     except JsonError as error:
         return Fault("NOT_JSON", _short(f"200 with a body that is {error}"), retry=True, charged=True, status=200)
+    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], Mapping):
+        value = value[0]
     if not isinstance(value, Mapping):
         return _bad("the JSON is not an object")
+    if value.get("object") == "error" and "error" not in value:
+        value = {"error": value}
     if value.get("error"):
         inner = value["error"]
+        if isinstance(inner, list) and inner:
+            inner = inner[0]
         number = inner.get("code") if isinstance(inner, Mapping) else None
         status = number if isinstance(number, int) and 400 <= number < 600 else 500
         return read_error(status, value, answer.headers)
@@ -156,6 +222,22 @@ def _text_of(content: object) -> str | None:
     return None
 
 
+_MEANINGS: Final[Mapping[str, str]] = {
+    word: meaning
+    for meaning, words in (
+        ("ended", _ENDED), ("cut", _CUT), ("filtered", _FILTERED), ("refused", _REFUSED), ("called", _CALLED),
+        ("broken", _BROKEN), ("unsaid", _UNSAID),
+    )
+    for word in words
+}  # fmt: skip
+
+
+def _meaning(finish: str | None) -> str | None:
+    """What a reason to finish means: ended, cut, filtered, refused, called, broken, unsaid; None: not known."""
+    plain = (finish or "").strip().lower().replace("-", "_").replace(" ", "_").rpartition(".")[2]
+    return _MEANINGS.get(plain.removeprefix("finish_reason_").removeprefix("finishreason_"))
+
+
 def _read_completion(value: Mapping[str, Any], prices: Prices | None, bound: float) -> Reply | Fault:
     choices = value.get("choices")
     if not isinstance(choices, list):
@@ -173,25 +255,29 @@ def _read_completion(value: Mapping[str, Any], prices: Prices | None, bound: flo
     def failed(code: FailCode, reason: str) -> Fault:
         return Fault(code, reason, charged=True, status=200)
 
-    if finish in ("content_filter", "safety", "SAFETY"):
+    meaning = _meaning(finish)
+    if meaning == "filtered":
         return failed("CONTENT_FILTER", "the provider's filter held the answer back")
-    if message.get("tool_calls") or message.get("function_call") or finish in ("tool_calls", "function_call"):
+    if message.get("tool_calls") or message.get("function_call") or meaning == "called":
         return failed("TOOL_CALL", "the model called a tool where text was expected")
     text = _text_of(message.get("content"))
     refusal = message.get("refusal")
     flags: list[ReplyFlag] = []
-    if isinstance(refusal, str) and refusal:
+    if (isinstance(refusal, str) and refusal) or meaning == "refused":
         flags.append("refused")
-        text = text or refusal
+        text = text or (refusal if isinstance(refusal, str) else None)
+    if meaning == "broken":
+        reason = f"the server broke the answer off (finish_reason {_short(finish, 40)!r})"
+        return Fault("SERVER_ERROR", reason, retry=True, charged=True, status=200)
     reasoning = message.get("reasoning_content") or message.get("reasoning")
     if not text or not text.strip():
-        why = "all tokens went before the answer began" if finish == "length" else "the answer holds no text"
+        why = "all tokens went before the answer began" if meaning == "cut" else "the answer holds no text"
         return failed("EMPTY", why)
-    if finish == "length":
+    if meaning == "cut":
         flags.append("truncated")
-    if finish is None:
+    elif meaning == "unsaid":
         flags.append("no_finish_reason")
-    elif finish not in _OK_FINISH:
+    elif meaning is None:
         return _bad(f"finish_reason {_short(finish, 40)!r} is not known")
     if "<think>" in text or "</think>" in text:
         flags.append("think_tags")

@@ -8,6 +8,8 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
+from typing_extensions import override
+
 MASK: Final = "[secret]"
 
 _MIN_LENGTH: Final = 6  # anything shorter would blank out ordinary words
@@ -35,9 +37,10 @@ class Redactor:
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         # The longest first, so that a secret that holds another one is not left in pieces.
-        known = {part for secret in secrets for part in (secret, secret.strip()) if len(part) >= _MIN_LENGTH}
-        self._secrets = tuple(sorted(known, key=len, reverse=True))
+        parts = {part for secret in secrets for part in (secret, secret.strip()) if len(part) >= _MIN_LENGTH}
+        self._secrets = tuple(sorted(parts, key=len, reverse=True))
 
+    @override
     def __repr__(self) -> str:
         return f"Redactor({len(self._secrets)} secrets)"
 
@@ -68,6 +71,7 @@ class RedactingFilter(logging.Filter):
         super().__init__()
         self._redactor = redactor
 
+    @override
     def filter(self, record: logging.LogRecord) -> bool:
         """Rewrite the record; always True."""
         try:

@@ -38,14 +38,14 @@ FailCode = Literal[
 
 StopCode = Literal[
     "QUOTA",  # the account is out of credit (402, or 429 with insufficient_quota)
-    "AUTH",  # 401: the key is missing or wrong
+    "AUTH",  # 401, or 400 and 403 that speak of the key: it is missing or wrong
     "MAX_COST",  # the next call could pass the allowed cost
     "MAX_REQUESTS",  # the allowed number of requests is used up
     "CLOSED",  # the client was closed while work was waiting
 ]
 
 ReplyFlag = Literal[
-    "truncated",  # finish_reason "length": the text stops in the middle
+    "truncated",  # the token limit ended it ("length", "MAX_TOKENS"): the text stops in the middle
     "refused",  # the provider marked the text as a refusal
     "think_tags",  # the text holds <think> tags
     "usage_missing",  # the server did not say how many tokens; the cost is the upper bound

@@ -1,4 +1,4 @@
-"""One POST over httpx: bytes out, `Answer` or `Fault` back, within a wall-clock deadline and a size limit."""
+"""One POST over httpx: bytes out, `HttpAnswer` or `Fault` back, within a wall-clock deadline and a size limit."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from collections.abc import Callable, Generator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from deeptrace.chat.reading import Answer, Fault
+from typing_extensions import override
+
+from deeptrace.chat.reading import Fault, HttpAnswer
 from deeptrace.chat.replies import ChatError, FailCode, Timeouts
 from deeptrace.errors import MissingExtra
 
@@ -56,6 +58,7 @@ class Secret:
     def __init__(self, value: str | None) -> None:
         self.reveal: Callable[[], str | None] = lambda: value
 
+    @override
     def __repr__(self) -> str:
         return "Secret(***)" if self.reveal() else "Secret(none)"
 
@@ -114,6 +117,7 @@ class Wire:
         class Bearer(httpx.Auth):
             """Adds the key at the last moment; nothing else holds the header."""
 
+            @override
             def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
                 if key := api_key.reveal():
                     request.headers["Authorization"] = f"Bearer {key}"
@@ -131,7 +135,7 @@ class Wire:
         """Close every connection."""
         self._client.close()
 
-    def post(self, url: str, body: bytes, seconds: float) -> Answer | Fault:
+    def post(self, url: str, body: bytes, seconds: float) -> HttpAnswer | Fault:
         """Send ``body`` and read the answer, in at most ``seconds``."""
         limit = max(min(seconds, self._timeouts.attempt), 0.001)
         timeout = self._httpx.Timeout(
@@ -153,7 +157,9 @@ class Wire:
         finally:
             watchdog.close()
 
-    def _post(self, url: str, body: bytes, timeout: httpx.Timeout, watchdog: _Watchdog, until: float) -> Answer | Fault:
+    def _post(
+        self, url: str, body: bytes, timeout: httpx.Timeout, watchdog: _Watchdog, until: float
+    ) -> HttpAnswer | Fault:
         with self._client.stream(
             "POST",
             url,
@@ -181,7 +187,7 @@ class Wire:
             if inflate is not None and not inflate.eof:
                 return Fault("CONNECTION_LOST", "the compressed answer is cut", retry=True, charged=True)
             headers = {name.lower(): value for name, value in response.headers.items()}
-            return Answer(response.status_code, headers, bytes(data))
+            return HttpAnswer(response.status_code, headers, bytes(data))
 
     def _fault(self, error: Exception) -> Fault:
         httpx = self._httpx

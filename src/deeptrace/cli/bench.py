@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from deeptrace.answer.space import SPACE_NAMES
+from deeptrace.characters import visible
 from deeptrace.cli.data import read_clusters
 from deeptrace.cli.show import print_table, print_words
 from deeptrace.files import dumps
-from deeptrace.html import visible
 
 if TYPE_CHECKING:
-    from deeptrace.bench.run_table import Run
+    from deeptrace.bench.score.run_table import RunTable
 
 FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -45,7 +46,7 @@ def bench() -> None:
     "--space",
     default="source",
     show_default=True,
-    help="Of foreign answers: source (pixels), per-mille, or resized:WIDTHxHEIGHT.",
+    help=f"Of foreign answers, what their boxes are in: {', '.join(SPACE_NAMES)}.",
 )
 @click.option("--text", is_flag=True, help="Also compare explanations by words: BLEU, ROUGE-L, chrF, embedding.")
 @click.option("--replicates", default=1000, show_default=True, type=click.IntRange(0), help="Of the bootstrap.")
@@ -76,15 +77,16 @@ def score_command(
     VERDICTS are verdicts.jsonl files (or folders with one), or answers made elsewhere: JSON lines of video_id and raw
     text, which may name model, format and space. No video is opened.
     """
-    from deeptrace.bench.blind_rows import blind_rows
-    from deeptrace.bench.dataset import dataset_of
-    from deeptrace.bench.grades import GradeBook
-    from deeptrace.bench.reading import Foreign
-    from deeptrace.bench.runs import read_runs
-    from deeptrace.bench.score import score
-    from deeptrace.bench.tables import markdown, tables, terminal_tables
-    from deeptrace.calibration import read_calibration
+    from deeptrace.bench.score.blind_rows import blind_rows
+    from deeptrace.bench.score.conclusion import conclusion
+    from deeptrace.bench.score.dataset import dataset_of
+    from deeptrace.bench.score.grades import GradeBook
+    from deeptrace.bench.score.reading import Foreign
+    from deeptrace.bench.score.runs import read_runs
+    from deeptrace.bench.score.score import score
+    from deeptrace.bench.score.tables import markdown, tables, terminal_tables
     from deeptrace.data import load_records
+    from deeptrace.measures.calibration import read_calibration
 
     if as_json and as_markdown:
         raise click.UsageError("--json and --markdown exclude each other")
@@ -94,9 +96,9 @@ def score_command(
     foreign = Foreign(format_, space)
     scale = None if calibration is None else read_calibration(calibration)
     runs = read_runs(verdicts, dataset, foreign=foreign, grades=book, calibration=scale, keep_texts=text)
-    known = records if train is None else load_records(train)
-    blind, note = blind_rows(dataset, known, grades=book, seed=seed, keep_texts=text)
-    found = score(
+    blind_records = records if train is None else load_records(train)
+    blind, note = blind_rows(dataset, blind_records, grades=book, seed=seed, keep_texts=text)
+    result = score(
         runs,
         dataset,
         blind,
@@ -109,11 +111,14 @@ def score_command(
         texts=_texts([*runs, *blind]) if text else None,
     )
     if as_json:
-        click.echo(dumps(found.to_json(), indent=1))
+        click.echo(dumps(result.to_json(), indent=1))
     elif as_markdown:
-        click.echo(markdown(tables(found)), nl=False)
+        click.echo(markdown(tables(result), conclusion(result)), nl=False)
     else:
-        for table in terminal_tables(found):
+        for sentence in conclusion(result):
+            print_words(visible(sentence))
+        click.echo()
+        for table in terminal_tables(result):
             print_table(table.heads, table.rows, title=visible(table.title), keys=table.keys)
             for note in table.notes:
                 print_words(note)
@@ -121,16 +126,19 @@ def score_command(
     _say_left_aside(runs)
 
 
-def _texts(runs: list[Run]) -> dict[str, dict[str, float]]:
-    from deeptrace.bench.text import text_metrics
+def _texts(runs: list[RunTable]) -> dict[str, dict[str, float]]:
+    from deeptrace.bench.score.text import text_metrics
 
     return {run.name: text_metrics([(written, candidate) for _, written, candidate in run.texts]) for run in runs}
 
 
-def _say_left_aside(runs: list[Run]) -> None:
+def _say_left_aside(runs: list[RunTable]) -> None:
     for run in runs:
         if run.unknown:
             click.echo(f"note: {run.unknown} answers of {visible(run.name)} are on videos of no record", err=True)
+        if run.stale_grades:
+            what = f"{run.stale_grades} grades of {visible(run.name)} are of other explanations than it gives now"
+            click.echo(f"note: {what}, or by another rubric; they are left out. Run `bench judge` again", err=True)
 
 
 @bench.command()
@@ -145,17 +153,23 @@ def calibrate(verdicts: Path, data: Path, out: Path, split: str, track: str, mod
 
     Writes slope and intercept of a Platt scaling of p_fake_raw. `bench score --calibration` applies it.
     """
-    from deeptrace.bench.dataset import dataset_of
-    from deeptrace.bench.raw_probabilities import raw_probabilities
-    from deeptrace.calibration import fit_calibration, write_calibration
+    from deeptrace.bench.score.dataset import dataset_of
+    from deeptrace.bench.score.raw_probabilities import check_counts, raw_probabilities
     from deeptrace.data import load_records
+    from deeptrace.measures.calibration import fit_calibration, write_calibration
 
-    found = raw_probabilities(verdicts, dataset_of(load_records(data), split), model=model)
+    probabilities = raw_probabilities(verdicts, dataset_of(load_records(data), split), model=model)
     calibration = fit_calibration(
-        found.p_raw, found.is_fake, split=split, track=track, model=found.model, revision=found.revision
+        probabilities.p_raw,
+        probabilities.is_fake,
+        split=split,
+        track=track,
+        model=probabilities.model,
+        revision=probabilities.revision,
     )
+    check_counts(probabilities)
     write_calibration(out, calibration)
     click.echo(
         f"{out}: slope {calibration.slope:.3f}, intercept {calibration.intercept:.3f}, {calibration.n} videos "
-        f"({found.without} without a probability left out)"
+        f"({probabilities.without} without a probability left out)"
     )

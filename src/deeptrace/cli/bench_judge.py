@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from deeptrace.characters import visible
 from deeptrace.cli.data import FOLDER
 from deeptrace.cli.endpoint import money, open_client
 from deeptrace.cli.show import bar, print_problems, print_table
 from deeptrace.errors import RecordError
 from deeptrace.files import dumps
-from deeptrace.html import visible
 
 if TYPE_CHECKING:
-    from deeptrace.bench.judge import Item, Judged
-    from deeptrace.bench.judge.humans import Comparison
+    from deeptrace.bench.judge import GradingItem, Judged
+    from deeptrace.bench.judge.humans import JudgeComparison
 
 FILE: Final = click.Path(dir_okay=False, path_type=Path)
 
@@ -67,8 +67,8 @@ def judge(
 
     folder = out or (verdicts if verdicts.is_dir() else verdicts.parent)
     if humans is not None:
-        found = compare(read_judgements(folder), read_sheet(humans))
-        _tell_comparison(found, as_json=as_json)
+        comparison = compare(read_judgements(folder), read_sheet(humans))
+        _tell_comparison(comparison, as_json=as_json)
         return 0
     items = _items(verdicts, source, split)
     if sheet is not None:
@@ -87,12 +87,12 @@ def judge(
         raise click.UsageError("a judge needs --judge and --base-url")
     options["cache"] = options["cache"] or folder / "judge-cache"
     with open_client(options) as client, bar("judging") as report:
-        done = grade(
+        judged = grade(
             items, client, folder,
             controls=controls, seed=seed, params={"max_tokens": max_tokens}, progress=report,
         )  # fmt: skip
-    _tell(done, folder, as_json=as_json)
-    return 0 if not (done.counts["unscored"] or done.counts["failed"]) and done.valid is not False else 1
+    _tell(judged, folder, as_json=as_json)
+    return 0 if not (judged.counts["unscored"] or judged.counts["failed"]) and judged.valid is not False else 1
 
 
 def _prices(options: dict[str, Any]) -> Any:
@@ -101,11 +101,11 @@ def _prices(options: dict[str, Any]) -> Any:
     return None if options["prices"] is None else Prices(*options["prices"])
 
 
-def _items(verdicts: Path, source: str, split: str) -> list[Item]:
+def _items(verdicts: Path, source: str, split: str) -> list[GradingItem]:
     from deeptrace.bench.judge import items_of
-    from deeptrace.bench.questions import fields_of
-    from deeptrace.bench.tracks import select
-    from deeptrace.bench.verdicts import read_verdicts
+    from deeptrace.bench.run.questions import fields_of
+    from deeptrace.bench.run.tracks import select
+    from deeptrace.bench.run.verdicts import read_verdicts
     from deeptrace.data import load_records
 
     records = load_records(source)
@@ -128,47 +128,61 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
 
 
-def _tell(done: Judged, folder: Path, *, as_json: bool) -> None:
+def _tell(judged: Judged, folder: Path, *, as_json: bool) -> None:
     if as_json:
-        click.echo(dumps(done.to_json(), indent=1))
-    counts = done.counts
-    known = counts["scored"] + counts["absent"]
-    said = f"mean grade {_number(done.mean)}  (n={known}, of which absent {counts['absent']};"
-    click.echo(f"{said} unscored {counts['unscored']}, failed {counts['failed']})", err=as_json)
+        click.echo(dumps(judged.to_json(), indent=1))
+    counts = judged.counts
+    count_graded = counts["scored"] + counts["absent"]
+    summary = f"mean grade {_number(judged.mean)}  (n={count_graded}, of which absent {counts['absent']};"
+    click.echo(f"{summary} unscored {counts['unscored']}, failed {counts['failed']})", err=as_json)
     for name, what in (("identical", "people's own words"), ("shuffled", "words of another video")):
-        mean, n = done.controls[name]  # type: ignore[index]
-        click.echo(f"planted, {what}: {_number(mean)} (n={n})", err=as_json)
-    if done.valid is False:
+        mean, count = judged.controls[name]  # type: ignore[index]
+        click.echo(f"planted, {what}: {_number(mean)} (n={count})", err=as_json)
+    if judged.valid is False:
         click.echo("error: the judge gave planted questions the wrong grade; its grades cannot be trusted", err=True)
-    cost = "unknown without --prices" if done.cost is None else f"{done.cost:.6f}"
-    click.echo(f"{done.requests} requests now, cost of all {cost}", err=as_json)
-    if done.stopped is not None:
-        why = visible(f"{done.stopped.code}: {done.stopped}")
+    cost = "unknown without --prices" if judged.cost is None else f"{judged.cost:.6f}"
+    click.echo(f"{judged.requests} requests now, cost of all {cost}", err=as_json)
+    if judged.stopped is not None:
+        why = visible(f"{judged.stopped.code}: {judged.stopped}")
         click.echo(f"error: stopped: {why}. Run again to go on", err=True)
     click.echo(f"grades: {visible(str(folder / 'judgements.jsonl'))}", err=as_json)
 
 
-def _tell_comparison(found: Comparison, *, as_json: bool) -> None:
+def _tell_comparison(comparison: JudgeComparison, *, as_json: bool) -> None:
+    from deeptrace.bench.judge.humans import MIN_GRADED
+
     if as_json:
-        click.echo(dumps(found.to_json(), indent=1))
+        click.echo(dumps(comparison.to_json(), indent=1))
         return
-    rows = [("judge and people", found.judge), *([("people and people", found.humans)] if found.humans else [])]
+    rows = [
+        ("judge and people", comparison.judge),
+        *([("people and people", comparison.humans)] if comparison.humans else []),
+    ]
     print_table(
         ["who", "pairs", "equal", "kappa, quadratic", "second less first"],
-        [(name, a.n, *map(_number, (a.equal, a.kappa, a.mean_difference))) for name, a in rows],
+        [
+            (name, agreement.n, *map(_number, (agreement.equal, agreement.kappa, agreement.mean_difference)))
+            for name, agreement in rows
+        ],
     )
-    click.echo(f"{found.rows_graded} rows, {found.graders} graders; {found.without_judgement} rows without a judgement")
-    if found.corrected is None:
-        click.echo("no corrected mean: people must grade at least 2 videos, and leave some to the judge alone")
+    graded = f"{comparison.rows_graded} rows, {comparison.graders} graders"
+    click.echo(f"{graded}; {comparison.without_judgement} rows without a judgement")
+    if comparison.corrected is None:
+        least = f"people must grade at least {MIN_GRADED} videos, and leave some to the judge alone"
+        click.echo(f"no corrected mean: {least}")
         return
-    c = asdict(found.corrected)
-    alone = c["humans_alone"]
+    corrected = asdict(comparison.corrected)
+    alone = corrected["humans_alone"]
     print_table(
         ["mean grade of all rows", "value", "95 %"],
         [
-            ("judge alone", _number(c["judge_alone"]), None),
+            ("judge alone", _number(corrected["judge_alone"]), None),
             ("people alone", _number(alone[0]), f"[{alone[1]:.3f}, {alone[2]:.3f}]"),
-            ("people, with the judge's help", _number(c["value"]), f"[{c['low']:.3f}, {c['high']:.3f}]"),
+            (
+                "people, with the judge's help",
+                _number(corrected["value"]),
+                f"[{corrected['low']:.3f}, {corrected['high']:.3f}]",
+            ),
         ],
     )
-    click.echo(f"{c['videos_graded']} of {c['videos']} videos graded by people")
+    click.echo(f"{corrected['videos_graded']} of {corrected['videos']} videos graded by people")

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from deeptrace.characters import visible
 from deeptrace.cli.data import FOLDER, read_clusters
-from deeptrace.cli.show import bar, make_folder, print_problems, typed_command
-from deeptrace.html import visible
+from deeptrace.cli.show import bar, print_look, print_problems, typed_command
+from deeptrace.files import make_folder
 
 if TYPE_CHECKING:
-    from deeptrace.bench.report import Material
+    from deeptrace.bench.report import ReportMaterial
 
 FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 SHOWN_PROBES: Final = ("container", "container_without_rate", "geometry")
@@ -57,13 +58,13 @@ def report(
     A RUN is a folder of `bench run` or a verdicts.jsonl; of a platform track, the drop on every rung is shown too.
     DATA is what the runs were made on.
     """
-    from deeptrace.bench.blind_rows import blind_rows
-    from deeptrace.bench.drops import is_platform, platform_drops
-    from deeptrace.bench.grades import GradeBook
-    from deeptrace.bench.platform import ORIGINAL
-    from deeptrace.bench.report import Material, gather, write_report
-    from deeptrace.bench.runs import dataset_of, read_runs
-    from deeptrace.bench.score import score
+    from deeptrace.bench.report import ReportMaterial, gather, write_report
+    from deeptrace.bench.run.platform import ORIGINAL
+    from deeptrace.bench.score.blind_rows import blind_rows
+    from deeptrace.bench.score.drops import is_platform, platform_drops
+    from deeptrace.bench.score.grades import GradeBook
+    from deeptrace.bench.score.runs import dataset_of, read_runs
+    from deeptrace.bench.score.score import score
     from deeptrace.data import load_records
 
     records = load_records(source, root=root)
@@ -72,9 +73,9 @@ def report(
     book = None if grades is None else GradeBook.from_file(grades)
     paths = [path / ORIGINAL if is_platform(path) else path for path in verdicts]
     runs = read_runs(paths, dataset, grades=book)
-    known = records if train is None else load_records(train)
-    blind, note = blind_rows(dataset, known, grades=book, seed=seed)
-    found = score(
+    blind_records = records if train is None else load_records(train)
+    blind, note = blind_rows(dataset, blind_records, grades=book, seed=seed)
+    result = score(
         runs, dataset, blind,
         blind_note=note, clusters=read_clusters(clusters), replicates=replicates, permutations=permutations,
         seed=seed, against=against,
@@ -84,29 +85,30 @@ def report(
         for path in verdicts
         if is_platform(path)
     }
-    material = Material(found, dataset, gather(paths, runs, dataset), root=records.root, drops=drops)
+    material = ReportMaterial(result, dataset, gather(paths, runs, dataset), root=records.root, drops=drops)
     material = _with_probes(material, seed=seed) if probes else replace(material, probes_reason="--no-probes was given")
     folder = make_folder(out)
     with bar("drawing") as progress:
         page = write_report(material, folder, title=title, command=typed_command(), cases=cases, progress=progress)
     click.echo(f"page: {visible(str(page))}")
+    print_look(source, *verdicts, at="/?sort=overlap_low")
     return 0
 
 
-def _with_probes(material: Material, *, seed: int) -> Material:
+def _with_probes(material: ReportMaterial, *, seed: int) -> ReportMaterial:
     """The material with the audit's probes of what needs no trace, on the same videos."""
     from deeptrace.data.audit import audit
 
     with bar("reading headers") as progress:
-        found = audit(
+        header_audit = audit(
             material.dataset.records,
             probe=True,
             root=material.root,
             seed=seed,
             progress=lambda _stage, done, total: progress(done, total),
         )
-    if found.shortcuts is None:
-        return replace(material, probes_reason=found.shortcuts_reason)
-    results = found.shortcuts.results
-    chosen = tuple(r for r in results if r.task == "fake_or_real" and r.probe in SHOWN_PROBES)
-    return replace(material, probes=chosen)
+    if header_audit.shortcuts is None:
+        return replace(material, probes_reason=header_audit.shortcuts_reason)
+    results = header_audit.shortcuts.results
+    page_probes = tuple(result for result in results if result.task == "fake_or_real" and result.probe in SHOWN_PROBES)
+    return replace(material, probes=page_probes)

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from deeptrace.characters import visible
 from deeptrace.cli.data import FOLDER
 from deeptrace.cli.endpoint import check_money, money
-from deeptrace.cli.show import bar, make_folder, print_problems, print_table, typed_command
-from deeptrace.files import dumps
-from deeptrace.html import visible
-from deeptrace.models import load
+from deeptrace.cli.show import bar, print_problems, print_table, typed_command
+from deeptrace.files import dumps, make_folder
+from deeptrace.models import SUMMARIES, load
 
 if TYPE_CHECKING:
-    from deeptrace.bench.runner import Progress
-    from deeptrace.bench.tracks import Variant
+    from deeptrace.bench.run.runner import RunProgress
+    from deeptrace.bench.run.tracks import Variant
 
 
 @click.command()
@@ -73,37 +73,40 @@ def run(
     Ended at any moment, it goes on where it was when run again: no video is asked about twice, but for failures that
     may pass. Exit code 1: some video has no answer.
     """
-    from deeptrace.bench.tracks import Steps, run_track, select
+    from deeptrace.bench.run.runner import identity_of
+    from deeptrace.bench.run.tracks import Steps, run_track, select
     from deeptrace.data import load_records
 
     check_money(options)
     records = load_records(source, root=root)
     print_problems(records.counts)
-    chosen = select(records, split, limit=limit)
+    whole, run_records = select(records, split), select(records, split, limit=limit)
     model = load(model_name, **_model_options(model_name, question=question, base_url=base_url, **options))
     folder = make_folder(out or Path("bench") / _slug(f"{model_name}-{split}-{track}"))
-    with bar("asking", len(chosen)) as report:
+    with bar("asking", len(run_records)) as report:
         steps = Steps(
-            making=lambda what, done, total: report(done, total, note=f"making {what}"),
+            making=lambda what, variants, total: report(variants, total, note=f"making {what}"),
             asking=lambda now: report(now.done, now.total, note=_progress_words(now, options["max_cost"])),
         )
-        done = run_track(
-            model, chosen, folder, track,
+        variants = run_track(
+            model, run_records, folder, track,
             split=split, view=view, seed=seed, workers=workers, short_side=short_side, steps=steps,
-            command=typed_command(),
+            command=typed_command(), dataset=identity_of(whole, whole.root),
         )  # fmt: skip
-    _tell(done, folder, as_json=as_json)
-    return 0 if all(variant.run.complete for variant in done) else 1
+    _tell(variants, folder, as_json=as_json)
+    if (what := SUMMARIES.get(model.name)) is not None:
+        click.echo(f"{model.name}: {what}", err=as_json)
+    return 0 if all(variant.run.complete for variant in variants) else 1
 
 
-def _model_options(name: str, **given: Any) -> dict[str, Any]:
+def _model_options(name: str, **choices: Any) -> dict[str, Any]:
     """The options that were given, in the words of the model's home."""
-    options = {key: given[key] for key in ("question", "base_url") if given[key] is not None}
+    options = {key: choices[key] for key in ("question", "base_url") if choices[key] is not None}
     if name.startswith("scripted:") and "question" in options:  # it is asked nothing; its answers are in a format
         options["format"] = options.pop("question")
-    money = {key: given[key] for key in ("max_cost", "max_requests", "prices") if given[key] is not None}
-    if given["cache"] is not None:
-        money["cache_dir"] = given["cache"]
+    money = {key: choices[key] for key in ("max_cost", "max_requests", "prices") if choices[key] is not None}
+    if choices["cache"] is not None:
+        money["cache_dir"] = choices["cache"]
     if "prices" in money:
         from deeptrace.chat import Prices
 
@@ -115,7 +118,7 @@ def _slug(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9.]+", "-", text).strip("-.")
 
 
-def _progress_words(now: Progress, max_cost: float | None) -> str:
+def _progress_words(now: RunProgress, max_cost: float | None) -> str:
     words = [f"{now.unparsed} unparsed"] if now.unparsed else []
     if now.failed:
         words.append(f"{now.failed} failed")
@@ -124,9 +127,9 @@ def _progress_words(now: Progress, max_cost: float | None) -> str:
     return ", ".join(words)
 
 
-def _tell(done: list[Variant], folder: Path, *, as_json: bool) -> None:
+def _tell(variants: list[Variant], folder: Path, *, as_json: bool) -> None:
     rows = []
-    for variant in done:
+    for variant in variants:
         counts = variant.run.to_json()
         rows.append({"variant": variant.name, "folder": str(variant.run.folder), **counts, "lost": variant.notes})
     if as_json:

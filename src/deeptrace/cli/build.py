@@ -9,11 +9,11 @@ from typing import Any, Final
 
 import click
 
+from deeptrace.characters import visible
 from deeptrace.cli.data import FOLDER, load_source, note_root
 from deeptrace.cli.endpoint import endpoint, open_client, print_spent, summary
 from deeptrace.cli.show import bar, print_problems, print_table
 from deeptrace.files import dumps
-from deeptrace.html import visible
 
 FILE: Final = click.Path(dir_okay=False, path_type=Path)
 
@@ -44,38 +44,48 @@ def prompts(
     DIR gets prompts.jsonl and dropped.jsonl, also when the run is stopped. The key is taken from the environment
     (DEEPTRACE_API_KEY). Run again, it goes on where it was. Exit code 1: fewer than --count came.
     """
-    from deeptrace.data.prompts import count_reasons, read_decisions, read_existing, write_prompts
+    from deeptrace.data.build.prompts import count_reasons, read_decisions, read_existing, write_prompts
 
-    known = () if existing is None else read_existing(existing)
+    existing_prompts = () if existing is None else read_existing(existing)
     decided = None if decisions is None else read_decisions(decisions)
     words = [word.strip() for group in blocked for word in group.split(",") if word.strip()]
     with open_client(options) as client:
         with bar("writing prompts", count) as report:
-            made = write_prompts(
+            prompt_set = write_prompts(
                 client,
                 target,
                 count=count,
                 seed=seed,
-                existing=known,
+                existing=existing_prompts,
                 blocked=words,
                 decisions=decided,
                 progress=report,
             )
-        spent = summary(client, options, made.stopped)
-    reasons = count_reasons(made.dropped)
+        spent = summary(client, options, prompt_set.stopped)
+    reasons = count_reasons(prompt_set.dropped)
     if as_json:
-        row = {"kept": len(made.kept), "short_by": made.short_by, "dropped": reasons, "failed": made.failed, **spent}
+        row = {
+            "kept": len(prompt_set.prompts),
+            "short_by": prompt_set.short_by,
+            "dropped": reasons,
+            "failed": prompt_set.failed,
+            **spent,
+        }
         click.echo(dumps({"schema": "deeptrace.prompts", "schema_version": 1, **row}, indent=1))
     for reason, number in reasons.items():
         click.echo(f"dropped: {number} x {visible(reason)}", err=True)
-    for code, number in made.failed.items():
+    for code, number in prompt_set.failed.items():
         click.echo(f"failed: {number} x {visible(code)}", err=True)
-    click.echo(f"{len(made.kept)} prompts in {visible(str(target))}", err=as_json)
+    click.echo(f"{len(prompt_set.prompts)} prompts in {visible(str(target))}", err=as_json)
     print_spent(spent, err=as_json)
-    if made.short_by:
-        why = "too few could be used" if made.stopped is None else f"{made.stopped.code}: {made.stopped}"
-        click.echo(f"error: {made.short_by} of {count} prompts are missing: {visible(why)}", err=True)
-    return 1 if made.short_by else 0
+    if prompt_set.short_by:
+        why = (
+            "too few could be used"
+            if prompt_set.stopped is None
+            else f"{prompt_set.stopped.code}: {prompt_set.stopped}"
+        )
+        click.echo(f"error: {prompt_set.short_by} of {count} prompts are missing: {visible(why)}", err=True)
+    return 1 if prompt_set.short_by else 0
 
 
 @click.command()
@@ -90,25 +100,27 @@ def standardise(source: str, target: Path, as_json: bool, **options: Any) -> int
     is as it was, and counted. Run again, it asks only for what failed or is new. Exit code 1: it was stopped.
     """
     from deeptrace.data import write_records
-    from deeptrace.data.standardise import standardise as run_standardise
+    from deeptrace.data.build.standardise import standardise as run_standardise
 
     records = load_source(source)
     print_problems(records.counts)
     with open_client(options) as client:
         with bar("rewording") as report:
-            done = run_standardise(records, client, target, progress=report)
-        spent = summary(client, options, done.stopped)
-    write_records(target / "records.jsonl", done.records, counts=records.counts)
+            result = run_standardise(records, client, target, progress=report)
+        spent = summary(client, options, result.stopped)
+    write_records(target / "records.jsonl", result.records, counts=records.counts)
     note_root(target / "records.jsonl", records)
     if as_json:
-        row = {"videos": len(done.records), "explanations": dict(done.counts), **spent}
+        row = {"videos": len(result.records), "explanations": dict(result.counts), **spent}
         click.echo(dumps({"schema": "deeptrace.standardise", "schema_version": 1, **row}, indent=1))
-    for what, number in done.counts.items():
+    for what, number in result.counts.items():
         click.echo(f"{number} {visible(what)}", err=as_json)
     print_spent(spent, err=as_json)
     click.echo(f"review {visible(str(target / 'rewordings.diff'))}", err=as_json)
-    if done.stopped is not None:
-        click.echo(f"error: stopped: {visible(f'{done.stopped.code}: {done.stopped}')}. Run again to go on", err=True)
+    if result.stopped is not None:
+        click.echo(
+            f"error: stopped: {visible(f'{result.stopped.code}: {result.stopped}')}. Run again to go on", err=True
+        )
         return 1
     return 0
 
@@ -123,12 +135,12 @@ def generations() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Everything as JSON.")
 def check(manifest: Path, as_json: bool) -> int:
     """List what is wrong in a generation manifest (JSON lines). Exit code 1: something is."""
-    from deeptrace.data.generations import read_generations
+    from deeptrace.data.build.generations import read_generations
 
     rows, problems = read_generations(manifest)
     if as_json:
-        found = {"valid": len(rows), "problems": [asdict(problem) for problem in problems]}
-        click.echo(dumps({"schema": "deeptrace.generations_check", "schema_version": 1, **found}, indent=1))
+        content = {"valid": len(rows), "problems": [asdict(problem) for problem in problems]}
+        click.echo(dumps({"schema": "deeptrace.generations_check", "schema_version": 1, **content}, indent=1))
     else:
         for problem in problems:
             click.echo(visible(str(problem)))
@@ -158,27 +170,27 @@ def filter_(
     What was measured is kept beside the log: run again, with the same or other limits, it reads only new videos.
     """
     from deeptrace.data import write_records
-    from deeptrace.data.filters import filter_length, filter_motion, filter_quality, write_filter_log
-    from deeptrace.data.filters.measure import Meter
-    from deeptrace.data.infos import fill_lengths
-    from deeptrace.data.journal import Journal
+    from deeptrace.data.build.filters import filter_length, filter_motion, filter_quality, write_filter_log
+    from deeptrace.data.build.filters.measure import Meter
+    from deeptrace.data.read.infos import fill_lengths
+    from deeptrace.journal import Journal
 
     records = load_source(source)
     print_problems(records.counts)
     steps = [filter_length(fill_lengths(records, records.root), min_seconds=min_seconds, max_seconds=max_seconds)]
     with Journal(f"{log}.measures", Meter.settings) as journal:
         meter = Meter(records.root, journal)
-        for wanted, name, run in ((motion, "motion", filter_motion), (quality, "quality", filter_quality)):
-            if wanted:
-                with bar(name, len(steps[-1].kept)) as report:
-                    steps.append(run(steps[-1].kept, records.root, meter=meter, progress=report))
+        for is_on, name, run in ((motion, "motion", filter_motion), (quality, "quality", filter_quality)):
+            if is_on:
+                with bar(name, len(steps[-1].records)) as report:
+                    steps.append(run(steps[-1].records, records.root, meter=meter, progress=report))
     write_filter_log(log, *steps)
-    write_records(target, steps[-1].kept, counts=records.counts)
+    write_records(target, steps[-1].records, counts=records.counts)
     note_root(target, records)
     for step in steps:
         for reason, count in Counter(f"{dropped.filter}: {dropped.reason}" for dropped in step.dropped).items():
             click.echo(f"dropped: {count} x {visible(reason)}", err=True)
-    click.echo(f"{len(steps[-1].kept)} of {len(records)} videos kept; decisions in {log}")
+    click.echo(f"{len(steps[-1].records)} of {len(records)} videos kept; decisions in {log}")
 
 
 @click.command("match-lengths")
@@ -191,9 +203,9 @@ def match_lengths(source: str, target: Path, seed: int) -> int:
     DIR is new, or of an earlier run with the same options, which then goes on. It gets the clips, copies of the unsure
     videos, records.jsonl, and match.json with the choices and distances. Exit code 1: not one clip could be cut.
     """
-    from deeptrace.data.filters.cut import cut_clips
-    from deeptrace.data.filters.lengths import match_lengths as run_match
-    from deeptrace.data.infos import fill_lengths
+    from deeptrace.data.build.filters.cut import cut_clips
+    from deeptrace.data.build.filters.lengths import match_lengths as run_match
+    from deeptrace.data.read.infos import fill_lengths
 
     records = load_source(source)
     print_problems(records.counts)
@@ -223,15 +235,15 @@ def match_lengths(source: str, target: Path, seed: int) -> int:
 @click.option("--json", "as_json", is_flag=True, help="Everything as JSON.")
 def agreement(source: str, as_json: bool) -> None:
     """How far the annotators of SRC agree on label, tags, place and time, before any consensus."""
-    from deeptrace.data.annotators import agreement as run_agreement
+    from deeptrace.data.build.annotators import agreement as run_agreement
 
     records = load_source(source)
     print_problems(records.counts)
-    found = run_agreement(records)
+    result = run_agreement(records)
     if as_json:
-        click.echo(dumps(asdict(found), indent=1))
+        click.echo(dumps(asdict(result), indent=1))
         return
-    kappas = [("label", found.label), ("label, nobody unsure", found.label_decided), *found.tags.items()]
+    kappas = [("label", result.label), ("label, nobody unsure", result.label_decided), *result.tags.items()]
     print_table(
         ["choice", "units", "raw", "Cohen's kappa", "Fleiss' kappa", "Krippendorff's alpha"],
         [
@@ -241,17 +253,19 @@ def agreement(source: str, as_json: bool) -> None:
     )
     click.echo()
     spreads = [
-        ("box IoU", found.box_iou),
-        ("tIoU", found.tiou),
-        ("onset difference, s", found.onset_difference_seconds),
+        ("box IoU", result.box_iou),
+        ("tIoU", result.tiou),
+        ("onset difference, s", result.onset_difference_seconds),
     ]
     print_table(
         ["matched traces", "pairs", "mean", "median"],
         [(name, spread.n, _two(spread.mean), _two(spread.median)) for name, spread in spreads],
     )
-    if found.unnamed:
-        click.echo(f"note: {found.unnamed} annotations without an annotator's name are left out", err=True)
-    click.echo(f"{found.videos} videos, {len(found.annotators)} annotators, {found.unmatched} traces without a match")
+    if result.unnamed:
+        click.echo(f"note: {result.unnamed} annotations without an annotator's name are left out", err=True)
+    click.echo(
+        f"{result.videos} videos, {len(result.annotators)} annotators, {result.unmatched} traces without a match"
+    )
 
 
 def _two(value: float | None) -> str | None:
@@ -264,8 +278,8 @@ def _two(value: float | None) -> str | None:
 def merge(source: str, target: str) -> None:
     """Merge the annotators of each video of SRC into a consensus; where every field came from is kept."""
     from deeptrace.data import write_records
-    from deeptrace.data.annotators import NOT_MERGED
-    from deeptrace.data.annotators import merge as run_merge
+    from deeptrace.data.build.annotators import NOT_MERGED
+    from deeptrace.data.build.annotators import merge as run_merge
 
     records = load_source(source)
     print_problems(records.counts)

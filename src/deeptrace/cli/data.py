@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlencode
 
 import click
+from typing_extensions import override
 
-from deeptrace.cli.show import bar, make_folder, print_problems, print_table, typed_command
-from deeptrace.data.problems import Problem, count_problems
+from deeptrace.characters import visible
+from deeptrace.cli.show import bar, print_look, print_problems, print_table, typed_command
+from deeptrace.data.read.problems import Problem, count_problems
 from deeptrace.errors import JsonError, RecordError
-from deeptrace.files import dumps, loads, read_bytes, write_text
-from deeptrace.html import visible
+from deeptrace.files import dumps, loads, read_bytes
 from deeptrace.records import Record
 
 if TYPE_CHECKING:
     from deeptrace.data.hub.extract import Extraction
-    from deeptrace.data.infos import InfoMissing
-    from deeptrace.data.load import Records
+    from deeptrace.data.read.infos import InfoMissing
+    from deeptrace.data.read.load import Records
 
 FOLDER: Final = click.Path(file_okay=False, path_type=Path)
 SHOWN_PROBLEMS: Final = 20
@@ -49,6 +51,7 @@ def _source_options() -> list[click.Option]:
 class _SourceGroup(click.Group):
     """A group whose commands with an argument SRC all take ``--root`` and ``--strict``; `load_source` obeys them."""
 
+    @override
     def add_command(self, cmd: click.Command, name: str | None = None) -> None:
         if any(param.name == "source" for param in cmd.params):
             cmd.params += _source_options()
@@ -68,7 +71,7 @@ def data() -> None:
 def load_source(source: str) -> Records:
     """The `Records` that a command was given, by its ``--root`` and ``--strict``."""
     from deeptrace.data import load_records
-    from deeptrace.data.infos import InfoMissing
+    from deeptrace.data.read.infos import InfoMissing
 
     context = click.get_current_context()
     root, strict = (context.meta.get(f"{__name__}.{name}") for name in ("root", "strict"))
@@ -99,24 +102,69 @@ def check(source: str, as_json: bool) -> int:
 
     Exit code 1: with --strict, there are problems.
     """
-    records = load_source(source)
-    if as_json:
-        for problem in records.problems:
-            click.echo(dumps(vars(problem)))
+    strict = bool(click.get_current_context().meta[f"{__name__}.strict"])
+    tally = _Checked()
+    if as_json and not strict:
+        tally.read(source, each=lambda problem: click.echo(dumps(vars(problem))))
         return 0
-    for problem in records.problems[:SHOWN_PROBLEMS]:
+    tally.read(source)
+    if strict and tally.bad:
+        raise tally.refusal(source)
+    if as_json:  # nothing is printed of what is refused, so that the file is read once more
+        _Checked().read(source, each=lambda problem: click.echo(dumps(vars(problem))))
+        return 0
+    for problem in tally.first:
         click.echo(visible(str(problem)))
-    if len(records.problems) > SHOWN_PROBLEMS:
-        click.echo(f"... and {len(records.problems) - SHOWN_PROBLEMS} more; --json lists all")
-    labels = ", ".join(f"{n} {label}" for label, n in _count(record.label or "unlabelled" for record in records))
-    for what, count in records.earlier.items():
+    if tally.problems > SHOWN_PROBLEMS:
+        click.echo(f"... and {tally.problems - SHOWN_PROBLEMS} more; --json lists all")
+    labels = ", ".join(f"{count} {label}" for label, count in tally.labels.most_common())
+    for what, count in tally.earlier.items():
         click.echo(f"before this file was written: {count} x {visible(what)}")
-    click.echo(f"{len(records)} videos ({labels}), {len(records.problems)} problems")
+    click.echo(f"{tally.labels.total()} videos ({labels}), {tally.problems} problems")
     return 0
 
 
-def _count(values: Iterable[str]) -> list[tuple[str, int]]:
-    return Counter(values).most_common()
+class _Checked:
+    """What `check` counts of a file: nothing in it grows with the file."""
+
+    def __init__(self) -> None:
+        self.labels: Counter[str] = Counter()
+        self.earlier: Counter[str] = Counter()
+        self.problems = self.bad = 0
+        self.first: list[Problem] = []
+        self.first_bad: list[Problem] = []
+
+    def read(self, source: str, *, each: Callable[[Problem], object] | None = None) -> None:
+        """Read a file; ``each`` gets its problems as they come."""
+        from deeptrace.data.read.infos import InfoMissing
+        from deeptrace.data.read.load import iter_checked
+
+        root = click.get_current_context().meta[f"{__name__}.root"]
+
+        def note(problem: Problem) -> None:
+            self.problems += 1
+            if len(self.first) < SHOWN_PROBLEMS:
+                self.first.append(problem)
+            if problem.action != "kept":
+                self.bad += 1
+                if len(self.first_bad) < SHOWN_PROBLEMS:
+                    self.first_bad.append(problem)
+            if each is not None:
+                each(problem)
+
+        try:
+            records = iter_checked(
+                source, root=root, probe=root is not None, on_problem=note, on_counts=self.earlier.update
+            )
+            self.labels.update(record.label or "unlabelled" for record in records)
+        except InfoMissing as error:
+            raise _without_info(error, root) from None
+
+    def refusal(self, source: str) -> RecordError:
+        """The error of ``--strict``."""
+        from deeptrace.data.read.load import refusal
+
+        return refusal(self.first_bad[0].file if self.first_bad else Path(source).name, self.first_bad, self.bad)
 
 
 @data.command()
@@ -127,20 +175,19 @@ def stats(source: str, as_json: bool, out: Path | None) -> None:
     """Count what SRC holds: per source, per category, per split; sizes, places and times of traces."""
     from deeptrace.data import describe, write_plots
 
-    found = describe(load_source(source))
+    statistics = describe(load_source(source))
     if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        for path in write_plots(found, out):
+        for path in write_plots(statistics, out):
             click.echo(str(path), err=True)
     if as_json:
-        click.echo(dumps(found.to_json(), indent=1))
+        click.echo(dumps(statistics.to_json(), indent=1))
         return
-    print_problems(dict(found.problems))
+    print_problems(dict(statistics.problems))
     print_table(
         ["source", "label", "annotations", "videos", "explained %", "avg H x W", "video s", "trace s"],
         [
             (
-                row.source or ("all" if row in found.totals else None),
+                row.source or ("all" if row in statistics.totals else None),
                 row.label,
                 row.annotations,
                 row.videos,
@@ -149,7 +196,7 @@ def stats(source: str, as_json: bool, out: Path | None) -> None:
                 None if row.video_seconds.value is None else f"{row.video_seconds.value:.1f}",
                 None if row.trace_seconds.value is None else f"{row.trace_seconds.value:.1f}",
             )
-            for row in (*found.sources, *found.totals)
+            for row in (*statistics.sources, *statistics.totals)
         ],
     )
     click.echo()
@@ -157,14 +204,15 @@ def stats(source: str, as_json: bool, out: Path | None) -> None:
         ["category", "mentions", "% of mentions"],
         [
             (row.category, row.mentions, None if row.share is None else f"{100 * row.share:.1f}")
-            for row in found.categories
+            for row in statistics.categories
         ],
     )
     click.echo()
     print_table(
         ["split", "label", "videos", "annotations"],
-        [(row.split, row.label, row.videos, row.annotations) for row in found.splits],
+        [(row.split, row.label, row.videos, row.annotations) for row in statistics.splits],
     )
+    print_look(source)
 
 
 @data.command()
@@ -225,10 +273,10 @@ def read_clusters(path: str | None) -> dict[str, int] | None:
         return None
     name = Path(path).name
     try:
-        found = loads(read_bytes(path), surrogates=True)
+        content = loads(read_bytes(path), surrogates=True)
     except JsonError as error:
         raise JsonError(f"{name}: {error}") from None
-    groups = found.get("clusters") if isinstance(found, dict) else None
+    groups = content.get("clusters") if isinstance(content, dict) else None
     if not isinstance(groups, list) or not all(_is_cluster(group) for group in groups):
         raise RecordError(
             "clusters",
@@ -253,8 +301,10 @@ def folds(source: str, seed: int, clusters: str | None) -> None:
 
     records = load_source(source)
     print_problems(records.counts)
-    found = leave_one_source_out(records, seed=seed, clusters=read_clusters(clusters))
-    click.echo(dumps({"schema": "deeptrace.folds", "schema_version": 1, "seed": seed, "folds": [*map(asdict, found)]}))
+    source_folds = leave_one_source_out(records, seed=seed, clusters=read_clusters(clusters))
+    click.echo(
+        dumps({"schema": "deeptrace.folds", "schema_version": 1, "seed": seed, "folds": [*map(asdict, source_folds)]})
+    )
 
 
 @data.command()
@@ -273,15 +323,15 @@ def convert(source: str, target: str, format_name: str, options: tuple[str, ...]
     """
     from deeptrace.data import Records, write_records
     from deeptrace.data.convert import FORMATS, read_options, write
-    from deeptrace.data.infos import InfoMissing, fill_infos
+    from deeptrace.data.read.infos import InfoMissing, fill_infos
 
-    known = ("records", *FORMATS)
-    if format_name not in known:
-        raise click.UsageError(f"{format_name!r} is not a format. Known: {', '.join(known)}")
+    names = ("records", *FORMATS)
+    if format_name not in names:
+        raise click.UsageError(f"{format_name!r} is not a format. Known: {', '.join(names)}")
     if format_name == "records" and options:
         raise click.UsageError("'records' has no options")
     texts = [text.partition("=")[::2] for text in options]
-    read = {} if format_name == "records" else read_options(format_name, texts)
+    writer_options = {} if format_name == "records" else read_options(format_name, texts)
     records = load_source(source)
     print_problems(records.counts)
     problems: list[Problem] = []
@@ -294,17 +344,19 @@ def convert(source: str, target: str, format_name: str, options: tuple[str, ...]
             filled = fill_infos(records, root)
             records = Records(filled, root=records.root, problems=records.problems, earlier=records.earlier)
         try:
-            problems = write(target, records, format_name, **read)  # type: ignore[arg-type]  # checked above
+            problems = write(target, records, format_name, **writer_options)  # type: ignore[arg-type]  # checked above
         except InfoMissing as error:
             raise _without_info(error, root) from None
-        if format_name == "hf" and "videos" not in read:
+        if format_name == "hf" and "videos" not in writer_options:
             click.echo("note: the videos were not copied; --option videos=FOLDER copies them from there", err=True)
-    lost = count_problems(problems)
-    for what, count in lost.items():
+    counts = count_problems(problems)
+    for what, count in counts.items():
         click.echo(f"not carried: {count} x {visible(what)}", err=True)
     written = len(records) - len({problem.video_id for problem in problems if problem.action == "set_aside"})
     if as_json:
-        click.echo(dumps({"format": format_name, "videos": written, "set_aside": len(records) - written, "lost": lost}))
+        click.echo(
+            dumps({"format": format_name, "videos": written, "set_aside": len(records) - written, "lost": counts})
+        )
     else:
         click.echo(f"{written} of {len(records)} videos written to {target}")
 
@@ -317,8 +369,8 @@ def example(target: Path, videos: int, seed: int) -> None:
     """Make a small dataset in exactly the release's layout: rendered scenes with a known trace, and their twins."""
     from deeptrace.data.example import make_example
 
-    made = make_example(target, n=videos, seed=seed)
-    click.echo(f"{made.fakes} fake and {made.reals} real videos, {made.rows} rows, in {target}")
+    dataset = make_example(target, n=videos, seed=seed)
+    click.echo(f"{dataset.fakes} fake and {dataset.reals} real videos, {dataset.rows} rows, in {target}")
 
 
 @data.command()
@@ -348,14 +400,14 @@ def audit(
     """
     from deeptrace.data.audit import audit as run_audit
     from deeptrace.data.audit.backbones import load_backbone
-    from deeptrace.data.audit.page import audit_tables, write_audit_page
+    from deeptrace.data.audit.page import audit_tables, write_audit
 
     if backbone is not None and not deep:
         raise click.UsageError("--backbone looks at pictures: give --deep too")
     network = None if backbone is None else load_backbone(backbone)
     records = load_source(source)
     with bar("auditing") as report:
-        found = run_audit(
+        result = run_audit(
             records,
             probe=probe,
             deep=deep,
@@ -366,17 +418,17 @@ def audit(
             progress=lambda _stage, done, total: report(done, total),
         )
     if as_json:
-        click.echo(dumps(found.to_json(), indent=1))
+        click.echo(dumps(result.to_json(), indent=1))
     else:
-        for table in audit_tables(found):
+        for table in audit_tables(result):
             print_table(table.columns, table.rows, title=table.title)
             click.echo()
     if out is not None:
-        make_folder(out)
-        write_text(out / "audit.json", dumps(found.to_json(), indent=1))
-        page = write_audit_page(out / "index.html", found, command=typed_command())
+        page = write_audit(out, result, command=typed_command())
         click.echo(f"page: {page}", err=as_json)
-    return 1 if found.errors else 0
+    twins = next((cluster for cluster in result.clusters or () if len(cluster) > 1), None)
+    print_look(source, at=None if twins is None else f"/beside?{urlencode([('id', name) for name in twins[:4]])}")
+    return 1 if result.errors else 0
 
 
 @data.command()
@@ -416,7 +468,7 @@ def normalise(
     records = load_source(source)
     print_problems(records.counts)
     with bar("normalising") as report:
-        done = run_normalise(
+        result = run_normalise(
             records,
             records.root,
             target,
@@ -430,22 +482,22 @@ def normalise(
             seed=seed,
             progress=report,
         )
-    lost = (
-        ("left out", done.excluded),
-        ("left out, by label", done.excluded_by_label),
-        ("trace dropped", done.traces_dropped),
-        ("fake without any trace left", {"flagged": done.fakes_without_trace} if done.fakes_without_trace else {}),
+    losses = (
+        ("left out", result.excluded),
+        ("left out, by label", result.excluded_by_label),
+        ("trace dropped", result.traces_dropped),
+        ("fake without any trace left", {"flagged": result.fakes_without_trace} if result.fakes_without_trace else {}),
     )
-    for what, counts in lost:
+    for what, counts in losses:
         for reason, count in counts.items():
             click.echo(f"{what}: {count} x {visible(reason)}", err=True)
-    for video_id, problem in done.problems:
+    for video_id, problem in result.problems:
         click.echo(visible(f"problem: {video_id}: {problem}"), err=True)
     if as_json:
-        click.echo(dumps(done.to_json(), indent=1))
+        click.echo(dumps(result.to_json(), indent=1))
     else:
-        click.echo(f"{len(done.records)} videos in {target}, {done.traces_kept} traces kept")
-    return 0 if done.records else 1
+        click.echo(f"{len(result.records)} videos in {target}, {result.traces_kept} traces kept")
+    return 0 if result.records else 1
 
 
 @data.command()
@@ -486,9 +538,10 @@ def extract(parts: Path, target: Path | None) -> int:
         return _say_extracted(extract_release(parts, target, progress=lambda done, total, _name: report(done, total)))
 
 
-def _say_extracted(found: Mapping[str, Extraction]) -> int:
-    for name, done in found.items():
-        click.echo(f"{name}: {len(done.written)} written, {len(done.skipped)} there, {len(done.damaged)} damaged")
-        for damage in done.damaged:
+def _say_extracted(extractions: Mapping[str, Extraction]) -> int:
+    for name, extraction in extractions.items():
+        written, there, damaged = map(len, (extraction.written, extraction.skipped, extraction.damaged))
+        click.echo(f"{name}: {written} written, {there} there, {damaged} damaged")
+        for damage in extraction.damaged:
             click.echo(f"damaged: {visible(str(damage))}", err=True)
-    return 1 if any(done.damaged for done in found.values()) else 0
+    return 1 if any(extraction.damaged for extraction in extractions.values()) else 0

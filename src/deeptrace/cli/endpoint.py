@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from deeptrace.characters import visible
 from deeptrace.cli.data import FOLDER
-from deeptrace.html import visible
 
 if TYPE_CHECKING:
     from deeptrace.chat import ChatClient, ChatStopped

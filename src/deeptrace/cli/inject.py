@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlencode
 
 import click
 
 from deeptrace.categories import CATEGORIES, Category
+from deeptrace.characters import visible
 from deeptrace.cli.inspect import find_videos
-from deeptrace.cli.show import bar, make_folder, print_table
+from deeptrace.cli.show import bar, print_look, print_table
 from deeptrace.errors import DeepTraceError, FileError
-from deeptrace.files import atomic_write, dumps, read_jsonl
-from deeptrace.html import visible
+from deeptrace.files import atomic_write, dumps, make_folder, read_jsonl
 
 if TYPE_CHECKING:
     from deeptrace.inject.pairs import Source
+    from deeptrace.inject.plan import PairPlan, Prior
+    from deeptrace.journal import Journal
 
 _ASSETS: Final = click.Path(exists=True, file_okay=False, path_type=Path)
 _LOOK: Final = 12
+_INPUTS: Final = ("footage", "photos", "cutouts", "manifest")
 
 
 @click.command()
@@ -69,13 +74,15 @@ def inject(
     all_data.json (RewardData's layout), videos/, real_videos/, README.md (the card), sheet.jpg and look/ (clean and
     fake side by side). Exit code 1: some pairs could not be made.
     """
-    from deeptrace.data.journal import Journal
     from deeptrace.inject.assets import list_cutouts, list_photos
-    from deeptrace.inject.pairs import FULL, SMALL, Source, contact_sheet, scene_source
+    from deeptrace.inject.identity import identify, require_same_inputs
+    from deeptrace.inject.pairs import FULL, SMALL, Source, contact_sheet, footage_sources, scene_source
     from deeptrace.inject.plan import plan_pair
+    from deeptrace.inject.quota import ROUND, assign
+    from deeptrace.journal import Journal
 
     *arguments, target = paths
-    wanted = _categories(categories)
+    wanted_categories = _categories(categories)
     facts = _facts(manifest)
     videos = sorted(find_videos(arguments)) if arguments else []
     if arguments and not videos:
@@ -90,11 +97,14 @@ def inject(
         "cutouts": tuple(map(str, list_cutouts(cutouts))) if cutouts else (),
     }
 
-    def source(number: int) -> Source:
+    clips = [Source(os.path.basename(path), path, facts=facts.get(os.path.basename(path))) for path in videos]
+    clips = clips[:from_footage]
+
+    def sources(number: int) -> list[Source]:
         if number >= from_footage:
-            return scene_source(number - from_footage, assets["photos"], assets["cutouts"])
-        path = videos[number % len(videos)]
-        return Source(os.path.basename(path), path, facts=facts.get(os.path.basename(path)))
+            return [scene_source(number - from_footage, assets["photos"], assets["cutouts"])]
+        own = number % len(clips)
+        return footage_sources(seed, number, clips[own], clips[:own] + clips[own + 1 :])
 
     root = make_folder(target)
     total = from_footage + scenes
@@ -103,58 +113,95 @@ def inject(
         "strength": strength,
         "implementation": implementation,
         "size": "small" if small else "full",
-        "categories": list(wanted),
+        "categories": list(wanted_categories),
         "footage_pairs": from_footage,
-        "footage": [os.path.basename(path) for path in videos],
-        "photos": len(assets["photos"]),
-        "cutouts": len(assets["cutouts"]),
+        "footage": identify(videos[:from_footage]),
+        "photos": identify(assets["photos"]),
+        "cutouts": identify(assets["cutouts"]),
+        "manifest": identify([manifest] if manifest else []),
     }
+    require_same_inputs(root / "journal.jsonl", settings, _INPUTS)
     options = {"size": SMALL if small else FULL, "strength": strength, "implementation": implementation}
     with Journal(root / "journal.jsonl", settings, lock=True) as journal, bar("injecting", total) as report:
-        plans = [plan_pair(seed, number, wanted) for number in range(total)]
-        todo = [plan for plan in plans if plan.pair_id not in journal.rows or "failed" in journal.rows[plan.pair_id]]
-        done = total - len(todo)
-        report(done, total)
-        tasks = ((root, plan, source(plan.number), {**options, "look": plan.number < _LOOK}) for plan in todo)
-        for pair_id, row in _work(tasks, jobs):
-            journal.add(pair_id, row)
-            done += 1
-            report(done, total)
-        rows = [journal.rows[plan.pair_id] for plan in plans]
-    made = [row for row in rows if "failed" not in row]
-    failed = Counter(row["failed"]["code"] for row in rows if "failed" in row)
-    _write_dataset(root, made, failed, settings)
-    contact_sheet(root, [plan.pair_id for plan in plans[:_LOOK]])
-    _report(root, made, failed, rows, as_json=as_json)
+        plans = [plan_pair(seed, number, wanted_categories) for number in range(total)]
+        done = 0
+        with _keeping(journal, target), _workers(jobs) as work:
+            # Scenes take every category: they are one round, as drawn.
+            starts = [*range(0, from_footage, ROUND), *([from_footage] if scenes else [])]
+            for low, high in zip(starts, [*starts[1:], total], strict=True):
+                planned = plans[low:high]
+                if low < from_footage:
+                    planned = assign(planned, _counts(journal.rows, plans[:low]))
+                todo = [plan for plan in planned if "failed" in journal.rows.get(plan.pair_id, {"failed": None})]
+                done += len(planned) - len(todo)
+                report(done, total)
+                tasks = ((root, plan, sources(plan.number), {**options, "look": plan.number < _LOOK}) for plan in todo)
+                for pair_id, row in work(tasks):
+                    journal.add(pair_id, row)
+                    done += 1
+                    report(done, total)
+            rows = [journal.rows[plan.pair_id] for plan in plans]
+            pair_rows = [row for row in rows if "failed" not in row]
+            failed = Counter(row["failed"]["code"] for row in rows if "failed" in row)
+            _write_dataset(root, pair_rows, failed, settings)
+            contact_sheet(root, [plan.pair_id for plan in plans[:_LOOK]])
+    _report(root, pair_rows, failed, rows, as_json=as_json)
     return 1 if failed else 0
 
 
-Task = tuple[Path, Any, "Source", dict[str, Any]]
+@contextmanager
+def _keeping(journal: Journal, target: str) -> Iterator[None]:
+    """Where the system refuses to write, say what is kept and how to go on."""
+    try:
+        yield
+    except (OSError, DeepTraceError) as error:
+        if isinstance(error, OSError):
+            what = f"cannot write {os.path.basename(str(error.filename or target))!r}: {error.strerror or error}"
+        elif isinstance(error, FileError) or error.code == "WRITE_FAILED":
+            what = str(error).rstrip(".")
+        else:
+            raise
+        whole = sum("failed" not in row for row in journal.rows.values())
+        raise FileError(
+            f"{what}. In {target} {whole} finished pairs are kept; the same command goes on there"
+        ) from None
+
+
+def _counts(rows: Mapping[str, Any], plans: Sequence[PairPlan]) -> Counter[tuple[Prior, Category]]:
+    """The pairs there are of those that were planned, by prior and category."""
+    there = [rows[plan.pair_id] for plan in plans if "failed" not in rows[plan.pair_id]]
+    return Counter((row["fake"]["inject_prior"], row["fake"]["inject_category"]) for row in there)
+
+
+Task = tuple[Path, Any, list["Source"], dict[str, Any]]
+Results = Iterator[tuple[str, dict[str, Any]]]
 
 
 def _one(task: Task) -> tuple[str, dict[str, Any]]:
     """One pair: its rows, or why there is none. Runs in a process of its own where there are several jobs."""
     from deeptrace.inject.pairs import make_pair
 
-    root, plan, source, options = task
+    root, plan, sources, options = task
     try:
-        return plan.pair_id, make_pair(root, plan, source, **options)
+        return plan.pair_id, make_pair(root, plan, sources, **options)
     except DeepTraceError as error:
         if isinstance(error, FileError) or error.code == "WRITE_FAILED":  # the disk or an asset, not this clip
             raise
-        return plan.pair_id, {"failed": {"source": source.name, "code": error.code, "reason": str(error)}}
+        return plan.pair_id, {"failed": {"source": sources[0].name, "code": error.code, "reason": str(error)}}
 
 
-def _work(tasks: Iterator[Task], jobs: int) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The results as they come; only a few tasks ahead are handed out."""
+@contextmanager
+def _workers(jobs: int) -> Iterator[Callable[[Iterator[Task]], Results]]:
+    """What does tasks and yields their results as they come; only a few tasks ahead are handed out."""
     if jobs == 1:
-        yield from map(_one, tasks)
+        yield lambda tasks: map(_one, tasks)
         return
     import multiprocessing
 
     with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"), initializer=_alone) as pool:
-        running: set[Future[tuple[str, dict[str, Any]]]] = set()
-        try:
+
+        def work(tasks: Iterator[Task]) -> Results:
+            running: set[Future[tuple[str, dict[str, Any]]]] = set()
             for task in tasks:
                 running.add(pool.submit(_one, task))
                 if len(running) >= 2 * jobs:
@@ -162,6 +209,9 @@ def _work(tasks: Iterator[Task], jobs: int) -> Iterator[tuple[str, dict[str, Any
                     yield from (one.result() for one in finished)
             for one in running:
                 yield one.result()
+
+        try:
+            yield work
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
@@ -176,11 +226,11 @@ def _alone() -> None:
 def _categories(text: str | None) -> tuple[Category, ...]:
     if text is None:
         return CATEGORIES
-    wanted = [name.strip().lower() for name in text.split(",") if name.strip()]
-    unknown = [name for name in wanted if name not in {c.lower() for c in CATEGORIES}]
-    if unknown or not wanted:
+    names = [name.strip().lower() for name in text.split(",") if name.strip()]
+    unknown = [name for name in names if name not in {category.lower() for category in CATEGORIES}]
+    if unknown or not names:
         raise click.UsageError(f"--categories: {', '.join(unknown) or 'nothing'} is not one of {', '.join(CATEGORIES)}")
-    return tuple(c for c in CATEGORIES if c.lower() in wanted)
+    return tuple(category for category in CATEGORIES if category.lower() in names)
 
 
 def _facts(manifest: Path | None) -> Mapping[str, Mapping[str, str]]:
@@ -191,40 +241,47 @@ def _facts(manifest: Path | None) -> Mapping[str, Mapping[str, str]]:
     for number, row in read_jsonl(manifest):
         if not isinstance(row, dict) or not isinstance(row.get("path"), str):
             raise FileError(f"{manifest.name} line {number}: expected an object with a path")
-        kept = ("license", "source_repo", "source_commit", "source_path", "generator", "sha256")
-        facts[os.path.basename(row["path"])] = {k: row[k] for k in kept if isinstance(row.get(k), str)}
+        text_keys = ("license", "source_repo", "source_commit", "source_path", "generator", "sha256")
+        facts[os.path.basename(row["path"])] = {key: row[key] for key in text_keys if isinstance(row.get(key), str)}
     return facts
 
 
-def _write_dataset(root: Path, made: list[dict[str, Any]], failed: Counter[str], settings: dict[str, Any]) -> None:
+def _write_dataset(root: Path, pair_rows: list[dict[str, Any]], failed: Counter[str], settings: dict[str, Any]) -> None:
     from deeptrace.inject.card import card
 
-    rows = [row["fake"] for row in made] + [row["real"] for row in made]
+    rows = [row["fake"] for row in pair_rows] + [row["real"] for row in pair_rows]
     with atomic_write(root / "all_data.json") as file:
         file.write((dumps(rows, indent=1) + "\n").encode())
-    shown = {name: value for name, value in settings.items() if name not in ("footage", "categories")}
+    card_settings = {name: value for name, value in settings.items() if name not in (*_INPUTS, "categories")}
+    card_settings |= {name: len(settings[name]) for name in ("photos", "cutouts")}
     with atomic_write(root / "README.md") as file:
-        file.write(card(made, failed, shown).encode())
+        file.write(card(pair_rows, failed, card_settings).encode())
 
 
 def _report(
-    root: Path, made: list[dict[str, Any]], failed: Counter[str], rows: list[dict[str, Any]], *, as_json: bool
+    root: Path, pair_rows: list[dict[str, Any]], failed: Counter[str], rows: list[dict[str, Any]], *, as_json: bool
 ) -> None:
-    categories = Counter(row["fake"]["inject_category"] for row in made)
+    categories = Counter(row["fake"]["inject_category"] for row in pair_rows)
     if as_json:
         summary = {
             "schema": "deeptrace.inject",
             "schema_version": 1,
-            "pairs": len(made),
-            "shams": sum(row["real"]["sham"] for row in made),
+            "pairs": len(pair_rows),
+            "shams": sum(row["real"]["sham"] for row in pair_rows),
             "categories": dict(categories),
             "failed": dict(failed),
         }
         click.echo(dumps(summary, indent=1))
     else:
-        print_table(["category", "pairs"], [(c, categories[c]) for c in CATEGORIES if categories[c]])
+        print_table(
+            ["category", "pairs"], [(category, categories[category]) for category in CATEGORIES if categories[category]]
+        )
     for row in rows:
         if "failed" in row:
             what = row["failed"]
             click.echo(f"failed: {visible(what['source'])}: {what['code']}: {visible(what['reason'])}", err=True)
-    click.echo(f"{len(made)} pairs in {visible(root.name)}; look at sheet.jpg first", err=as_json)
+    click.echo(f"{len(pair_rows)} pairs in {visible(root.name)}; look at sheet.jpg first", err=as_json)
+    if pair_rows:
+        first = pair_rows[0]["fake"]
+        twins = f"/beside?{urlencode([('id', first['video_id']), ('id', first['inject_twin']), ('changes', '1')])}"
+        print_look(root, at=twins)

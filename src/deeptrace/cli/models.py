@@ -6,11 +6,12 @@ from dataclasses import asdict
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
+from deeptrace.characters import visible
 from deeptrace.cli.model_list import print_models
 from deeptrace.cli.show import bar, print_table
 from deeptrace.files import dumps
-from deeptrace.html import visible
 
 
 @click.group(invoke_without_command=True)
@@ -49,10 +50,10 @@ def convert(src: str, dst: str, trained_for: str, frame_times: str, fps: float |
     Tensors are renamed and their bytes copied, a piece at a time, then read back and compared. SRC's code is not run;
     pickles are refused. DST appears when it is whole.
     """
-    from deeptrace.models.convert import convert as run
+    from deeptrace.models.hf.convert import convert as run
 
     with bar("converting", None) as report:
-        done = run(
+        conversion = run(
             src,
             dst,
             trained_for="general" if trained_for == "general" else "rewarddata",
@@ -61,12 +62,12 @@ def convert(src: str, dst: str, trained_for: str, frame_times: str, fps: float |
             max_frames=max_frames,
             progress=report,
         )
-    click.echo(f"{done.tensors} tensors, {done.nbytes:,} bytes, each compared with what was read")
-    sampling = done.card.sampling
+    click.echo(f"{conversion.tensors} tensors, {conversion.nbytes:,} bytes, each compared with what was read")
+    sampling = conversion.card.sampling
     assert sampling is not None
-    click.echo(f"frames: {sampling.fps:g} a second, {sampling.max_frames} at most, times {done.card.frame_times}")
-    if done.left_out:
-        click.echo(f"keys of config.json that mean nothing here: {visible(', '.join(done.left_out))}", err=True)
+    click.echo(f"frames: {sampling.fps:g} a second, {sampling.max_frames} at most, times {conversion.card.frame_times}")
+    if conversion.left_out:
+        click.echo(f"keys of config.json that mean nothing here: {visible(', '.join(conversion.left_out))}", err=True)
     click.echo(f"try it: deeptrace inspect VIDEO --model hf:{visible(dst)}")
 
 
@@ -82,7 +83,7 @@ def check(folder: str, base: str | None, numbers: bool, as_json: bool) -> int:
 
     Exit code 1: something is wrong with it.
     """
-    from deeptrace.models.check import check as run
+    from deeptrace.models.hf.check import check as run
 
     with bar("reading weights", None) as progress:
         report = run(folder, base=base, numbers=numbers, progress=progress)
@@ -127,25 +128,77 @@ def check(folder: str, base: str | None, numbers: bool, as_json: bool) -> int:
     "--dtype", type=click.Choice(["auto", "float32", "bfloat16", "float16"]), default="auto", show_default=True
 )
 @click.option("--quantization", type=click.Choice(["int8", "nf4"]), help="Packed weights.")
+@click.option("--train", "training", is_flag=True, help="What training takes, rather than answering.")
+@click.option("--gpus", type=click.IntRange(min=1), default=1, show_default=True, help="With --train: processes.")
+@click.option("--fsdp", is_flag=True, help="With --train: weights are shared out over the GPUs.")
+@click.option(
+    "--precision",
+    type=click.Choice(["float32", "bfloat16", "mixed"]),
+    default="mixed",
+    show_default=True,
+    help="With --train, as in a recipe.",
+)
+@click.option("--gradient-checkpointing", is_flag=True, help="With --train, as in a recipe.")
+@click.option("--lora-rank", type=click.IntRange(min=1), help="With --train: train small matrices of this rank.")
 @click.option("--json", "as_json", is_flag=True, help="The figures as JSON.")
-def estimate(folder: str, as_json: bool, **options: Any) -> None:
-    """Say what clips of a size will take with the checkpoint in FOLDER: tokens and memory. Loads no weights."""
-    from deeptrace.models.estimate import estimate as run
+def estimate(folder: str, as_json: bool, training: bool, **options: Any) -> None:
+    """Say what clips of a size will take with the checkpoint in FOLDER: tokens and memory. Loads no weights.
 
-    said = run(folder, **options)
-    if as_json:
-        click.echo(dumps({**asdict(said), "total": said.total}, indent=1))
+    With --train what a training step takes on each GPU and on the host, and the size of a checkpoint;
+    --max-new-tokens is then the length of an answer that is learned.
+    """
+    only_training = ("gpus", "fsdp", "precision", "gradient_checkpointing", "lora_rank")
+    if training:
+        options["answer_tokens"] = options.pop("max_new_tokens")
+        options.pop("dtype")
+        _estimate_training(folder, as_json=as_json, **options)
         return
-    height, width = said.resized_hw
+    context = click.get_current_context()
+    for name in only_training:
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"--{name.replace('_', '-')} goes with --train.")
+        options.pop(name)
+    from deeptrace.models.hf.estimate import estimate as run
+
+    needs = run(folder, **options)
+    if as_json:
+        click.echo(dumps({**asdict(needs), "total": needs.total}, indent=1))
+        return
+    height, width = needs.resized_hw
     rows: list[tuple[str, str]] = [
-        ("frames", f"{said.frames}"),
+        ("frames", f"{needs.frames}"),
         ("resized to", f"{width} x {height}"),
-        ("video tokens", f"{said.video_tokens:,}"),
-        ("prompt tokens", f"{said.prompt_tokens:,}"),
-        ("weights", _gib(said.weights)),
-        ("cache", _gib(said.cache)),
-        ("activations, roughly", _gib(said.activations)),
-        ("in all", _gib(said.total)),
+        ("video tokens", f"{needs.video_tokens:,}"),
+        ("prompt tokens", f"{needs.prompt_tokens:,}"),
+        ("weights", _gib(needs.weights)),
+        ("cache", _gib(needs.cache)),
+        ("activations, roughly", _gib(needs.activations)),
+        ("in all", _gib(needs.total)),
+    ]
+    print_table(["what", "how much"], rows)
+
+
+def _estimate_training(folder: str, *, as_json: bool, **options: Any) -> None:
+    from deeptrace.models.hf.estimate_training import estimate_training
+
+    bill = estimate_training(folder, **options)
+    if as_json:
+        click.echo(dumps({**asdict(bill), "gpu": bill.gpu}, indent=1))
+        return
+    rows: list[tuple[str, str]] = [
+        ("parameters", f"{bill.parameters:,}"),
+        ("of them trained, or beside them", f"{bill.trained:,}"),
+        ("frames", f"{bill.frames}"),
+        ("tokens of a clip and its answer", f"{bill.tokens:,}"),
+        ("a GPU: weights", _gib(bill.weights)),
+        ("a GPU: gradients", _gib(bill.gradients)),
+        ("a GPU: optimiser states", _gib(bill.states)),
+        ("a GPU: activations, roughly", _gib(bill.activations)),
+        ("a GPU: logits", _gib(bill.logits)),
+        ("a GPU: in all", _gib(bill.gpu)),
+        ("host memory", _gib(bill.host)),
+        ("a checkpoint on the disk", _gib(bill.checkpoint)),
+        ("the result on the disk", _gib(bill.result)),
     ]
     print_table(["what", "how much"], rows)
 
@@ -160,7 +213,7 @@ def _gib(count: int) -> str:
 @click.option("--base", required=True, type=click.Path(), help="The model that the adapter was trained on.")
 def merge(adapter: str, dst: str, base: str) -> None:
     """Merge a LoRA ADAPTER into its base model: a checkpoint DST that `hf:` loads like any other."""
-    from deeptrace.models.adapter import merge as run
+    from deeptrace.models.hf.adapter import merge as run
 
     report = run(adapter, base, dst)
     click.echo(f"{report.tensors} tensors, {report.nbytes:,} bytes")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import sys
@@ -19,16 +18,16 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
+from typing_extensions import override
 
-from deeptrace.errors import FileError
-from deeptrace.html import visible
+from deeptrace.characters import visible
 
 
 class Report(Protocol):
     """What `bar` gives."""
 
-    def __call__(self, done: int, total: int, /, note: str = "") -> None:
-        """Say how far things are; ``note`` stands behind the bar."""
+    def __call__(self, done: float, total: int, /, note: str = "") -> None:
+        """Say how far things are, parts of a thing included; ``note`` stands behind the bar."""
 
 
 _NUMBERS: Final = re.compile(r"-|[-+\d.,%/ xof\[\]]*\d[-+\d.,%/ xof\[\]]*")  # "12", "3 of 25", "83.1 [70.6, 93.7]"
@@ -41,23 +40,10 @@ _GAP: Final = 2  # blanks between two columns
 class Terminal(Console):
     """A console that tells us when its reader went away, instead of ending the process as if a video had failed."""
 
+    @override
     def on_broken_pipe(self) -> None:
         """Called by rich inside its handler of BrokenPipeError; raised again for `deeptrace.cli.main`."""
         raise BrokenPipeError
-
-
-def make_folder(path: str | os.PathLike[str]) -> Path:
-    """The folder, made where it is missing.
-
-    Raises:
-        FileError: the system refused.
-    """
-    folder = Path(path)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FileError(f"cannot make the folder {folder.name!r}: {error.strerror}") from None
-    return folder
 
 
 def typed_command() -> str:
@@ -81,7 +67,7 @@ def bar(what: str, total: int | None = None) -> Iterator[Report]:
     ) as progress:
         task = progress.add_task(what, total=total, note="")
 
-        def report(done: int, total: int, /, note: str = "") -> None:
+        def report(done: float, total: int, /, note: str = "") -> None:
             progress.update(task, completed=done, total=total, note=note)
 
         yield report
@@ -95,17 +81,17 @@ def print_table(
     ``keys``: where the terminal is too narrow, the columns are dealt over several tables that each begin with the first
     ``keys`` columns; rows that say nothing in one of them are left out there.
     """
-    listed = list(rows)
-    cells = [["-" if cell is None else visible(str(cell)) for cell in row] for row in listed]
+    row_list = list(rows)
+    cells = [["-" if cell is None else visible(str(cell)) for cell in row] for row in row_list]
     texts = list(zip(*cells, strict=True)) if cells else [()] * len(heads)
     columns = [Column(head, column) for head, column in zip(heads, texts, strict=True)]
     console = Terminal()
     for number, part in enumerate(_dealt(columns, keys, console.width)):
         if number:
             console.print()
-        said = [any(row[i] is not None for i in part[keys or 0 :]) for row in listed]
-        shown = [[row[i] for i in part] for row, says in zip(cells, said, strict=True) if says or number == 0]
-        _print_part([columns[i] for i in part], shown, console, None if number else title)
+        has_values = [any(row[i] is not None for i in part[keys or 0 :]) for row in row_list]
+        part_rows = [[row[i] for i in part] for row, says in zip(cells, has_values, strict=True) if says or number == 0]
+        _print_part([columns[i] for i in part], part_rows, console, None if number else title)
 
 
 @dataclass(frozen=True)
@@ -123,7 +109,7 @@ class Column:
     @cached_property
     def is_whole(self) -> bool:
         """Numbers and single words: not to be broken over lines."""
-        return self._folded <= _WHOLE and all(" " not in c or _NUMBERS.fullmatch(c) for c in self.cells)
+        return self._folded <= _WHOLE and all(" " not in cell or _NUMBERS.fullmatch(cell) for cell in self.cells)
 
     @cached_property
     def width(self) -> int:
@@ -158,7 +144,7 @@ def _words(head: str) -> list[str]:
 def _dealt(columns: Sequence[Column], keys: int | None, width: int) -> list[list[int]]:
     """Which columns stand in which table."""
     everything = list(range(len(columns)))
-    if keys is None or sum(c.width + _GAP for c in columns) - _GAP <= width:
+    if keys is None or sum(column.width + _GAP for column in columns) - _GAP <= width:
         return [everything]
     begin = everything[:keys]
     rest = sum(columns[i].least + _GAP for i in everything[keys:])
@@ -200,6 +186,12 @@ def _print_part(columns: Sequence[Column], rows: Sequence[Sequence[str]], consol
     for row in rows:
         table.add_row(*map(Text, row))
     console.print(table)
+
+
+def print_look(*arguments: str | Path, at: str | None = None) -> None:
+    """Say on stderr how to look at it: the explorer's command line, opened at a page."""
+    parts = ["deeptrace", "explore", *map(str, arguments), *(["--at", at] if at is not None else [])]
+    click.echo(f"look: {visible(shlex.join(parts))}", err=True)
 
 
 def print_words(text: str) -> None:

@@ -15,9 +15,18 @@ from deeptrace.cli.show import print_table
 @click.argument("recipe", required=False)
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="The folder of this run.")
 @click.option("--set", "settings", multiple=True, metavar="TABLE.KEY=VALUE", help="Change one setting of the recipe.")
+@click.option(
+    "--resume",
+    type=click.Choice(["newest", "previous"]),
+    default="newest",
+    show_default=True,
+    help="Which checkpoint to go on from; previous puts a damaged newest one aside.",
+)
 @click.option("--list", "listing", is_flag=True, help="The recipes that come with deeptrace.")
 @click.option("--show", is_flag=True, help="Print the recipe, every default filled in, and stop.")
-def train(recipe: str | None, out: Path | None, settings: tuple[str, ...], listing: bool, show: bool) -> None:
+def train(
+    recipe: str | None, out: Path | None, settings: tuple[str, ...], resume: str, listing: bool, show: bool
+) -> None:
     """Train by RECIPE, a TOML file or the name of one that comes with deeptrace, into the folder --out.
 
     The same command again goes on where the folder stands. Paths in a recipe are relative to the current folder.
@@ -36,7 +45,8 @@ def train(recipe: str | None, out: Path | None, settings: tuple[str, ...], listi
     if out is None:
         raise click.UsageError("Name the folder of this run: --out runs/first")
     _say_how_it_goes()
-    click.echo(f"done: {room.train(recipe, out, settings)}")
+    final = room.train(recipe, out, settings, resume="previous" if resume == "previous" else "newest")
+    click.echo(f"done: {final}")
 
 
 def _say_how_it_goes() -> None:

@@ -5,11 +5,11 @@ In: files of annotations. Out: `Record` objects with everything that was wrong l
 
 from __future__ import annotations
 
-from deeptrace.data.jsonl import iter_records, write_records
-from deeptrace.data.load import Records, load_records
 from deeptrace.data.paths import check_path, resolve
 from deeptrace.data.plots import write_plots
-from deeptrace.data.problems import Problem, count_problems
+from deeptrace.data.read.jsonl import iter_records, write_records
+from deeptrace.data.read.load import Records, load_records
+from deeptrace.data.read.problems import Problem, count_problems
 from deeptrace.data.split import Assignment, Bridge, Fold, leave_one_source_out, split
 from deeptrace.data.stats import Stats, describe
 

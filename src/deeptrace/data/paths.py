@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Final
 
-from deeptrace.data.tolerant import Bad, show
+from deeptrace.data.read.tolerant import Bad, show
 from deeptrace.errors import RecordError
 from deeptrace.records import Record
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from deeptrace.categories import CATEGORIES
 from deeptrace.data.stats import Distribution, Stats
 from deeptrace.errors import MissingExtra
-from deeptrace.files import atomic_write
+from deeptrace.files import atomic_write, make_folder
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,19 +26,19 @@ _BLUE: Final = "#3b6ea5"
 def write_plots(
     stats: Stats, folder: str | os.PathLike[str], *, formats: Sequence[PlotFormat] = ("png", "svg")
 ) -> list[Path]:
-    """Draw every plot into an existing folder; the paths written. The same statistics give the same bytes.
+    """Draw every plot into a folder, which is made; the paths written. The same statistics give the same bytes.
 
     Raises:
         MissingExtra: matplotlib is not installed.
         FileError: a file cannot be written.
     """
-    written = []
+    home, written = make_folder(folder), []
     for name, draw in _PLOTS.items():
         figure = _figure()
         draw(figure, stats)
         _place(figure)
         for format_name in formats:
-            path = Path(folder) / f"{name}.{format_name}"
+            path = home / f"{name}.{format_name}"
             _save(figure, path, format_name)
             written.append(path)
     return written
@@ -66,14 +66,14 @@ def _place(figure: Figure) -> None:
 def _save(figure: Figure, path: Path, format_name: PlotFormat) -> None:
     from matplotlib import rc_context
 
-    drawn = io.BytesIO()
+    image = io.BytesIO()
     # Without a salt and with a date, no two SVG files are alike. Text stays text, so that it can be searched.
     metadata = {"Date": None} if format_name == "svg" else {"Software": None}
     with rc_context({"svg.hashsalt": "deeptrace", "svg.fonttype": "none"}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph")  # a name in a script that the font lacks shows as boxes
-        figure.savefig(drawn, format=format_name, dpi=110, metadata=metadata)
+        figure.savefig(image, format=format_name, dpi=110, metadata=metadata)
     with atomic_write(path) as file:
-        file.write(drawn.getvalue())
+        file.write(image.getvalue())
 
 
 # ── the plots ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -132,7 +132,7 @@ def _time(figure: Figure, stats: Stats) -> None:
 def _sources(figure: Figure, stats: Stats) -> None:
     axes = figure.subplots()
     rows = stats.sources[::-1]
-    names = [f"{_shown(row.source or 'no source')} ({row.label or 'no label'})" for row in rows]
+    names = [f"{_printable(row.source or 'no source')} ({row.label or 'no label'})" for row in rows]
     places = range(len(rows))
     axes.barh(
         [y + 0.2 for y in places], [row.annotations for row in rows], height=0.4, label="annotations", color=_BLUE
@@ -143,16 +143,16 @@ def _sources(figure: Figure, stats: Stats) -> None:
     axes.legend()
 
 
-def _shown(name: str) -> str:
+def _printable(name: str) -> str:
     """A name from data on one line: what cannot be printed as "�", at most 40 characters."""
-    printable = "".join(c if c.isprintable() else "\ufffd" for c in name)
+    printable = "".join(character if character.isprintable() else "\ufffd" for character in name)
     return printable if len(printable) <= 40 else f"{printable[:39]}…"
 
 
-def _histograms(figure: Figure, shown: Sequence[tuple[Distribution, str]]) -> None:
-    rows = (len(shown) + 1) // 2
+def _histograms(figure: Figure, panels: Sequence[tuple[Distribution, str]]) -> None:
+    rows = (len(panels) + 1) // 2
     grid = figure.subplots(rows, 2, squeeze=False)
-    for axes, (distribution, label) in zip(grid.flat, shown, strict=True):
+    for axes, (distribution, label) in zip(grid.flat, panels, strict=True):
         _histogram(axes, distribution, label)
 
 

@@ -58,11 +58,14 @@ class Assignment:
             "splits": dict(sorted(self.splits.items())),
             "new": list(self.new),
             "bridges": [
-                {"cluster": str(b.cluster), "video_ids": {s: list(ids) for s, ids in b.video_ids.items()}}
-                for b in self.bridges
+                {
+                    "cluster": str(bridge.cluster),
+                    "video_ids": {split: list(ids) for split, ids in bridge.video_ids.items()},
+                }
+                for bridge in self.bridges
             ],
             "counts": [
-                {"label": label, "source": source, **{s: counts.get(s, 0) for s in SPLITS}}
+                {"label": label, "source": source, **{split: counts.get(split, 0) for split in SPLITS}}
                 for (label, source), counts in self.counts.items()
             ],
         }
@@ -114,7 +117,7 @@ def split(
         for record in members:
             splits.setdefault(record.video_id, home)
             ledger.add(record, splits[record.video_id])
-    for members in sorted(free, key=lambda group: (-len(group), _hash(seed, min(r.video_id for r in group)))):
+    for members in sorted(free, key=lambda group: (-len(group), _hash(seed, min(record.video_id for record in group)))):
         home = ledger.best(members)
         for record in members:
             splits[record.video_id] = home
@@ -130,7 +133,7 @@ def split(
 
 
 def _shares(ratios: Sequence[float]) -> tuple[float, float, float]:
-    if len(ratios) != 3 or not all(math.isfinite(r) and r >= 0 for r in ratios) or not sum(ratios) > 0:
+    if len(ratios) != 3 or not all(math.isfinite(ratio) and ratio >= 0 for ratio in ratios) or not sum(ratios) > 0:
         raise RecordError("ratios", f"{tuple(ratios)} are not three shares for train, val and test, such as 8, 1, 1")
     train, val, test = (ratio / sum(ratios) for ratio in ratios)
     return (train, val, test)
@@ -249,14 +252,16 @@ def leave_one_source_out(
     sources = sorted({source for source in fakes.values() if source is not None})
     if len(sources) < 2:
         raise RecordError("source", f"{len(sources)} source(s) of fake videos: two are needed to leave one out")
-    reals = sorted((r.video_id for r in videos.values() if r.label == "real"), key=lambda name: _hash(seed, name))
+    reals = sorted(
+        (record.video_id for record in videos.values() if record.label == "real"), key=lambda name: _hash(seed, name)
+    )
     fold_of = {video_id: sources[i % len(sources)] for i, video_id in enumerate(reals)}
     groups = clusters or {}
     folds = []
     for source in sources:
-        tested = {v for v, s in fakes.items() if s == source} | {v for v, s in fold_of.items() if s == source}
-        seen = {groups[video_id] for video_id in tested if video_id in groups}
+        tested = {video_id for videos_of in (fakes, fold_of) for video_id, own in videos_of.items() if own == source}
+        test_groups = {groups[video_id] for video_id in tested if video_id in groups}
         rest = (fakes.keys() | fold_of.keys()) - tested
-        near = {video_id for video_id in rest if video_id in groups and groups[video_id] in seen}
+        near = {video_id for video_id in rest if video_id in groups and groups[video_id] in test_groups}
         folds.append(Fold(source, tuple(sorted(rest - near)), tuple(sorted(tested)), tuple(sorted(near))))
     return tuple(folds)

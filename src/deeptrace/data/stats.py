@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from deeptrace.categories import CATEGORIES, read_tags
-from deeptrace.data.infos import info_seconds
-from deeptrace.data.load import Records
-from deeptrace.data.tolerant import has_text
+from deeptrace.data.read.infos import info_seconds
+from deeptrace.data.read.load import Records
+from deeptrace.data.read.tolerant import has_text
 from deeptrace.records import Annotation, Record, RecordLabel, Trace
 
 MAP_CELLS: Final = 16
@@ -124,19 +124,19 @@ class Stats:
 
 def describe(records: Iterable[Record]) -> Stats:
     """The statistics of some records. With `Records`, the loader's problems are counted too."""
-    known = list(records)
-    annotated = [(record, annotation) for record in known for annotation in record.annotations]
+    record_list = list(records)
+    annotated = [(record, annotation) for record in record_list for annotation in record.annotations]
     traced = [(record, trace) for record, annotation in annotated for trace in annotation.traces]
     traces = [trace for _, trace in traced]
     boxes = np.array([trace.bbox_xyxy for trace in traces if trace.bbox_xyxy is not None]).reshape(-1, 4)
     lengths = [length for trace in traces if (length := _trace_seconds(trace)) is not None]
     return Stats(
-        videos=len(known),
+        videos=len(record_list),
         annotations=len(annotated),
         traces=len(traces),
-        sources=_source_rows(known, by_source=True),
-        totals=_source_rows(known, by_source=False),
-        splits=_split_rows(known),
+        sources=_source_rows(record_list, by_source=True),
+        totals=_source_rows(record_list, by_source=False),
+        splits=_split_rows(record_list),
         categories=_category_rows(traces),
         categorised=sum(any(trace.categories for trace in annotation.traces) for _, annotation in annotated),
         unknown_tags=_unknown_tags(annotation for _, annotation in annotated),
@@ -145,10 +145,12 @@ def describe(records: Iterable[Record]) -> Stats:
         box_width=_distribution(boxes[:, 2] - boxes[:, 0], _shares()),
         box_height=_distribution(boxes[:, 3] - boxes[:, 1], _shares()),
         position=_position(boxes),
-        onset_seconds=_distribution([t.onset_seconds for t in traces if t.onset_seconds is not None]),
+        onset_seconds=_distribution([trace.onset_seconds for trace in traces if trace.onset_seconds is not None]),
         onset_share=_distribution(list(_onset_shares(traced)), _shares()),
         trace_seconds=_distribution(lengths),
-        video_seconds=_distribution([s for record in known if (s := video_seconds(record)) is not None]),
+        video_seconds=_distribution(
+            [seconds for record in record_list if (seconds := video_seconds(record)) is not None]
+        ),
         problems=dict(records.counts) if isinstance(records, Records) else {},
     )
 
@@ -195,8 +197,8 @@ def _source_row(label: RecordLabel | None, source: str | None, records: list[Rec
 
 
 def _mean(values: Iterable[float]) -> Mean:
-    known = list(values)
-    return Mean(math.fsum(known) / len(known) if known else None, len(known))
+    numbers = list(values)
+    return Mean(math.fsum(numbers) / len(numbers) if numbers else None, len(numbers))
 
 
 def _trace_seconds(trace: Trace) -> float | None:
@@ -221,7 +223,10 @@ def _split_rows(records: Iterable[Record]) -> tuple[SplitRow, ...]:
 def _category_rows(traces: Iterable[Trace]) -> tuple[CategoryRow, ...]:
     mentions = Counter(category for trace in traces for category in trace.categories or ())
     total = mentions.total()
-    return tuple(CategoryRow(c, mentions[c], mentions[c] / total if total else None) for c in CATEGORIES)
+    return tuple(
+        CategoryRow(category, mentions[category], mentions[category] / total if total else None)
+        for category in CATEGORIES
+    )
 
 
 def _unknown_tags(annotations: Iterable[Annotation]) -> dict[str, int]:
@@ -235,9 +240,11 @@ def _unknown_tags(annotations: Iterable[Annotation]) -> dict[str, int]:
 
 
 def _co_occurrence(traces: Iterable[Trace]) -> tuple[tuple[int, ...], ...]:
-    carried = np.array([[c in (trace.categories or ()) for c in CATEGORIES] for trace in traces], dtype=np.int64)
+    carried = np.array(
+        [[category in (trace.categories or ()) for category in CATEGORIES] for trace in traces], dtype=np.int64
+    )
     carried = carried.reshape(-1, len(CATEGORIES))  # (traces, 9)
-    return tuple(tuple(int(n) for n in row) for row in carried.T @ carried)
+    return tuple(tuple(int(count) for count in row) for row in carried.T @ carried)
 
 
 # ── distributions ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -258,15 +265,15 @@ def _distribution(
     values: list[float] | npt.NDArray[np.float64], edges: npt.NDArray[np.float64] | None = None
 ) -> Distribution:
     """Without edges: 20 bins from 0 to the largest value or just beyond; a bin is a multiple of 0.1 wide."""
-    known = np.asarray(values, dtype=np.float64)
+    numbers = np.asarray(values, dtype=np.float64)
     if edges is None:
-        top = float(known.max()) if known.size else 1.0
+        top = float(numbers.max()) if numbers.size else 1.0
         edges = np.linspace(0.0, 20 * max(0.1, np.ceil(top / 2) / 10), 21)
-    counts, _ = np.histogram(known, bins=edges)
+    counts, _ = np.histogram(numbers, bins=edges)
     return Distribution(
-        n=known.size,
-        mean=float(known.mean()) if known.size else None,
-        quantiles=tuple(float(q) for q in np.quantile(known, QUANTILES)) if known.size else None,
+        n=numbers.size,
+        mean=float(numbers.mean()) if numbers.size else None,
+        quantiles=tuple(float(q) for q in np.quantile(numbers, QUANTILES)) if numbers.size else None,
         edges=tuple(float(edge) for edge in edges),
         counts=tuple(int(count) for count in counts),
     )

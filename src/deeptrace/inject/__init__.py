@@ -10,11 +10,11 @@ from __future__ import annotations
 from typing import Final, Protocol
 
 from deeptrace.categories import Category
-from deeptrace.inject.disappearance import object_disappearance
 from deeptrace.inject.engine import IMPLEMENTATIONS, Injection, inject
+from deeptrace.inject.object_disappearance import object_disappearance
 from deeptrace.inject.pair import InjectedPair
 from deeptrace.inject.rendered import RenderedScene, render_scene
-from deeptrace.inject.scene import Scene, Thing, make_scene
+from deeptrace.inject.scene import Scene, SceneThing, make_scene
 from deeptrace.inject.things import Things, TrackedThing, find_things
 
 __all__ = [
@@ -25,7 +25,7 @@ __all__ = [
     "Injector",
     "RenderedScene",
     "Scene",
-    "Thing",
+    "SceneThing",
     "Things",
     "TrackedThing",
     "find_things",
@@ -59,6 +59,9 @@ def make_demo_pair(
     size_hw: tuple[int, int] = (360, 640),
     onset_seconds: float | None = None,
 ) -> InjectedPair:
-    """The pair of clips that `deeptrace demo` shows: a rendered scene with and without one trace."""
+    """The pair of clips that `deeptrace demo` shows: a rendered scene with and without one trace.
+
+    ``size_hw`` are pixels, ``strength`` lies in (0, 1]; without ``onset_seconds`` the scene's own moment is taken.
+    """
     scene = make_scene(seed, duration_seconds=duration_seconds, fps=fps, size_hw=size_hw, onset_seconds=onset_seconds)
     return INJECTORS[category](scene, strength=strength)

@@ -20,18 +20,18 @@ _RESAMPLED = np.array([0.08, 0.84, 0.08], dtype=np.float32)
 
 
 def feather(mask: Floats, radius_px: float) -> Floats:
-    """A mask with an edge ``radius_px`` wide."""
+    """A mask ``(H, W)`` in [0, 1] with an edge ``radius_px`` wide, float32."""
     return np.asarray(cv2.GaussianBlur(mask, (0, 0), max(radius_px, 0.3)), dtype=np.float32)
 
 
 def widen(mask: Floats, radius_px: float) -> Floats:
-    """A mask grown by ``radius_px`` (soft edges stay soft)."""
+    """A mask ``(H, W)`` in [0, 1] grown by ``radius_px`` pixels (soft edges stay soft), float32."""
     size = 2 * max(1, round(radius_px)) + 1
     return np.asarray(cv2.dilate(mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))), dtype=np.float32)
 
 
 def over(below: Floats, above: Floats, alpha: Floats) -> Floats:
-    """``above`` painted over ``below``."""
+    """``above`` painted over ``below``, both ``(H, W, 3)`` float32; ``alpha`` ``(H, W)`` in [0, 1]."""
     return np.asarray(below + alpha[..., None] * (above - below), dtype=np.float32)
 
 
@@ -60,13 +60,17 @@ def _fine(image: Floats) -> Floats:
 
 
 def grain_of(image: Floats) -> float:
-    """The deviation of the finest detail in the flattest quarter of an image: its grain, in grey levels."""
+    """The grain of an image ``(H, W, 3)``, in grey levels: the deviation of its flattest quarter's finest detail."""
     local = cv2.boxFilter(_fine(image) ** 2, -1, (7, 7))
     return float(np.sqrt(max(float(np.percentile(local, 25)), 0.0)))
 
 
 def regrain(image: Floats, alpha: Floats, grain: float, rng: np.random.Generator) -> Floats:
-    """Add grain where the edit is smoother than the footage's own grain, and there only."""
+    """Add grain where the edit is smoother than the footage's own grain, and there only.
+
+    ``image`` ``(H, W, 3)`` float32 and ``grain`` (see `grain_of`) are grey levels, ``alpha`` ``(H, W)`` in [0, 1] says
+    where the edit is.
+    """
     noise = rng.standard_normal(image.shape[:2], dtype=np.float32)
     if grain < 0.2:
         return image
@@ -77,5 +81,5 @@ def regrain(image: Floats, alpha: Floats, grain: float, rng: np.random.Generator
 
 
 def to_pixels(image: Floats) -> npt.NDArray[np.uint8]:
-    """Grey levels as bytes, rounded and cut off."""
+    """Grey levels as uint8 of the same shape, rounded and cut off at 0 and 255."""
     return np.asarray(np.clip(image + 0.5, 0, 255), dtype=np.uint8)

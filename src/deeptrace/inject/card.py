@@ -32,6 +32,7 @@ def card(rows: Sequence[Mapping[str, Any]], failed: Mapping[str, int], settings:
         "- Splits are by source: clips of one source are on one side only.",
         "- **Strengths are not calibrated on people**: nobody was asked how well a trace of a given strength is seen.",
         '- Masks come from motion and contrast, not from understanding: an "object" may be a part of one.',
+        "- The track's box holds all that changed, the place that a moved thing left included.",
     ]
     lines += [f"- Pairs that could not be made: {count} x {code}." for code, count in sorted(failed.items())]
     lines += ["", "| category | pairs |", "|---|---|"]

@@ -21,7 +21,7 @@ _LIGHT = np.array([-0.45, -0.65, 0.61], dtype=np.float32)
 
 
 @dataclass(frozen=True)
-class Look:
+class Appearance:
     """Shape, colour word, colour (RGB in [0, 1]) and, for a ball, the tilt of its stripes in radians."""
 
     shape: Literal["ball", "crate", "pillar"]
@@ -101,7 +101,10 @@ def _picture(
 
 
 def draw_shadow(canvas: Floats, at: tuple[float, float], ground_y: float, radius: float, opacity: float) -> None:
-    """Darken the floor below a thing: the higher it is, the wider and fainter."""
+    """Darken the floor below a thing, in place: the higher it is, the wider and fainter.
+
+    ``at`` is the thing's centre (x, y), ``ground_y`` the floor below it, both pixels; ``opacity`` lies in [0, 1].
+    """
     x, y = at
     lift = max(0.0, ground_y - (y + radius)) / radius
     wide, flat = radius * (1.05 + 0.12 * lift), radius * (0.24 + 0.04 * lift)
@@ -116,7 +119,7 @@ def draw_shadow(canvas: Floats, at: tuple[float, float], ground_y: float, radius
 
 
 def draw_ball(
-    canvas: Floats, at: tuple[float, float], radius: float, *, turn: float, look: Look, opacity: float
+    canvas: Floats, at: tuple[float, float], radius: float, *, turn: float, look: Appearance, opacity: float
 ) -> None:
     """A striped ball, turned in the picture's plane by ``turn`` radians, lit from the upper left."""
     patch = _patch(canvas, at[0], at[1], radius + 1, radius + 1)
@@ -145,8 +148,11 @@ def draw_ball(
     region += cover[..., None].astype(np.float32) * (np.clip(shaded, 0, 1) - region)
 
 
-def draw_crate(canvas: Floats, at: tuple[float, float], radius: float, *, look: Look, opacity: float) -> None:
-    """A wooden crate, seen from the front: a frame of slats round three boards."""
+def draw_crate(canvas: Floats, at: tuple[float, float], radius: float, *, look: Appearance, opacity: float) -> None:
+    """A wooden crate, seen from the front, in place: a frame of slats round three boards.
+
+    ``at`` is its centre (x, y) and ``radius`` half its side, in pixels; ``opacity`` lies in [0, 1].
+    """
     patch = _patch(canvas, at[0], at[1], radius + 1, radius + 1)
     if patch is None:
         return
@@ -162,8 +168,11 @@ def draw_crate(canvas: Floats, at: tuple[float, float], radius: float, *, look: 
     region += cover[..., None].astype(np.float32) * (np.clip(shaded, 0, 1) - region)
 
 
-def draw_pillar(canvas: Floats, at: tuple[float, float], radius: float, *, look: Look, opacity: float) -> None:
-    """A round pillar from the ceiling down to ``at``, the middle of its foot."""
+def draw_pillar(canvas: Floats, at: tuple[float, float], radius: float, *, look: Appearance, opacity: float) -> None:
+    """A round pillar, in place, from the ceiling down to ``at``, the middle of its foot (x, y) in pixels.
+
+    ``opacity`` lies in [0, 1].
+    """
     x, ground_y = at
     half = (ground_y + 1) / 2
     patch = _patch(canvas, x, ground_y - half, radius + 1, half + 1)

@@ -2,54 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final, Literal, TypeAlias, get_args
+from importlib import import_module
+from typing import Any, Final, get_args
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from deeptrace.categories import Category
+from deeptrace.categories import CATEGORIES, Category
 from deeptrace.errors import InjectionError, RecordError
-from deeptrace.inject.background_distortion import background_distortion
 from deeptrace.inject.blend import Implementation, blend, regrain, to_pixels
 from deeptrace.inject.describe import thing_words
-from deeptrace.inject.disappearance import disappearance
-from deeptrace.inject.object_distortion import object_distortion
-from deeptrace.inject.object_merging import object_merging
-from deeptrace.inject.object_splitting import object_splitting
-from deeptrace.inject.object_trajectory import object_trajectory
-from deeptrace.inject.redundant_object import redundant_object
-from deeptrace.inject.shot import Edit, Moment, Shot
-from deeptrace.inject.sudden_blurring import sudden_blurring
+from deeptrace.inject.shot import CategoryEdit, Edit, EditFrame, Shot
 from deeptrace.inject.things import Things, TrackedThing, find_things
-from deeptrace.inject.unexpected_move import unexpected_move
+from deeptrace.inject.visibility import noticed
 from deeptrace.records import Box, Frames, KeyBox, Trace, check_number
 
 IMPLEMENTATIONS: Final[tuple[Implementation, ...]] = get_args(Implementation)
 """``second`` uses another inpainting, another blend and another warp; it is never used to train."""
 
-Planner: TypeAlias = Callable[[Shot, TrackedThing, np.random.Generator], Edit]
-_Wants = Literal["moving", "still", "any"]
-
-EDITS: Final[dict[Category, tuple[Planner, _Wants]]] = {
-    "Object Distortion": (object_distortion, "any"),
-    "Sudden Blurring": (sudden_blurring, "any"),
-    "Object Trajectory": (object_trajectory, "moving"),
-    "Redundant Object": (redundant_object, "any"),
-    "Object Merging": (object_merging, "any"),
-    "Object Splitting": (object_splitting, "any"),
-    "Background Distortion": (background_distortion, "any"),
-    "Object Disappearance": (disappearance, "any"),
-    "Unexpected Move": (unexpected_move, "still"),
+EDITS: Final[Mapping[Category, CategoryEdit]] = {
+    category: import_module(f"deeptrace.inject.{category.lower().replace(' ', '_')}").CATEGORY_EDIT
+    for category in CATEGORIES
 }
+"""How each category is put into footage, from the file that is called after it."""
 
-# A change counts as visible from this many grey levels on (after a blur of one pixel), over at least so much of the
-# frame; the mean change inside the box, over the frames of the trace, must reach the floor.
+# A pixel counts as changed from this many grey levels on (after a blur of one pixel), a frame from so much of it on;
+# the mean change inside the box, over the frames of the trace, must reach the floor.
 VISIBLE_LEVELS: Final = 8.0
 FLOOR_LEVELS: Final = 3.0
 _SMALLEST_SHARE = 0.0006
+# Of the frame, in the middle frame of the trace by size: less is a detail that nobody looks at.
+_SMALLEST_TRACE = 0.004
+# Of the frame: a box that holds most of the picture names no place.
+_LARGEST_BOX = 0.6
+
+_MOST_LOOKS = 8
 _FEWEST_FRAMES = 3
 _MOST_TRIES = 4
 
@@ -101,9 +91,11 @@ def inject(
         raise InjectionError("NO_ROOM", f"frames of {frames.images.shape[2]} x {frames.images.shape[1]} are too small")
     if things is None:
         things = find_things(frames, seed)
-    rng = np.random.default_rng((seed, 12, list(EDITS).index(category)))
-    plan, wants = EDITS[category]
-    usable = [k for k, thing in enumerate(things) if wants == "any" or thing.moving == (wants == "moving")]
+    rng = np.random.default_rng((seed, 12, CATEGORIES.index(category)))
+    plan, wants = EDITS[category].plan, EDITS[category].wants
+    usable = [
+        k for k, thing in enumerate(things) if thing.whole and (wants == "any" or thing.moving == (wants == "moving"))
+    ]
     if not usable:
         kind = {"moving": "moving ", "still": "still ", "any": ""}[wants]
         raise InjectionError("NO_OBJECT", f"{category} needs a {kind}object, and none was found in the footage")
@@ -160,7 +152,7 @@ def _carry_out(shot: Shot, edit: Edit, category: Category, facts: dict[str, Any]
     for index in range(shot.start, shot.stop):
         since = shot.seconds(index)
         grown = 1.0 if growth <= 0 else min(1.0, (since + step) / (growth + step))
-        moment = Moment(index, since, strength * grown, sham=False)
+        moment = EditFrame(index, since, strength * grown, sham=False)
         roi = edit.roi(moment)
         x0, y0, x1, y1 = roi
         before = shot.patch(index, roi)
@@ -170,7 +162,7 @@ def _carry_out(shot: Shot, edit: Edit, category: Category, facts: dict[str, Any]
             grained = regrain(made.image, made.alpha, shot.grain, noise)
             target[index, y0:y1, x0:x1] = to_pixels(blend(before, grained, made.alpha, shot.implementation))
             if not as_sham:
-                mask[index, y0:y1, x0:x1] = _visible(fake[index, y0:y1, x0:x1], before, made.focus)
+                mask[index, y0:y1, x0:x1] = _visible(fake[index, y0:y1, x0:x1], before)
     seen = _seen(mask)
     start = next((t for t in range(shot.start, shot.stop) if seen[t]), None)
     if start is None or int(seen.sum()) < _FEWEST_FRAMES:
@@ -185,6 +177,8 @@ def _carry_out(shot: Shot, edit: Edit, category: Category, facts: dict[str, Any]
         raise InjectionError(
             "TOO_FAINT", f"a mean change of {change:.1f} grey levels is below the floor of {FLOOR_LEVELS:g}"
         )
+    visible = _noticed(fake, images, keys, shot)
+    _require_plain(category, visible, mask[start:stop], keys)
     times = shot.frames.pts_seconds
     onset = float(times[start])
     trace = Trace(
@@ -203,17 +197,18 @@ def _carry_out(shot: Shot, edit: Edit, category: Category, facts: dict[str, Any]
         "growth_seconds": growth,
         "thing_moving": edit.thing.moving,
         "mean_change_levels": round(change, 2),
+        "noticed_jnd": round(visible, 2),
         **edit.params,
     }
     clean = shot.frames
     return Injection(category, replace(clean, images=fake), replace(clean, images=sham), clean, trace, mask, params)
 
 
-def _visible(after: npt.NDArray[np.uint8], before: npt.NDArray[np.float32], focus: npt.NDArray[np.float32]) -> Any:
-    """How plainly the change shows, 0..255, within the focus."""
+def _visible(after: npt.NDArray[np.uint8], before: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
+    """How much each pixel changed, 0..255: the place that a thing left counts like the one it came to."""
     change = np.abs(after.astype(np.float32) - before).max(-1)
     change = cv2.GaussianBlur(change, (0, 0), 1.0)
-    return (np.clip(change / (4 * VISIBLE_LEVELS), 0, 1) * np.clip(3 * focus, 0, 1) * 255).astype(np.uint8)
+    return np.asarray(np.clip(change / (4 * VISIBLE_LEVELS), 0, 1) * 255, dtype=np.uint8)
 
 
 def _seen(mask: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
@@ -222,15 +217,17 @@ def _seen(mask: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
     return np.asarray(shown >= max(6, _SMALLEST_SHARE * area))
 
 
-def _tight(mask: npt.NDArray[np.uint8]) -> Box:
-    """The box of what shows; single stray pixels at the rim (under 1 % of it) do not widen it."""
+def _tight(mask: npt.NDArray[np.uint8], rim: int) -> Box:
+    """The box of all that changed but specks, with a rim in pixels: coding spreads a change by a little."""
     height, width = mask.shape
-    shown = mask > 63
-    columns, rows = np.cumsum(shown.sum(0)), np.cumsum(shown.sum(1))
-    total = columns[-1]
-    x0, x1 = np.searchsorted(columns, 0.01 * total, "right"), np.searchsorted(columns, 0.99 * total) + 1
-    y0, y1 = np.searchsorted(rows, 0.01 * total, "right"), np.searchsorted(rows, 0.99 * total) + 1
-    return float(x0) / width, float(y0) / height, min(1.0, float(x1) / width), min(1.0, float(y1) / height)
+    shown: npt.NDArray[np.uint8] = (mask > 63).astype(np.uint8)
+    count, _, stats, _ = cv2.connectedComponentsWithStats(shown, connectivity=8)
+    parts = stats[1:count]
+    parts = parts[parts[:, cv2.CC_STAT_AREA] >= max(3, 0.01 * shown.sum())] if count > 2 else parts
+    x0, y0 = parts[:, cv2.CC_STAT_LEFT].min() - rim, parts[:, cv2.CC_STAT_TOP].min() - rim
+    x1 = (parts[:, cv2.CC_STAT_LEFT] + parts[:, cv2.CC_STAT_WIDTH]).max() + rim
+    y1 = (parts[:, cv2.CC_STAT_TOP] + parts[:, cv2.CC_STAT_HEIGHT]).max() + rim
+    return max(0.0, x0 / width), max(0.0, y0 / height), min(1.0, x1 / width), min(1.0, y1 / height)
 
 
 def _track(
@@ -241,7 +238,7 @@ def _track(
     for t in range(start, stop):
         time = float(shot.frames.pts_seconds[t])
         if seen[t]:
-            keys.append(KeyBox(time, _tight(mask[t])))
+            keys.append(KeyBox(time, _tight(mask[t], round(shot.px))))
         elif keys[-1].visible:
             keys.append(KeyBox(time, keys[-1].bbox_xyxy, visible=False))
     return tuple(keys)
@@ -259,6 +256,35 @@ def _mean_change(
             x0, y0, x1, y1 = (round(v * side) for v, side in zip(key.bbox_xyxy, (width, height) * 2, strict=True))
             changes.append(float(np.abs(fake[t, y0:y1, x0:x1].astype(np.int16) - images[t, y0:y1, x0:x1]).mean()))
     return float(np.mean(changes))
+
+
+def _noticed(fake: npt.NDArray[np.uint8], images: npt.NDArray[np.uint8], keys: tuple[KeyBox, ...], shot: Shot) -> float:
+    """How plainly the trace shows, just-noticeable differences: root mean square over the box, median over frames."""
+    height, width = shot.size_hw
+    shown = [key for key in keys if key.visible and key.bbox_xyxy is not None]
+    looks = []
+    for k in sorted({round(k) for k in np.linspace(0, len(shown) - 1, min(len(shown), _MOST_LOOKS))}):
+        t = int(np.searchsorted(shot.frames.pts_seconds, shown[k].time_seconds))
+        x0, y0, x1, y1 = shot.clip(*np.multiply(shown[k].bbox_xyxy or (), (width, height) * 2))
+        size = (max(8, round((x1 - x0) / shot.px)), max(8, round((y1 - y0) / shot.px)))
+        before, after = (cv2.resize(i[t, y0:y1, x0:x1], size, interpolation=cv2.INTER_AREA) for i in (images, fake))
+        looks.append(float(np.sqrt((noticed(before, after) ** 2).mean())))
+    return float(np.median(looks))
+
+
+def _require_plain(category: Category, visible: float, mask: npt.NDArray[np.uint8], keys: tuple[KeyBox, ...]) -> None:
+    """Refuse what a person would not see, or could not point at."""
+    if visible < EDITS[category].least_noticed:
+        raise InjectionError(
+            "TOO_FAINT",
+            f"{visible:.1f} just-noticeable differences; {category} needs {EDITS[category].least_noticed:g} to be seen",
+        )
+    shares = (mask > 63).reshape(len(mask), -1).mean(1)
+    if float(np.median(shares[shares > 0])) < _SMALLEST_TRACE:
+        raise InjectionError("TOO_FAINT", f"the change covers less than {_SMALLEST_TRACE:.1%} of the frame")
+    boxes = np.array([key.bbox_xyxy for key in keys])
+    if float(np.median((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]))) > _LARGEST_BOX:
+        raise InjectionError("NO_ROOM", "the trace would take up most of the frame")
 
 
 def _end(frames: Frames) -> float:

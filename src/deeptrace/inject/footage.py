@@ -6,7 +6,8 @@ longer side; transforms are ``(3, 3)`` and act on work pixels, centres at whole 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 import cv2
@@ -30,8 +31,8 @@ class Motion:
     """Motion of T frames at work size.
 
     ``forward[t]`` maps pixels of frame t onto t + 1, ``backward[t]`` those of t + 1 onto t, both ``(h, w, 2)`` float32
-    offsets (x, y). ``camera[t]`` maps work pixels of frame 0's view onto frame t as the background moves; within one
-    shot only. ``shot_of[t]`` numbers the shots between cuts.
+    offsets (x, y); both are empty where they were left out. ``camera[t]`` maps work pixels of frame 0's view onto frame
+    t as the background moves; within one shot only. ``shot_of[t]`` numbers the shots between cuts.
     """
 
     small: Image  # (T, h, w, 3)
@@ -40,6 +41,9 @@ class Motion:
     camera: Transform  # (T, 3, 3)
     shot_of: npt.NDArray[np.int64]  # (T,)
     size_hw: tuple[int, int]  # of the full frames
+    exact: bool = False  # of a rendered scene: the camera and the things are known, the flow is left out
+    _own: dict[int, Floats] = field(default_factory=dict, repr=False, compare=False)
+    _speeds: dict[int, Floats] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def scale(self) -> tuple[float, float]:
@@ -53,13 +57,34 @@ class Motion:
         mapped: Transform = up @ work @ np.linalg.inv(up)
         return mapped
 
+    def own(self, index: int) -> Floats:
+        """Motion of each pixel against the camera from frame ``index`` on, work pixels a frame, ``(h, w, 2)``."""
+        if index not in self._own:  # each region and each thing asks again
+            flow = self.forward[index] if len(self.forward) else self._flow(index)
+            step = self.camera[index + 1] @ np.linalg.inv(self.camera[index])
+            self._own[index] = flow - _flow_of(step, flow.shape[:2])
+        return self._own[index]
+
+    def _flow(self, index: int) -> Floats:
+        before, after = (cv2.cvtColor(self.small[t], cv2.COLOR_RGB2GRAY) for t in (index, index + 1))
+        start = np.zeros((*before.shape, 2), np.float32)
+        return np.asarray(_flow_engine().calc(before, after, start), dtype=np.float32)
+
+    def without_pictures(self) -> Motion:
+        """The same without frames and flow, which follow from the frames: small enough to be remembered."""
+        flow = np.zeros((0, *self.small.shape[1:3], 2), np.float32)
+        return replace(self, small=self.small[:0], forward=flow, backward=flow, _own={}, _speeds={})
+
+    def with_pictures(self, images: Image) -> Motion:
+        """What `without_pictures` left, with its frames ``(T, H, W, 3)`` again; flow is found where it is asked for."""
+        return replace(self, small=_shrunk(images), _own={}, _speeds={})
+
     def residual(self, index: int) -> Floats:
-        """How fast each pixel moves against the camera from frame ``index`` on, work pixels a frame, ``(h, w)``."""
-        flow = self.forward[index]
-        step = self.camera[index + 1] @ np.linalg.inv(self.camera[index])
-        own = flow - _flow_of(step, flow.shape[:2])
-        speed: Floats = np.hypot(own[..., 0], own[..., 1])
-        return speed
+        """How fast that is, work pixels a frame, ``(h, w)``."""
+        if index not in self._speeds:
+            own = self.own(index)
+            self._speeds[index] = np.hypot(own[..., 0], own[..., 1])
+        return self._speeds[index]
 
 
 def to_full(scale: tuple[float, float]) -> Transform:
@@ -71,13 +96,10 @@ def to_full(scale: tuple[float, float]) -> Transform:
 def watch(images: Image) -> Motion:
     """The motion of frames ``(T, H, W, 3)``; T may be 1."""
     height, width = images.shape[1:3]
-    ratio = min(1.0, WORK_SIDE / max(height, width))
-    size = (max(16, round(width * ratio)), max(16, round(height * ratio)))  # (w, h)
-    small = images
-    if size != (width, height):
-        small = np.stack([cv2.resize(image, size, interpolation=cv2.INTER_AREA) for image in images])
+    small = _shrunk(images)
+    size = small.shape[2], small.shape[1]
     grey = [cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in small]
-    engine = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+    engine = _flow_engine()
     count = len(images)
     forward = np.zeros((max(count - 1, 0), size[1], size[0], 2), np.float32)
     backward = np.zeros_like(forward)
@@ -97,6 +119,19 @@ def watch(images: Image) -> Motion:
     return Motion(small, forward, backward, camera, shot_of, (height, width))
 
 
+def _flow_engine() -> cv2.DISOpticalFlow:
+    return cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+
+
+def _shrunk(images: Image) -> Image:
+    height, width = images.shape[1:3]
+    ratio = min(1.0, WORK_SIDE / max(height, width))
+    size = (max(16, round(width * ratio)), max(16, round(height * ratio)))  # (w, h)
+    if size == (width, height):
+        return images
+    return np.stack([cv2.resize(image, size, interpolation=cv2.INTER_AREA) for image in images])
+
+
 def remap(image: npt.NDArray[Any], offsets: Floats) -> npt.NDArray[Any]:
     """``out(p) = image(p + offsets(p))``, linear, edges repeated."""
     height, width = offsets.shape[:2]
@@ -106,9 +141,11 @@ def remap(image: npt.NDArray[Any], offsets: Floats) -> npt.NDArray[Any]:
     )
 
 
+@lru_cache(maxsize=16)
 def grid(height: int, width: int) -> tuple[Floats, Floats]:
-    """The x and y of each pixel, float32 ``(H, W)``."""
+    """The x and y of each pixel, float32 ``(H, W)``, not to be written to."""
     xs, ys = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
+    xs.flags.writeable = ys.flags.writeable = False
     return xs, ys
 
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from typing import Final
 
 import numpy as np
 
 from deeptrace.errors import RecordError
+from deeptrace.inject.clean import require_background
 from deeptrace.inject.pair import InjectedPair, direction_words
 from deeptrace.inject.scene import Scene
-from deeptrace.inject.shot import Edit, Moment, Picture, Placed, Shot, compose, layer_matte, region, shift
+from deeptrace.inject.shot import CategoryEdit, Edit, EditFrame, Picture, Placement, Shot, compose, region, shift
 from deeptrace.inject.things import Roi, TrackedThing
+from deeptrace.pages.words import place_words
 from deeptrace.records import KeyBox, Trace, check_number
-from deeptrace.words import place_words
 
 # A person sees a fade of half a second as slow; at strength 0 the object would take that long.
 _LONGEST_FADE_SECONDS = 0.5
@@ -100,16 +101,19 @@ def disappearance(shot: Shot, thing: TrackedThing, rng: np.random.Generator) -> 
     """
     del rng  # nothing to choose
     plate = shot.plate([thing])
+    require_background(shot, plate, thing)
 
-    def kept(moment: Moment) -> list[Placed]:
+    def kept(moment: EditFrame) -> list[Placement]:
         share = 1.0 - min(1.0, 1.4 * moment.level)
-        return [Placed(thing, moment.index, shift((0.0, 0.0)), share)] if share > 0 else []
+        return [Placement(thing, moment.index, shift((0.0, 0.0)), share)] if share > 0 else []
 
-    def roi(moment: Moment) -> Roi:
+    def roi(moment: EditFrame) -> Roi:
         return region(shot, moment, [thing], [])
 
-    def paint(moment: Moment, where: Roi) -> Picture:
-        picture = compose(shot, moment, where, plate=plate, lifted=[thing], placed=[] if moment.sham else kept(moment))
-        return replace(picture, focus=layer_matte(shot, thing, moment.index, where))
+    def paint(moment: EditFrame, where: Roi) -> Picture:
+        return compose(shot, moment, where, plate=plate, lifted=[thing], placed=[] if moment.sham else kept(moment))
 
     return Edit(thing, roi, paint, "vanishes while in plain view", {})
+
+
+CATEGORY_EDIT: Final = CategoryEdit(disappearance)

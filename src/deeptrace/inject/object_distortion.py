@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 
 from deeptrace.inject.blend import feather, over, resampled
-from deeptrace.inject.shot import Edit, Moment, Picture, Shot, layer_matte
+from deeptrace.inject.shot import CategoryEdit, Edit, EditFrame, Picture, Shot, layer_matte
 from deeptrace.inject.things import Roi, TrackedThing
 from deeptrace.inject.warp import Bend, offsets_in, pull
 
@@ -20,17 +22,17 @@ _SAYS = {
 def object_distortion(shot: Shot, thing: TrackedThing, rng: np.random.Generator) -> Edit:
     """The object bends, bulges, sags or ripples, moving with it, over a picture of what lies behind it.
 
-    At level 1 its parts are displaced by about a quarter of its size. The second implementation displaces by a random
+    At level 1 its parts are displaced by about two fifths of its size. The second implementation displaces by a random
     net of control points instead of a formula.
     """
     bend = Bend.draw(rng, shot.implementation)
     plate = shot.plate([thing])
-    reach = 0.5
+    reach = 0.85
 
-    def roi(moment: Moment) -> Roi:
+    def roi(moment: EditFrame) -> Roi:
         return shot.around(thing, moment.index, 0.6 * reach * float(thing.sizes[moment.index]) + 8 * shot.px)
 
-    def paint(moment: Moment, where: Roi) -> Picture:
+    def paint(moment: EditFrame, where: Roi) -> Picture:
         index = moment.index
         picture, matte = shot.patch(index, where), layer_matte(shot, thing, index, where)
         offsets = offsets_in(bend, thing, where, moment, reach=reach)
@@ -42,6 +44,11 @@ def object_distortion(shot: Shot, thing: TrackedThing, rng: np.random.Generator)
             image = over(plate.patch(index, where), resampled(picture), matte)
         else:
             image = over(plate.patch(index, where), pull(picture, offsets, shot.implementation), warped_matte)
-        return Picture(image, alpha, np.maximum(matte, warped_matte))
+        return Picture(image, alpha)
 
     return Edit(thing, roi, paint, _SAYS[bend.kind], bend.params())
+
+
+CATEGORY_EDIT: Final = CategoryEdit(
+    object_distortion, least_noticed=1.6
+)  # most of the box may stay as it is: the outline moves

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 import numpy.typing as npt
 
 from deeptrace.errors import InjectionError
-from deeptrace.inject.shot import Edit, Moment, Picture, Placed, Shot, compose, region, shift
+from deeptrace.inject.clean import along_edge, require_background
+from deeptrace.inject.shot import CategoryEdit, Edit, EditFrame, Picture, Placement, Shot, compose, region, shift
 from deeptrace.inject.things import Roi, TrackedThing
 
 _SAYS = {
@@ -21,7 +24,7 @@ _SAYS = {
 def object_trajectory(shot: Shot, thing: TrackedThing, rng: np.random.Generator) -> Edit:
     """The object's path deviates (a jump, a curve, a stop, a way back, a zigzag); behind it, the background shows.
 
-    At level 1 it is up to 1.1 of its size away from its path; a stop or a way back is followed in full.
+    At level 1 it is up to 1.3 of its size away from its path; a stop or a way back is followed in full.
     """
     velocity = shot.own_velocity(thing, shot.start)
     pace = float(np.hypot(*velocity))
@@ -31,12 +34,12 @@ def object_trajectory(shot: Shot, thing: TrackedThing, rng: np.random.Generator)
     kind = kinds[int(rng.integers(len(kinds)))]
     along = velocity / pace if pace > 0.2 else np.array([1.0, 0.0])
     across = np.array([-along[1], along[0]])
-    way = _roomier(shot, thing, across if kind in ("curve", "zigzag") else along, size)
+    way = roomier(shot, thing, across if kind in ("curve", "zigzag") else along, size)
     rate = float(rng.uniform(5.0, 9.0))
 
-    def offset(moment: Moment) -> npt.NDArray[np.float64]:
+    def offset(moment: EditFrame) -> npt.NDArray[np.float64]:
         since = moment.since_seconds
-        reach = 1.1 * size * moment.level
+        reach = size * (0.5 + 0.8 * moment.level)
         if kind == "jump":
             return np.asarray(way * reach)
         if kind == "curve":
@@ -52,15 +55,16 @@ def object_trajectory(shot: Shot, thing: TrackedThing, rng: np.random.Generator)
 def moved_edit(shot: Shot, thing: TrackedThing, offset: object, says: str, params: dict[str, object]) -> Edit:
     """The edit that lifts a thing and puts it down ``offset(moment)`` pixels away."""
     plate = shot.plate([thing])
+    require_background(shot, plate, thing)
     assert callable(offset)
 
-    def placed(moment: Moment) -> Placed:
-        return Placed(thing, moment.index, shift(_kept_in(shot, thing, moment.index, offset(moment))))
+    def placed(moment: EditFrame) -> Placement:
+        return Placement(thing, moment.index, shift(_kept_in(shot, thing, moment.index, offset(moment))))
 
-    def roi(moment: Moment) -> Roi:
+    def roi(moment: EditFrame) -> Roi:
         return region(shot, moment, [thing], [placed(moment)])
 
-    def paint(moment: Moment, where: Roi) -> Picture:
+    def paint(moment: EditFrame, where: Roi) -> Picture:
         return compose(shot, moment, where, plate=plate, lifted=[thing], placed=[placed(moment)])
 
     return Edit(thing, roi, paint, says, params)
@@ -71,7 +75,8 @@ def _kept_in(shot: Shot, thing: TrackedThing, index: int, offset: npt.NDArray[np
     height, width = shot.size_hw
     cx, cy = thing.centres[index]
     low, high = np.array([-cx, -cy]), np.array([width - 1 - cx, height - 1 - cy])
-    return np.asarray(np.clip(offset, np.minimum(low, 0), np.maximum(high, 0)))
+    inside = np.clip(offset, np.minimum(low, 0), np.maximum(high, 0))
+    return np.asarray(inside * along_edge(shot, thing))
 
 
 def _travelled(shot: Shot, thing: TrackedThing) -> npt.NDArray[np.float64]:
@@ -82,8 +87,11 @@ def _travelled(shot: Shot, thing: TrackedThing) -> npt.NDArray[np.float64]:
     )
 
 
-def _roomier(shot: Shot, thing: TrackedThing, way: npt.NDArray[np.float64], size: float) -> npt.NDArray[np.float64]:
-    """``way`` or its opposite, whichever keeps the thing further from the frame's edge."""
+def roomier(shot: Shot, thing: TrackedThing, way: npt.NDArray[np.float64], size: float) -> npt.NDArray[np.float64]:
+    """``way`` ``(2,)`` or its opposite, whichever keeps the thing further from the frame's edge.
+
+    ``size`` times it is how far the thing goes, in pixels.
+    """
     height, width = shot.size_hw
 
     def room(sign: int) -> float:
@@ -93,3 +101,6 @@ def _roomier(shot: Shot, thing: TrackedThing, way: npt.NDArray[np.float64], size
     if max(room(1), room(-1)) < 0:
         raise InjectionError("NO_ROOM", "the object has no place to go within the frame")
     return way if room(1) >= room(-1) else -way
+
+
+CATEGORY_EDIT: Final = CategoryEdit(object_trajectory, wants="moving")

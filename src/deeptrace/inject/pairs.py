@@ -6,29 +6,43 @@ Knows one pair; the dataset's journal and the order of work are the caller's.
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import math
 import os
-from collections.abc import Mapping, Sequence
+import zlib
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from deeptrace.errors import InjectionError
+from deeptrace.categories import Category
+from deeptrace.errors import FileError, InjectionError, VideoError
 from deeptrace.inject.blend import Implementation
 from deeptrace.inject.engine import Injection, inject
-from deeptrace.inject.plan import Plan, split_of
+from deeptrace.inject.footage import Motion
+from deeptrace.inject.plan import PairPlan, split_of
 from deeptrace.inject.rendered import render_scene
-from deeptrace.inject.things import Things, find_things
+from deeptrace.inject.things import Things, TrackedThing, find_things
 from deeptrace.records import Frames
 from deeptrace.video import VideoWriter, probe, sample_frames
 
 # Shortest clip worth a trace: its onset, and something after it to see.
 _FEWEST_FRAMES = 8
 _TRIES_PER_CATEGORY = 2
+
+WINDOWS: Final = 16
+"""Windows of footage that are looked at for one pair, at most.
+
+About one window in ten takes a path that is left, a merging or a move; most of the others are known to be empty."""
+
+# Windows whose things are remembered, the last ones used: about 60 kB each, small; 300 kB at full size.
+_REMEMBERED = 512
 
 
 @dataclass(frozen=True)
@@ -68,10 +82,18 @@ class Source:
         return self.split or split_of(self.name)
 
 
+@dataclass(frozen=True)
+class PairRefusal:
+    """A category that some footage did not take, or None for all of them, and why: a code of `InjectionError`."""
+
+    category: Category | None
+    code: str
+
+
 def make_pair(
     root: Path,
-    plan: Plan,
-    source: Source,
+    plan: PairPlan,
+    sources: Sequence[Source],
     *,
     size: Size,
     strength: float,
@@ -83,12 +105,15 @@ def make_pair(
     With ``look`` there are also ``look/ID.mp4`` (clean beside fake, with the box) and ``look/ID.jpg`` (a strip).
 
     Raises:
-        InjectionError: the footage offers nothing for any of the planned categories.
-        VideoError: the footage cannot be read, or a file cannot be written.
+        InjectionError: none of the sources offers anything for any of the planned categories.
+        VideoError: the first source cannot be read, or a file cannot be written.
         FileError: an asset cannot be read.
     """
-    frames, things, made_of = _footage(plan, source, size)
-    injection, tries = _inject(frames, things, plan, strength, implementation)
+    refusals: list[PairRefusal] = []
+    injection, source, made_of = find_injection(
+        plan, sources, refusals, size=size, strength=strength, implementation=implementation
+    )
+    frames = injection.clean
     real = injection.sham if plan.sham else injection.clean
     paths = {"fake": f"videos/{plan.pair_id}.mp4", "real": f"real_videos/{plan.pair_id}_real.mp4"}
     for path, twin in ((paths["fake"], injection.fake), (paths["real"], real)):
@@ -106,7 +131,7 @@ def make_pair(
         | {"video_type": "fake_video", "video_source": f"injected ({implementation})", "split": source.in_split}
         | _trace_fields(injection, size.fps)
         | shared
-        | {"inject_twin": f"{plan.pair_id}_real", "inject_tries": tries},
+        | {"inject_twin": f"{plan.pair_id}_real", "inject_tries": len(refusals) + 1},
         "real": _video_fields(f"{plan.pair_id}_real", paths["real"], frames, size.fps)
         | {"video_type": "real_video", "video_source": "footage" if source.path else "rendered scene"}
         | {"split": source.in_split, "sham": plan.sham}
@@ -118,7 +143,82 @@ def make_pair(
 # ── footage ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _footage(plan: Plan, source: Source, size: Size) -> tuple[Frames, Things, dict[str, Any]]:
+@dataclass(frozen=True)
+class FootageWindow:
+    """A few seconds of a source, with what was found in them."""
+
+    source: Source
+    frames: Frames
+    things: Things
+    made_of: Mapping[str, Any]
+    plan: PairPlan  # with this window's own seed
+
+
+def find_injection(
+    plan: PairPlan,
+    sources: Sequence[Source],
+    refusals: list[PairRefusal],
+    *,
+    size: Size,
+    strength: float,
+    implementation: Implementation = "first",
+) -> tuple[Injection, Source, Mapping[str, Any]]:
+    """A trace of one of the plan's categories in the first source that takes one; where it is, and what it is made of.
+
+    Where no source does, a spare category in the first one that offers an object. One source after the other is read;
+    what was refused is appended to ``refusals``.
+
+    Raises:
+        InjectionError: no source takes any; the first refusal is named.
+        VideoError: the first source cannot be read. A later one is passed over: its own pair tells.
+        FileError: an asset cannot be read.
+    """
+    usable: FootageWindow | None = None
+    problem: InjectionError | None = None
+    for number, source in enumerate(sources):
+        own = plan if number == 0 else _another_window(plan, number)
+        try:
+            frames, things, made_of = footage_of(own, source, size)
+            if not any(thing.whole for thing in things):
+                raise InjectionError("NO_OBJECT", "no whole object was found in the footage")
+        except InjectionError as error:
+            refusals.append(PairRefusal(None, error.code))
+            problem = problem or error
+            continue
+        except VideoError:
+            if number == 0:
+                raise
+            continue
+        usable = usable or FootageWindow(source, frames, things, made_of, own)
+        with contextlib.suppress(InjectionError):
+            args = frames, things, own, refusals
+            return inject_planned(*args, strength=strength, implementation=implementation), source, made_of
+    if usable is not None:
+        spare = replace(usable.plan, categories=plan.spare or plan.categories)
+        args = usable.frames, usable.things, spare, refusals
+        return (
+            inject_planned(*args, strength=strength, implementation=implementation),
+            usable.source,
+            usable.made_of,
+        )
+    assert problem is not None
+    raise problem
+
+
+def _another_window(plan: PairPlan, number: int) -> PairPlan:
+    """The plan with another seed and another place in the video: golden-ratio steps keep the places apart."""
+    seed = int(np.random.default_rng((plan.seed, number, 37)).integers(2**31))
+    return replace(plan, seed=seed, start_share=(plan.start_share + 0.618 * number) % 1.0)
+
+
+def footage_of(plan: PairPlan, source: Source, size: Size) -> tuple[Frames, Things, dict[str, Any]]:
+    """The frames of a planned pair, the things in them, and what they were made of (JSON values).
+
+    Raises:
+        InjectionError: ``NO_ROOM``: the footage is too short.
+        VideoError: it cannot be read.
+        FileError: an asset cannot be read.
+    """
     if source.path is None:
         long = size.long_side or round((size.short_side or 0) * 16 / 9)
         hw = (round(long * 9 / 16) // 2 * 2, long // 2 * 2)
@@ -128,7 +228,10 @@ def _footage(plan: Plan, source: Source, size: Size) -> tuple[Frames, Things, di
         return scene.frames, scene.things, scene.params
     info = probe(source.path)
     length = info.duration_seconds or size.seconds
-    start = max(0.0, length - size.seconds) * plan.start_share
+    # Windows lie side by side, at places that are the same for all pairs: what was found in one serves the next.
+    places = max(1, round(length / size.seconds))
+    place = min(places - 1, int(plan.start_share * places))
+    start = max(0.0, length - size.seconds) * (place / (places - 1) if places > 1 else 0.5)
     frames = sample_frames(
         source.path,
         fps=size.fps,
@@ -142,19 +245,64 @@ def _footage(plan: Plan, source: Source, size: Size) -> tuple[Frames, Things, di
     # At the grid's own times: both twins are written at one constant rate.
     times = np.arange(len(images), dtype=np.float64) / size.fps
     even = Frames(np.ascontiguousarray(images), times, (images.shape[1], images.shape[2]), len(images) / size.fps)
-    return even, find_things(even, plan.seed), {"start_seconds": round(start, 3)}
+    return even, _things_of(even, place), {"start_seconds": round(start, 3)}
 
 
-def _inject(
-    frames: Frames, things: Things, plan: Plan, strength: float, implementation: Implementation
-) -> tuple[Injection, int]:
-    """The first category of the plan that this footage takes, at the planned time or (second try) at any."""
+@dataclass(frozen=True)
+class _RememberedThings:
+    """Things without the frames they were found in, and with their masks packed."""
+
+    found: tuple[TrackedThing, ...]  # with masks of no frames
+    masks: tuple[bytes, ...]
+    motion: Motion
+
+    @classmethod
+    def of(cls, things: Things) -> _RememberedThings:
+        packed = tuple(zlib.compress(thing.masks.tobytes(), 1) for thing in things)
+        bare = tuple(replace(thing, masks=thing.masks[:0]) for thing in things)
+        return cls(bare, packed, things.motion.without_pictures())
+
+    def in_frames(self, images: npt.NDArray[np.uint8]) -> Things:
+        motion = self.motion.with_pictures(images)
+        shape = motion.small.shape[:3]
+        masks = [np.frombuffer(zlib.decompress(data), np.uint8).reshape(shape) for data in self.masks]
+        return Things(tuple(replace(t, masks=m) for t, m in zip(self.found, masks, strict=True)), motion)
+
+
+_remembered: OrderedDict[tuple[bytes, int], _RememberedThings] = OrderedDict()
+
+
+def _things_of(frames: Frames, seed: int) -> Things:
+    """The things in a window. Found once in a process: they are remembered by the window's pixels."""
+    key = hashlib.sha256(frames.images.tobytes() + repr(frames.images.shape).encode()).digest(), seed
+    if key not in _remembered:
+        _remembered[key] = _RememberedThings.of(find_things(frames, seed))
+        if len(_remembered) > _REMEMBERED:
+            _remembered.popitem(last=False)
+    _remembered.move_to_end(key)
+    return _remembered[key].in_frames(frames.images)
+
+
+def inject_planned(
+    frames: Frames,
+    things: Things,
+    plan: PairPlan,
+    refusals: list[PairRefusal],
+    *,
+    strength: float,
+    implementation: Implementation = "first",
+) -> Injection:
+    """The first category of the plan that this footage takes, at the planned share of its length or (second try) any.
+
+    What was refused before it is appended to ``refusals``.
+
+    Raises:
+        InjectionError: the footage takes none of them.
+    """
     length = frames.duration_seconds or float(frames.pts_seconds[-1])
     last: InjectionError | None = None
-    tries = 0
     for category in plan.categories:
         for attempt in range(_TRIES_PER_CATEGORY):
-            tries += 1
             planned = attempt == 0
             try:
                 return inject(
@@ -166,8 +314,9 @@ def _inject(
                     onset_seconds=plan.onset_share * length if planned else None,
                     offset_seconds=plan.offset_share * length if planned and plan.offset_share < 1 else None,
                     things=things,
-                ), tries
+                )
             except InjectionError as error:
+                refusals.append(PairRefusal(category, error.code))
                 last = error
     assert last is not None
     raise last
@@ -228,7 +377,26 @@ def _trace_fields(injection: Injection, fps: float) -> dict[str, Any]:
 
 
 def _write(path: Path, frames: Frames, size: Size, crf: int) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with _writing(path, "a video of the pair"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _encode(path, frames, size, crf)
+
+
+@contextlib.contextmanager
+def _writing(path: Path, what: str) -> Iterator[None]:
+    """A refusal of the system while ``path`` is written becomes an error of ours that names it."""
+    try:
+        yield
+    except OSError as error:
+        name = f"{path.parent.name}/{path.name}"
+        raise FileError(f"cannot write {name!r} ({what}): {error.strerror or error}") from None
+    except VideoError as error:
+        if error.code != "WRITE_FAILED":
+            raise
+        raise FileError(f"{str(error).rstrip('.')}, in {path.parent.name!r} ({what})") from None
+
+
+def _encode(path: Path, frames: Frames, size: Size, crf: int) -> None:
     with VideoWriter(path, fps=size.fps, crf=crf, preset=size.preset) as writer:
         writer.add(frames.images)
 
@@ -236,12 +404,14 @@ def _write(path: Path, frames: Frames, size: Size, crf: int) -> None:
 def _replace(path: Path, data: bytes) -> None:
     from deeptrace.files import atomic_write
 
-    with atomic_write(path) as file:
-        file.write(data)
+    with _writing(path, "a picture to look at"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(path) as file:
+            file.write(data)
 
 
-def _boxed(injection: Injection, index: int) -> npt.NDArray[np.uint8]:
-    """The fake frame with the trace's box."""
+def boxed(injection: Injection, index: int) -> npt.NDArray[np.uint8]:
+    """The fake frame ``(H, W, 3)`` uint8 RGB, a copy, with the trace's box drawn where it is visible."""
     image: npt.NDArray[np.uint8] = injection.fake.images[index].copy()
     box = injection.trace.box_at(float(injection.clean.pts_seconds[index]) + 1e-6)
     if box is not None:
@@ -254,7 +424,7 @@ def _boxed(injection: Injection, index: int) -> npt.NDArray[np.uint8]:
 
 def _side_by_side(injection: Injection) -> Frames:
     clean = injection.clean
-    images = np.concatenate([clean.images, np.stack([_boxed(injection, t) for t in range(len(clean))])], axis=2)
+    images = np.concatenate([clean.images, np.stack([boxed(injection, t) for t in range(len(clean))])], axis=2)
     return replace(clean, images=images, source_hw=(images.shape[1], images.shape[2]))
 
 
@@ -264,7 +434,7 @@ def _strip(injection: Injection) -> npt.NDArray[np.uint8]:
     rows = []
     chosen = (first, (first + end) // 2, end - 1)
     for images in (
-        [_boxed(injection, t) for t in chosen],
+        [boxed(injection, t) for t in chosen],
         [injection.clean.images[t] for t in chosen],
         [injection.sham.images[t] for t in chosen],
     ):
@@ -299,6 +469,17 @@ def contact_sheet(root: Path, ids: Sequence[str], columns: int = 3) -> bool:
     assert ok
     _replace(root / "sheet.jpg", data.tobytes())
     return True
+
+
+def footage_sources(seed: int, number: int, first: Source, others: Sequence[Source]) -> list[Source]:
+    """Where pair ``number`` may come from: its own clip first, then others drawn from the seed, `WINDOWS` in all.
+
+    Of fewer clips, some are looked at again, elsewhere.
+    """
+    rng = np.random.default_rng((seed, number, 41))
+    drawn = [others[int(k)] for k in rng.permutation(len(others))[: WINDOWS - 1]]
+    again = [first, *drawn]
+    return (again * WINDOWS)[:WINDOWS]
 
 
 def scene_source(number: int, photos: Sequence[str], cutouts: Sequence[str]) -> Source:

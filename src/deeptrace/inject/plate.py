@@ -1,13 +1,13 @@
 """The picture behind an object: other frames seen through the camera's motion, then a fill where none ever shows it.
 
 Two ways, by ``implementation``. *first*: each pixel from the frame nearest in time that shows it; never seen ones from
-the best matching place beside the hole, its brightness carried over from the rim. *second*: the median of all frames
+the best matching place of the frame, its brightness carried over from the rim. *second*: the median of all frames
 that show it; never seen ones by OpenCV's inpainting (Telea).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
@@ -17,6 +17,8 @@ from deeptrace.inject.blend import Implementation, feather, over, widen
 from deeptrace.inject.footage import Floats, Motion, Transform, to_full
 from deeptrace.inject.things import Roi, TrackedThing
 
+# Places looked at in full, of those that fit best at work size.
+_MOST_PLACES = 24
 _STEPS = (2, -2, 4, -4, 7, -7, 11, -11, 16, -16, 23, -23)
 
 
@@ -29,8 +31,14 @@ class Plate:
         motion: Motion,
         things: Sequence[TrackedThing],
         implementation: Implementation,
+        *,
+        passers: Sequence[TrackedThing] = (),
+        behind: Callable[[int], npt.NDArray[np.uint8]] | None = None,
     ) -> None:
         self._images, self._motion, self._things, self._implementation = images, motion, things, implementation
+        self._passers, self._behind = passers, behind
+        self.misfit = 0.0  # grey levels by which the rim of a made-up part misses the picture round it; 0: none needed
+        self._in_the_way: dict[int, npt.NDArray[np.uint8]] = {}
         self._masks: dict[int, npt.NDArray[np.uint8]] = {}
         self._last: tuple[int, Roi, Floats] | None = None
         self._reference: tuple[int, npt.NDArray[np.uint8]] | None = None
@@ -42,6 +50,13 @@ class Plate:
         size = (roi[2] - roi[0], roi[3] - roi[1])
         return np.asarray(cv2.warpAffine(self._covered(index), place, size, flags=cv2.INTER_LINEAR) > 76)  # 0.3
 
+    def _standing(self, index: int, roi: Roi) -> npt.NDArray[np.bool_]:
+        """The pixels of ``roi`` that any known thing covers in frame ``index``."""
+        place = to_full(self._motion.scale)[:2].copy()
+        place[:, 2] -= roi[:2]
+        size = (roi[2] - roi[0], roi[3] - roi[1])
+        return np.asarray(cv2.warpAffine(self._hidden(index), place, size, flags=cv2.INTER_LINEAR) > 76)
+
     def _covered(self, index: int) -> npt.NDArray[np.uint8]:
         """The things' grown masks together, work size."""
         if index not in self._masks:
@@ -49,6 +64,26 @@ class Plate:
             blank = np.zeros(self._motion.small.shape[1:3], np.uint8)
             self._masks[index] = np.maximum.reduce([blank, *shown])
         return self._masks[index]
+
+    def _hidden(self, index: int) -> npt.NDArray[np.uint8]:
+        """What of frame ``index`` is no background: the things', and those of others that pass by. Work size."""
+        if index not in self._in_the_way:
+            shown = [thing.grown(index) for thing in self._passers if thing.visible[index]]
+            self._in_the_way[index] = np.maximum.reduce([self._covered(index), *shown])
+        return self._in_the_way[index]
+
+    def unseen(self, index: int) -> float:
+        """The share of the hole in frame ``index`` that no other frame shows, in [0, 1]."""
+        height, width = self._motion.small.shape[1:3]
+        hole = self._covered(index) > 76
+        if not hole.any() or self._behind is not None:
+            return 0.0
+        need = hole.copy()
+        for other in self._others(index):
+            step = (self._motion.camera[index] @ np.linalg.inv(self._motion.camera[other]))[:2]
+            free = cv2.warpAffine(np.where(self._hidden(other) > 38, 0, 255).astype(np.uint8), step, (width, height))
+            need &= free < 250
+        return float(need.sum() / hole.sum())
 
     def patch(self, index: int, roi: Roi) -> Floats:
         """The region ``roi`` of frame ``index`` without the things, ``(h, w, 3)`` float32; not to be written to."""
@@ -64,6 +99,8 @@ class Plate:
             return picture
         seen = picture.copy()
         need = hole.copy()
+        if self._behind is not None:
+            self._fill_known(seen, need, index, roi)
         if self._implementation == "first":
             self._fill_nearest(seen, need, index, roi)
         else:
@@ -90,16 +127,28 @@ class Plate:
             inside = cv2.warpAffine(np.full((height, width), 255, np.uint8), mapping, size, flags=flags) > 250
         down = np.linalg.inv(to_full(self._motion.scale))
         to_work = (down @ np.vstack([mapping, [0.0, 0.0, 1.0]]))[:2]
-        covered = cv2.warpAffine(self._covered(other), to_work, size, flags=flags) > 38  # half of the hole's threshold
+        covered = cv2.warpAffine(self._hidden(other), to_work, size, flags=flags) > 38  # half of the hole's threshold
         return image.astype(np.float32), inside & ~covered
 
     def _others(self, index: int) -> list[int]:
+        """Frames to look behind the things in. One in which a thing was lost may show it still, unknown to us."""
         shot = self._motion.shot_of
         return [
             index + step
             for step in _STEPS
-            if 0 <= index + step < len(self._images) and shot[index + step] == shot[index]
+            if 0 <= index + step < len(self._images)
+            and shot[index + step] == shot[index]
+            and (self._motion.exact or all(thing.visible[index + step] for thing in self._things))
         ]
+
+    def _fill_known(self, seen: Floats, need: npt.NDArray[np.bool_], index: int, roi: Roi) -> None:
+        """What a scene was painted on, but where another thing stands behind: that is looked for in other frames."""
+        assert self._behind is not None
+        x0, y0, x1, y1 = roi
+        others = [thing.matte(index, roi) for thing in self._passers if thing.visible[index]]
+        new = need & (np.maximum.reduce([np.zeros(need.shape, np.float32), *others]) < 0.1)
+        seen[new] = self._behind(index)[y0:y1, x0:x1][new]
+        need &= ~new
 
     def _fill_nearest(self, seen: Floats, need: npt.NDArray[np.bool_], index: int, roi: Roi) -> None:
         for other in self._others(index):
@@ -156,30 +205,26 @@ class Plate:
         height, width = self._images.shape[1:3]
         hole = self.hole(index, (0, 0, width, height))
         image = self._images[index]
-        if self._implementation == "second":
-            radius = 3.0 * max(1.0, self._motion.scale[0])
-            return np.asarray(_telea(image, hole, radius))
-        # The copy of a place beside the hole whose rim fits best: real texture instead of a smear.
-        ys, xs = np.nonzero(hole)
-        x0, x1, y0, y1 = int(xs.min()), int(xs.max()) + 1, int(ys.min()), int(ys.max()) + 1
+        # The copy of a place in the frame whose rim fits best: real texture instead of a smear.
         rim = (widen(hole.astype(np.float32), 4) > 0.5) & ~hole
+        ys, xs = np.nonzero(hole)
         ry, rx = np.nonzero(rim)
+        # Not from the thing itself, nor from another one: that would put one more of them here.
+        taken = hole | self._standing(index, (0, 0, width, height))
         best, shift = np.inf, (0, 0)
-        for share in (1.0, 1.35):
-            for angle in np.arange(0, 2 * np.pi, np.pi / 8):
-                dx = round(float(np.cos(angle)) * share * (x1 - x0 + 8))
-                dy = round(float(np.sin(angle)) * share * (y1 - y0 + 8))
-                if x0 + dx < 0 or y0 + dy < 0 or x1 + dx > width or y1 + dy > height:
-                    continue
-                inside = (ry + dy >= 0) & (ry + dy < height) & (rx + dx >= 0) & (rx + dx < width)
-                if inside.sum() < 8 or hole[ys + dy, xs + dx].any():
-                    continue
-                a = image[ry[inside], rx[inside]].astype(np.float32)
-                b = image[ry[inside] + dy, rx[inside] + dx].astype(np.float32)
-                cost = float(((a - b) - 0.7 * (a - b).mean(0)).__abs__().mean())
-                if cost < best:
-                    best, shift = cost, (dx, dy)
-        if not np.isfinite(best):
+        for dx, dy in self._places_alike(index):
+            if xs.min() + dx < 0 or ys.min() + dy < 0 or xs.max() + dx >= width or ys.max() + dy >= height:
+                continue
+            inside = (ry + dy >= 0) & (ry + dy < height) & (rx + dx >= 0) & (rx + dx < width)
+            if inside.sum() < 8 or taken[ys + dy, xs + dx].any():
+                continue
+            a = image[ry[inside], rx[inside]].astype(np.float32)
+            b = image[ry[inside] + dy, rx[inside] + dx].astype(np.float32)
+            cost = float(((a - b) - 0.7 * (a - b).mean(0)).__abs__().mean())
+            if cost < best:
+                best, shift = cost, (dx, dy)
+        self.misfit = best
+        if self._implementation == "second" or not np.isfinite(best):
             return np.asarray(_telea(image, hole, 3.0 * max(1.0, self._motion.scale[0])))
         dx, dy = shift
         place = np.array([[1, 0, -dx], [0, 1, -dy]], np.float64)
@@ -187,6 +232,32 @@ class Plate:
         base = image.astype(np.float32)
         moved += self._difference(base, moved, rim, hole)
         return np.where(hole[..., None], np.clip(moved, 0, 255), base).astype(np.uint8)
+
+    def _places_alike(self, index: int) -> list[tuple[int, int]]:
+        """Shifts (x, y) in full pixels to the places of frame ``index`` whose picture is most like the hole's rim.
+
+        By the squared difference over the rim, everywhere in the small frame (OpenCV's masked template matching).
+        """
+        small = self._motion.small[index]
+        hole = self._covered(index) > 76
+        rim = (cv2.dilate(hole.astype(np.uint8), np.ones((9, 9), np.uint8)) > 0) & ~hole
+        ys, xs = np.nonzero(hole | rim)
+        if not len(ys):
+            return []
+        x0, x1, y0, y1 = int(xs.min()), int(xs.max()) + 1, int(ys.min()), int(ys.max()) + 1
+        part = (slice(y0, y1), slice(x0, x1))
+        costs = cv2.matchTemplate(small, small[part], cv2.TM_SQDIFF, mask=rim[part].astype(np.uint8))
+        hidden = (self._hidden(index) > 76).astype(np.float32)
+        costs[cv2.matchTemplate(hidden, hole[part].astype(np.float32), cv2.TM_CCORR) > 0.5] = np.inf
+        sx, sy = self._motion.scale
+        shifts = []
+        for _ in range(_MOST_PLACES):
+            y, x = (int(v) for v in np.unravel_index(int(np.argmin(costs)), costs.shape))
+            if not np.isfinite(costs[y, x]):
+                break
+            shifts.append((round((x - x0) * sx), round((y - y0) * sy)))
+            costs[max(0, y - 2) : y + 3, max(0, x - 2) : x + 3] = np.inf
+        return shifts
 
 
 def _telea(image: npt.NDArray[np.uint8], hole: npt.NDArray[np.bool_], radius: float) -> npt.NDArray[np.uint8]:

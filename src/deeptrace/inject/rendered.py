@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from deeptrace.errors import FileError, VideoError
 from deeptrace.inject.assets import Asset, Image, cutout, photo
-from deeptrace.inject.draw import Floats, Look, draw_ball, draw_crate, paint_room
+from deeptrace.inject.draw import Appearance, Floats, draw_ball, draw_crate, paint_room
 from deeptrace.inject.footage import WORK_SIDE, Motion, Transform, to_full
 from deeptrace.inject.things import Things, TrackedThing
 from deeptrace.records import Frames
@@ -61,7 +61,7 @@ def render_scene(
     fps: float = 8.0,
     seconds: float = 3.0,
 ) -> RenderedScene:
-    """A scene of that seed; the same arguments give the same frames on the same machine.
+    """A scene of that seed, ``seconds`` long; the same arguments give the same frames on the same machine.
 
     Without ``photos`` the background is a painted room, without ``cutouts`` things are painted balls and crates.
     Assets may be files (read when needed) or arrays. At least one thing moves and at least one stands still. A file
@@ -89,13 +89,27 @@ def render_scene(
     masks = np.zeros((len(actors), count, work[1], work[0]), np.uint8)
     camera = np.empty((count, 3, 3))
     home = np.array([[1, 0, -margin[0]], [0, 1, -margin[1]], [0, 0, 1]], np.float64)  # canvas to frame at rest
+
+    def backdrop_at(t: int) -> Floats:
+        seen = cv2.warpAffine(
+            canvas,
+            (view(float(times[t])) @ home)[:2],
+            (width, height),
+            flags=cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_REFLECT,
+        )
+        return np.asarray(seen, dtype=np.float32)
+
+    def developed(picture: Floats, t: int) -> Image:
+        """A painted picture with the exposure and the grain of its frame."""
+        noise = np.random.default_rng((rng_seed, 22, t)).standard_normal((height, width, 1), dtype=np.float32)
+        gain = 1.0 + exposure * math.sin(1.7 * float(times[t]) + rng_seed)
+        return np.clip(picture * (255.0 * gain) + grain * noise + 0.5, 0, 255).astype(np.uint8)
+
     for t, time in enumerate(times):
         look = view(float(time))
         camera[t] = down @ look @ np.linalg.inv(down)
-        seen = cv2.warpAffine(
-            canvas, (look @ home)[:2], (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT
-        )
-        picture = np.asarray(seen, dtype=np.float32)
+        picture = backdrop_at(t)
         for actor in actors:
             if actor.ground is not None:
                 _shadow(picture, actor, float(time), look)
@@ -107,21 +121,19 @@ def render_scene(
             for nearer in range(k):
                 masks[nearer, t] = (masks[nearer, t] * (1 - _small(mask, work))).astype(np.uint8)
             masks[k, t] = (_small(mask, work) * 255 + 0.5).astype(np.uint8)
-        noise = np.random.default_rng((rng_seed, 22, t)).standard_normal((height, width, 1), dtype=np.float32)
-        gain = 1.0 + exposure * math.sin(1.7 * time + rng_seed)
-        images[t] = np.clip(picture * (255.0 * gain) + grain * noise + 0.5, 0, 255).astype(np.uint8)
+        images[t] = developed(picture, t)
     camera = camera @ np.linalg.inv(camera[0])
     small = images
     if work != (width, height):
         small = np.stack([cv2.resize(image, work, interpolation=cv2.INTER_AREA) for image in images])
     # The flow is not needed: what moves, and how the camera does, is known.
     none = np.zeros((0, work[1], work[0], 2), np.float32)
-    motion = Motion(small, none, none, camera, np.zeros(count, np.int64), size_hw)
+    motion = Motion(small, none, none, camera, np.zeros(count, np.int64), size_hw, exact=True)
     things = [_thing(motion, masks[k], actor) for k, actor in enumerate(actors)]
     found = sorted((thing for thing in things if thing is not None), key=lambda one: not one.moving)
     frames = Frames(images, times, size_hw, count / fps)
     params = {"scene_seed": rng_seed, "backdrop": backdrop, "cutouts": names, "fps": fps, "seconds": seconds}
-    return RenderedScene(frames, Things(tuple(found), motion), params)
+    return RenderedScene(frames, Things(tuple(found), motion, lambda t: developed(backdrop_at(t), t)), params)
 
 
 # ── what there is ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -158,7 +170,11 @@ def _painted_sprite(rng: np.random.Generator) -> Floats:
     rgb = _COLOURS[int(rng.integers(len(_COLOURS)))]
     on = [np.zeros((96, 96, 3), np.float32), np.ones((96, 96, 3), np.float32)]
     ball, turn = bool(rng.uniform() < 0.65), float(rng.uniform(0, 6))
-    look = Look("ball", "", rgb, float(rng.uniform(0.2, 1.2))) if ball else Look("crate", "", (0.55, 0.36, 0.18), 0.0)
+    look = (
+        Appearance("ball", "", rgb, float(rng.uniform(0.2, 1.2)))
+        if ball
+        else Appearance("crate", "", (0.55, 0.36, 0.18), 0.0)
+    )
     for canvas in on:
         if ball:
             draw_ball(canvas, (47.5, 47.5), 46, turn=turn, look=look, opacity=1.0)

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deeptrace.errors import VideoError
-from deeptrace.inject.draw import Floats, Look, draw_ball, draw_crate, draw_pillar, draw_shadow, paint_room
+from deeptrace.inject.draw import Appearance, Floats, draw_ball, draw_crate, draw_pillar, draw_shadow, paint_room
 from deeptrace.records import Box, Frames
 
 Path = Callable[[float], tuple[float, float]]
@@ -29,7 +29,7 @@ _MARGIN = 0.06
 
 
 @dataclass(frozen=True)
-class Thing:
+class SceneThing:
     """One thing of a scene. ``path`` gives its centre in scene pixels at a time in seconds.
 
     ``ground_y_px`` is where it stands or casts its shadow; things are drawn from far (small) to near (large).
@@ -37,14 +37,14 @@ class Thing:
     """
 
     name: str
-    look: Look
+    look: Appearance
     radius_px: float
     ground_y_px: float
     path: Path
     turn: Callable[[float], float] = lambda _: 0.0  # radians at a time
 
     def velocity(self, time_seconds: float) -> tuple[float, float]:
-        """Pixels a second, from the positions 10 ms apart."""
+        """Its velocity (x, y) in pixels a second, from the positions 10 ms apart."""
         (x0, y0), (x1, y1) = self.path(time_seconds - 0.01), self.path(time_seconds)
         return ((x1 - x0) / 0.01, (y1 - y0) / 0.01)
 
@@ -61,7 +61,7 @@ class Scene:
     size_hw: tuple[int, int]
     fps: float
     duration_seconds: float
-    things: tuple[Thing, ...]
+    things: tuple[SceneThing, ...]
     target: str
     onset_seconds: float
 
@@ -71,7 +71,7 @@ class Scene:
         count = max(1, round(self.duration_seconds * self.fps))
         return np.arange(count, dtype=np.float64) / self.fps
 
-    def thing(self, name: str) -> Thing:
+    def thing(self, name: str) -> SceneThing:
         """The thing of that name."""
         return next(thing for thing in self.things if thing.name == name)
 
@@ -114,7 +114,9 @@ class Scene:
         return (float(x0), float(y0), float(x1), float(y1)) if x0 < x1 and y0 < y1 else None
 
     def render(self, opacity: Opacity = lambda _name, _time: 1.0) -> Frames:
-        """The frames. ``opacity`` says how much of a thing (with its shadow) is there at a time: 1 all, 0 nothing.
+        """The frames ``(T, H, W, 3)`` uint8 RGB.
+
+        ``opacity`` says how much of a thing (with its shadow) is there at a time in seconds: 1 all, 0 nothing.
 
         Grain and camera depend on seed and time alone, so two renderings differ only where opacities differ.
         """
@@ -225,7 +227,7 @@ def _ball(
     rise: float = 0.0,
     period: float = 1.0,
     top_at: float = 0.0,
-) -> Thing:
+) -> SceneThing:
     """A ball that rolls along ``x``, or hops ``rise`` pixels high every ``period`` seconds, on top at ``top_at``."""
 
     def path(t: float) -> tuple[float, float]:
@@ -233,11 +235,13 @@ def _ball(
         return x(t), ground - radius - 4 * rise * u * (1 - u)
 
     # Without slipping, it turns by one radian for each radius of way.
-    look = Look("ball", colour, _BALL_COLOURS[colour], float(rng.uniform(0.2, 1.2)))
-    return Thing(name, look, radius, ground, path, lambda t: x(t) / radius)
+    look = Appearance("ball", colour, _BALL_COLOURS[colour], float(rng.uniform(0.2, 1.2)))
+    return SceneThing(name, look, radius, ground, path, lambda t: x(t) / radius)
 
 
-def _things(rng: np.random.Generator, size_hw: tuple[int, int], onset: float, duration: float) -> tuple[Thing, ...]:
+def _things(
+    rng: np.random.Generator, size_hw: tuple[int, int], onset: float, duration: float
+) -> tuple[SceneThing, ...]:
     height, width = size_hw
     unit = min(height, width * 9 / 16)  # sizes and speeds, so that a portrait frame is not filled by one ball
     colours = [str(c) for c in rng.permutation(list(_BALL_COLOURS))]
@@ -283,15 +287,15 @@ def _things(rng: np.random.Generator, size_hw: tuple[int, int], onset: float, du
         x=lambda t: pillar_x + pass_speed * (t - passing),
     )
     pillar_radius, foot = 0.075 * unit, 0.79 * height
-    stone = Look("pillar", "grey", (0.62, 0.60, 0.57), 0.0)
-    pillar = Thing("pillar", stone, pillar_radius, foot, lambda _: (pillar_x, foot - pillar_radius))
+    stone = Appearance("pillar", "grey", (0.62, 0.60, 0.57), 0.0)
+    pillar = SceneThing("pillar", stone, pillar_radius, foot, lambda _: (pillar_x, foot - pillar_radius))
 
     # Slides to and fro on the floor, as if pulled.
     half, floor = 0.075 * unit, 0.86 * height
     crate_x = width * (0.30 if side > 0 else 0.70)
     swing, rate, phase = 0.10 * width, float(rng.uniform(0.18, 0.28)), float(rng.uniform(0, 2 * math.pi))
-    wood = Look("crate", "brown", (0.55, 0.36, 0.18), 0.0)
-    crate = Thing(
+    wood = Appearance("crate", "brown", (0.55, 0.36, 0.18), 0.0)
+    crate = SceneThing(
         "crate",
         wood,
         half,
@@ -301,7 +305,7 @@ def _things(rng: np.random.Generator, size_hw: tuple[int, int], onset: float, du
     return (passer, pillar, leaver, crate, target)
 
 
-def _apart(things: tuple[Thing, ...], onset: float, size_hw: tuple[int, int]) -> bool:
+def _apart(things: tuple[SceneThing, ...], onset: float, size_hw: tuple[int, int]) -> bool:
     """True when the target touches nothing and no edge for 0.3 s around the onset, and is well off the floor then."""
     height, width = size_hw
     target = things[-1]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import cv2
 import numpy as np
@@ -23,7 +23,7 @@ from deeptrace.records import Frames
 
 
 @dataclass(frozen=True)
-class Moment:
+class EditFrame:
     """One frame of an edit. At level 0 nothing would show, at 1 all of the strongest trace."""
 
     index: int
@@ -38,7 +38,6 @@ class Picture:
 
     image: Floats  # (h, w, 3), equal to the frame where alpha is 0
     alpha: Floats  # (h, w): how much of it replaces the frame
-    focus: Floats  # (h, w): where a person sees the trace (an old place of a moved object is not part of it)
 
 
 @dataclass(frozen=True)
@@ -46,8 +45,8 @@ class Edit:
     """A planned trace. ``says`` completes "<the object> ..." in the explanation."""
 
     thing: TrackedThing
-    roi: Callable[[Moment], Roi]
-    paint: Callable[[Moment, Roi], Picture]
+    roi: Callable[[EditFrame], Roi]
+    paint: Callable[[EditFrame, Roi], Picture]
     says: str
     params: Mapping[str, Any] = field(default_factory=dict)
 
@@ -89,7 +88,10 @@ class Shot:
 
     def plate(self, things: Sequence[TrackedThing]) -> Plate:
         """What lies behind some things."""
-        return Plate(self.frames.images, self.motion, things, self.implementation)
+        others = [thing for thing in self.things if all(thing is not one for one in things)]
+        return Plate(
+            self.frames.images, self.motion, things, self.implementation, passers=others, behind=self.things.behind
+        )
 
     def clip(self, x0: float, y0: float, x1: float, y1: float) -> Roi:
         """The whole-pixel region round a box, within the frame and at least 8 x 8."""
@@ -119,7 +121,7 @@ class Shot:
 
 
 @dataclass(frozen=True)
-class Placed:
+class Placement:
     """A thing, as it looks in frame ``source``, painted elsewhere: ``transform`` maps full pixels there to here."""
 
     thing: TrackedThing
@@ -129,13 +131,16 @@ class Placed:
 
 
 def layer_matte(shot: Shot, thing: TrackedThing, index: int, roi: Roi) -> Floats:
-    """The thing's matte with the rim of the hole that the plate leaves: at the hole's edge it is about a half."""
+    """The thing's matte in ``roi``, ``(h, w)`` in [0, 1], with the rim of the hole that the plate leaves.
+
+    At the hole's edge it is about a half.
+    """
     grown = thing.matte(index, roi, grown=True)
     return feather(np.clip((grown - 0.1) / 0.4, 0, 1).astype(np.float32), 0.7 * shot.px)
 
 
-def place(shot: Shot, placed: Placed, roi: Roi) -> tuple[Floats, Floats]:
-    """The colours and the alpha of a placed thing within ``roi``."""
+def place(shot: Shot, placed: Placement, roi: Roi) -> tuple[Floats, Floats]:
+    """A placed thing within ``roi``: colours ``(h, w, 3)`` float32 grey levels, and alpha ``(h, w)`` in [0, 1]."""
     source = shot.around(placed.thing, placed.source, 4 * shot.px)
     colours, matte = shot.patch(placed.source, source), layer_matte(shot, placed.thing, placed.source, source)
     matrix = placed.transform[:2].copy()
@@ -147,7 +152,7 @@ def place(shot: Shot, placed: Placed, roi: Roi) -> tuple[Floats, Floats]:
     return np.clip(image, 0, 255).astype(np.float32), np.asarray(alpha * placed.opacity, dtype=np.float32)
 
 
-def placed_box(shot: Shot, placed: Placed) -> tuple[float, float, float, float]:
+def placed_box(shot: Shot, placed: Placement) -> tuple[float, float, float, float]:
     """Where a placed thing lies, pixels; parts may lie outside the frame."""
     x0, y0, x1, y1 = placed.thing.box_px(placed.source)
     corners = np.array([[x0, y0, 1], [x1, y0, 1], [x0, y1, 1], [x1, y1, 1]], np.float64).T
@@ -155,7 +160,7 @@ def placed_box(shot: Shot, placed: Placed) -> tuple[float, float, float, float]:
     return float(moved[0].min()), float(moved[1].min()), float(moved[0].max()), float(moved[1].max())
 
 
-def region(shot: Shot, moment: Moment, lifted: Sequence[TrackedThing], placed: Sequence[Placed]) -> Roi:
+def region(shot: Shot, moment: EditFrame, lifted: Sequence[TrackedThing], placed: Sequence[Placement]) -> Roi:
     """The region that `compose` touches."""
     boxes = [thing.box_px(moment.index) for thing in lifted] + [placed_box(shot, one) for one in placed]
     pad = 8 * shot.px
@@ -164,7 +169,13 @@ def region(shot: Shot, moment: Moment, lifted: Sequence[TrackedThing], placed: S
 
 
 def compose(
-    shot: Shot, moment: Moment, roi: Roi, *, plate: Plate, lifted: Sequence[TrackedThing], placed: Sequence[Placed]
+    shot: Shot,
+    moment: EditFrame,
+    roi: Roi,
+    *,
+    plate: Plate,
+    lifted: Sequence[TrackedThing],
+    placed: Sequence[Placement],
 ) -> Picture:
     """``lifted`` things taken out of the frame (the plate shows instead), ``placed`` ones painted in.
 
@@ -174,20 +185,16 @@ def compose(
     index = moment.index
     base = plate.patch(index, roi) if lifted else shot.patch(index, roi)
     alpha = feather(plate.hole(index, roi).astype(np.float32), 0.8) if lifted else np.zeros(base.shape[:2], np.float32)
-    focus = np.zeros(base.shape[:2], np.float32)
     image = base
     if moment.sham:
         for thing in lifted:
-            back = Placed(thing, index, np.eye(3))
+            back = Placement(thing, index, np.eye(3))
             image = over(image, *_softened(place(shot, back, roi)))
     for one in placed:
         colours, matte = place(shot, one, roi)
-        alpha, focus = np.maximum(alpha, matte), np.maximum(focus, matte)
+        alpha = np.maximum(alpha, matte)
         image = over(image, resampled(image), matte) if moment.sham else over(image, colours, matte)
-    if not placed:
-        for thing in lifted:
-            focus = np.maximum(focus, layer_matte(shot, thing, index, roi))
-    return Picture(image, alpha, focus)
+    return Picture(image, alpha)
 
 
 def _softened(layer: tuple[Floats, Floats]) -> tuple[Floats, Floats]:
@@ -205,3 +212,19 @@ def about(centre: npt.NDArray[np.float64], *, scale: float = 1.0, mirror: bool =
     return np.array(
         [[wide, 0, centre[0] * (1 - wide)], [0, scale, centre[1] * (1 - scale)], [0, 0, 1]], dtype=np.float64
     )
+
+
+Planner: TypeAlias = Callable[[Shot, TrackedThing, np.random.Generator], Edit]
+
+
+@dataclass(frozen=True)
+class CategoryEdit:
+    """How a category is put into footage: the last name of its file, which is called after it.
+
+    ``wants`` says what it acts on. ``least_noticed`` is the visible change that its trace must have, in just-noticeable
+    differences: the root mean square over its box.
+    """
+
+    plan: Planner
+    wants: Literal["moving", "still", "any"] = "any"
+    least_noticed: float = 2.5

@@ -6,28 +6,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias, overload
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+from typing_extensions import override
 
 from deeptrace.inject.footage import Floats, Image, Motion, grid, remap, to_full, watch
+from deeptrace.inject.regions import SMALLEST, STILL, Backdrop, Region, regions_in, stands_alone
 from deeptrace.records import Frames
 
 Roi: TypeAlias = tuple[int, int, int, int]
 """``(x0, y0, x1, y1)`` in full pixels, within the frame."""
 
-# Shares of the frame's area that a person would call an object rather than a speck or a background.
-_SMALLEST, _LARGEST = 0.004, 0.25
-# Work pixels a frame: below, "motion" is the flow's own noise.
-_STILL = 0.35
-# Distance in Lab (OpenCV's 8-bit scale) from the surroundings, below which nothing stands out.
-_LEAST_CONTRAST = 10.0
-_MOST_THINGS = 6
+_MOST_THINGS = 5
 _RIM = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
+# Work pixels that a thing goes from one frame to the next, at most, to be found again by its look.
+_SEARCH_PX = 9
+# Frames, spread over a thing's time, in which it is looked at as a whole.
+_LOOKS = 6
 _CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
 
 
@@ -42,6 +42,7 @@ class TrackedThing:
     moving: bool  # against the background
     rgb: tuple[float, float, float]  # mean colour, 0..255
     scale: tuple[float, float]  # full pixels per work pixel (x, y)
+    whole: bool = True  # False: perhaps a part of something; nothing is done to it, but others may be drawn to it
 
     @classmethod
     def of(cls, motion: Motion, masks: Image, low: int, high: int, *, moving: bool) -> TrackedThing:
@@ -99,7 +100,9 @@ class Things(Sequence[TrackedThing]):
 
     found: tuple[TrackedThing, ...]
     motion: Motion
+    behind: Callable[[int], Image] | None = None  # of a rendered scene: a frame without any thing, (H, W, 3)
 
+    @override
     @overload
     def __getitem__(self, index: int) -> TrackedThing: ...
     @overload
@@ -107,9 +110,11 @@ class Things(Sequence[TrackedThing]):
     def __getitem__(self, index: int | slice) -> TrackedThing | tuple[TrackedThing, ...]:
         return self.found[index]
 
+    @override
     def __len__(self) -> int:
         return len(self.found)
 
+    @override
     def __iter__(self) -> Iterator[TrackedThing]:
         return iter(self.found)
 
@@ -117,7 +122,8 @@ class Things(Sequence[TrackedThing]):
 def find_things(frames: Frames, seed: int = 0) -> Things:
     """Moving objects of the footage, then things that stand out in it, tracked over all frames of their shot.
 
-    At most six, each 0.4 to 25 % of the frame where it was found. There may be none. The same frames and seed give the
+    At most five, each 1 to 30 % of the frame where it was found; whole objects first. There may be
+    none. The same frames and seed give the
     same things. ``seed`` decides in which frames to look.
     """
     motion = watch(frames.images)
@@ -125,81 +131,24 @@ def find_things(frames: Frames, seed: int = 0) -> Things:
     count = len(frames.images)
     shots = [np.flatnonzero(motion.shot_of == k) for k in range(int(motion.shot_of[-1]) + 1)]
     shots = sorted((s for s in shots if len(s) >= 4), key=len, reverse=True)[:2]
-    found: list[TrackedThing] = []
+    ranked: list[tuple[float, TrackedThing]] = []
     for shot in shots:
+        backdrop = Backdrop.of(motion, shot)
         looks = sorted({int(shot[min(len(shot) - 2, int(p * len(shot)))]) for p in rng.uniform((0.1, 0.4), (0.4, 0.8))})
-        seeds: list[tuple[int, Image, bool]] = []
-        for index in looks:
-            seeds += [(index, mask, True) for mask in _moving_regions(motion, index, shot)]
-        if len(seeds) < 3:
-            seeds += [(looks[0], mask, False) for mask in _salient_regions(motion, looks[0])]
-        for index, rough, by_motion in seeds:
-            if len(found) >= _MOST_THINGS or _known(found, index, rough):
+        candidates = [
+            region for index in looks for region in regions_in(motion, index, shot, backdrop, colours=index == looks[0])
+        ]
+        for region in sorted(candidates, key=lambda one: (not one.whole, -one.score)):
+            if len(ranked) >= (_MOST_THINGS if region.whole else _MOST_THINGS - 2) or _known(
+                [thing for _, thing in ranked], region.index, region.mask
+            ):
                 continue
-            mask = _cut_out(motion.small[index], rough)
-            thing = _follow(motion, index, mask, shot, count, by_motion=by_motion)
+            thing = _follow(motion, region, shot, count)
             if thing is not None:
-                found.append(thing)
-    found.sort(key=lambda thing: (not thing.moving, -int(thing.visible.sum())))
-    return Things(tuple(found), motion)
-
-
-# ── where to look ───────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _regions(mask: npt.NDArray[np.bool_], weight: Floats, most: int, *, whole_width: bool) -> list[Image]:
-    """Connected parts of a mask that are of an object's size, the heaviest first, as 0/255."""
-    labels_of: Image = mask.astype(np.uint8)
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(labels_of, connectivity=4)
-    area = mask.size
-    height, width = mask.shape
-    kept = []
-    for k in range(1, count):
-        share = stats[k, cv2.CC_STAT_AREA] / area
-        if not _SMALLEST <= share <= _LARGEST or stats[k, cv2.CC_STAT_WIDTH] > 0.9 * width:
-            continue
-        part = labels == k
-        x0, y0, w, h = stats[k, :4]
-        touching = int(x0 <= 1) + int(y0 <= 1) + int(x0 + w >= width - 1) + int(y0 + h >= height - 1)
-        # A frame of background, or a ragged strip of it, rather than an object.
-        if touching >= 3 or stats[k, cv2.CC_STAT_AREA] < 0.3 * w * h or (w > 0.6 * width and not whole_width):
-            continue
-        kept.append((float(weight[part].sum()) / (1 + touching), part))
-    kept.sort(key=lambda pair: -pair[0])
-    return [(part * 255).astype(np.uint8) for _, part in kept[:most]]
-
-
-def _cleaned(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """Without specks, and with small gaps closed."""
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
-    opened = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, kernel)
-    return np.asarray(cv2.morphologyEx(opened, cv2.MORPH_CLOSE, kernel) > 0)
-
-
-def _moving_regions(motion: Motion, index: int, shot: npt.NDArray[np.int64]) -> list[Image]:
-    """What moves against the background around frame ``index``."""
-    near = [t for t in (index - 1, index, index + 1) if shot[0] <= t < shot[-1]]
-    speed: Floats = np.median(np.stack([motion.residual(t) for t in near]), axis=0).astype(np.float32)
-    speed = np.asarray(cv2.GaussianBlur(speed, (0, 0), 1.2), np.float32)
-    calm = float(np.median(speed))
-    threshold = max(_STILL, 3.0 * calm, 0.25 * float(np.percentile(speed, 99)))
-    return _regions(_cleaned(speed > threshold), speed, most=3, whole_width=True)
-
-
-def _salient_regions(motion: Motion, index: int) -> list[Image]:
-    """What differs from its wider surroundings in frame ``index``, the middle of the frame first."""
-    image = motion.small[index]
-    height, width = image.shape[:2]
-    lab = cv2.cvtColor(image, cv2.COLOR_RGB2LAB).astype(np.float32)
-    fine = cv2.GaussianBlur(lab, (0, 0), 2.0)
-    coarse = cv2.GaussianBlur(lab, (0, 0), width / 8)
-    stand_out = np.linalg.norm(fine - coarse, axis=-1)
-    xs, ys = grid(height, width)
-    centred = np.exp(-(((xs / width - 0.5) / 0.45) ** 2 + ((ys / height - 0.5) / 0.45) ** 2))
-    score: Floats = (stand_out * centred).astype(np.float32)
-    return _regions(
-        _cleaned(score > max(float(np.percentile(score, 88)), _LEAST_CONTRAST)), score, most=4, whole_width=False
-    )
+                ranked.append((region.score, thing))
+    # Those that are seen longer first, but a whole object that comes and goes before a doubtful one that stays.
+    ranked.sort(key=lambda pair: (not pair[1].whole, -pair[0] * float(pair[1].visible.mean()) ** 0.5))
+    return Things(tuple(thing for _, thing in ranked), motion)
 
 
 def _known(found: Sequence[TrackedThing], index: int, mask: Image) -> bool:
@@ -213,34 +162,6 @@ def _known(found: Sequence[TrackedThing], index: int, mask: Image) -> bool:
 
 
 # ── following ───────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _cut_out(image: Image, rough: Image) -> Image:
-    """The region drawn to the object's outline by its colours (GrabCut), where that finds a part of the region.
-
-    Flow is smooth, so what moves looks larger than it is.
-    """
-    ys, xs = np.nonzero(rough)
-    pad = 8
-    y0, y1 = max(0, int(ys.min()) - pad), min(rough.shape[0], int(ys.max()) + 1 + pad)
-    x0, x1 = max(0, int(xs.min()) - pad), min(rough.shape[1], int(xs.max()) + 1 + pad)
-    part, inside = np.ascontiguousarray(image[y0:y1, x0:x1]), rough[y0:y1, x0:x1] > 127
-    reach = max(2, round(0.12 * float(np.sqrt(inside.sum()))))
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
-    core = cv2.erode(inside.astype(np.uint8), kernel, borderType=cv2.BORDER_REPLICATE) > 0
-    label = np.where(inside, cv2.GC_PR_FGD, cv2.GC_BGD).astype(np.uint8)
-    if not core.any() or not (label == cv2.GC_BGD).any():
-        return rough
-    rim = inside & ~core
-    label[rim] = cv2.GC_PR_BGD
-    cv2.setRNGSeed(0)
-    cv2.grabCut(part, label, (0, 0, 1, 1), np.zeros((1, 65)), np.zeros((1, 65)), 2, cv2.GC_INIT_WITH_MASK)
-    cut = _cleaned((label == cv2.GC_FGD) | (label == cv2.GC_PR_FGD))
-    if not 0.3 * inside.sum() <= cut.sum():
-        return rough
-    made = np.zeros_like(rough)
-    made[y0:y1, x0:x1] = cut * np.uint8(255)
-    return made
 
 
 def guided(guide: Floats, mask: Floats, radius: int, epsilon: float) -> Floats:
@@ -262,29 +183,64 @@ def _refine(grey: Floats, mask: Floats) -> Floats:
     return np.asarray(np.clip((soft - 0.5) * 1.8 + 0.5, 0, 1), dtype=np.float32)
 
 
-def _follow(
-    motion: Motion, index: int, mask: Image, shot: npt.NDArray[np.int64], count: int, *, by_motion: bool
-) -> TrackedThing | None:
+def _carried(mask: Floats, before: Floats, now: Floats, offsets: Floats) -> tuple[Floats, float]:
+    """The mask in the next frame, and how far the picture under it is from what it was, mean in [0, 1].
+
+    Along the flow, or shifted as a whole where that explains the picture as well: flow is smooth and drags the edge of
+    a fast thing behind it.
+    """
+    choices = []
+    shifted = _shift_of(mask, before, now)
+    for way in ([] if shifted is None else [shifted]) + [offsets]:
+        moved, seen = (np.asarray(remap(image, way), dtype=np.float32) for image in (mask, before))
+        # Over the thing and its rim: where a mask lags behind, the rim gives it away.
+        wide = cv2.dilate(moved, _RIM)
+        weight = max(float(wide.sum()), 1e-6)
+        choices.append((float((np.abs(seen - now) * wide).sum()) / weight, moved))
+    if len(choices) == 2 and choices[0][0] <= 1.15 * choices[1][0] + 0.004:
+        return choices[0][1], choices[0][0]
+    return choices[-1][1], choices[-1][0]
+
+
+def _shift_of(mask: Floats, before: Floats, now: Floats) -> Floats | None:
+    """Offsets (as of a flow) of the whole shift that takes the thing to the next frame; None without room to look."""
+    ys, xs = np.nonzero(mask > 0.5)
+    if len(ys) < 9:
+        return None
+    height, width = mask.shape
+    x0, x1, y0, y1 = int(xs.min()), int(xs.max()) + 1, int(ys.min()), int(ys.max()) + 1
+    left, right = min(_SEARCH_PX, x0), min(_SEARCH_PX, width - x1)
+    up, down = min(_SEARCH_PX, y0), min(_SEARCH_PX, height - y1)
+    area = now[y0 - up : y1 + down, x0 - left : x1 + right]
+    weights = np.ascontiguousarray(mask[y0:y1, x0:x1])
+    misses = cv2.matchTemplate(area, np.ascontiguousarray(before[y0:y1, x0:x1]), cv2.TM_SQDIFF, mask=weights)
+    _, _, best, _ = cv2.minMaxLoc(misses)
+    dx, dy = best[0] - left, best[1] - up
+    offsets = np.empty((height, width, 2), np.float32)
+    offsets[..., 0], offsets[..., 1] = -dx, -dy
+    return offsets
+
+
+def _follow(motion: Motion, region: Region, shot: npt.NDArray[np.int64], count: int) -> TrackedThing | None:
     """Carry the mask along the flow to both ends of the shot; stop where it shrinks or grows out of proportion."""
+    index, mask = region.index, region.mask
     height, width = mask.shape
     greys = {int(t): cv2.cvtColor(motion.small[t], cv2.COLOR_RGB2GRAY).astype(np.float32) / 255.0 for t in shot}
     masks = np.zeros((count, height, width), np.uint8)
     start = _refine(greys[index], mask.astype(np.float32) / 255.0)
     area = float(start.sum())
-    if area < 0.5 * _SMALLEST * mask.size:
+    if area < 0.5 * SMALLEST * mask.size:
         return None
     masks[index] = (start * 255 + 0.5).astype(np.uint8)
     for step in (1, -1):
         current, t = start, index
         while shot[0] <= t + step <= shot[-1]:
             offsets = motion.backward[t] if step == 1 else motion.forward[t - 1]
-            moved = np.asarray(remap(current, offsets), dtype=np.float32)
             t += step
-            seen = np.asarray(remap(greys[t - step], offsets), dtype=np.float32)
+            moved, lost = _carried(current, greys[t - step], greys[t], offsets)
             weight = float(moved.sum())
             if not 0.5 * area <= weight <= 1.7 * area:
                 break
-            lost = float((np.abs(seen - greys[t]) * moved).sum()) / weight
             if lost > 0.12:  # the flow no longer explains what is there: hidden or torn
                 break
             # The edge may follow the picture by one pixel a frame: in flat surroundings it would creep on and on.
@@ -308,4 +264,6 @@ def _follow(
         float((motion.residual(t) * masks[t]).sum() / max(int(masks[t].sum(dtype=np.int64)), 1))
         for t in range(low, high)
     ]
-    return TrackedThing.of(motion, masks, low, high + 1, moving=by_motion or float(np.mean(speeds)) > 2 * _STILL)
+    thing = TrackedThing.of(motion, masks, low, high + 1, moving=float(np.median(speeds)) > STILL)
+    some = sorted({int(t) for t in np.linspace(low, high, _LOOKS + 2)[1:-1]})
+    return replace(thing, whole=region.whole and stands_alone(motion, [(t, masks[t] > 127) for t in some]))

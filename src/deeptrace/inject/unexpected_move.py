@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 import numpy.typing as npt
 
 from deeptrace.inject.object_trajectory import moved_edit
-from deeptrace.inject.shot import Edit, Moment, Shot
+from deeptrace.inject.shot import CategoryEdit, Edit, EditFrame, Shot
 from deeptrace.inject.things import TrackedThing
 
 
@@ -25,7 +27,7 @@ def unexpected_move(shot: Shot, thing: TrackedThing, rng: np.random.Generator) -
     rate = float(rng.uniform(4.0, 8.0))
     pace = float(rng.uniform(0.5, 1.2))  # sizes a second
 
-    def offset(moment: Moment) -> npt.NDArray[np.float64]:
+    def offset(moment: EditFrame) -> npt.NDArray[np.float64]:
         since, reach = moment.since_seconds, size * moment.level
         if kind == "slide":
             return np.array([side * reach * min(1.0, 0.12 + pace * since), 0.0])
@@ -39,3 +41,6 @@ def unexpected_move(shot: Shot, thing: TrackedThing, rng: np.random.Generator) -
         "rock": "rocks to and fro by itself",
     }[kind]
     return moved_edit(shot, thing, offset, f"{says}, though nothing touches it", {"path": kind})
+
+
+CATEGORY_EDIT: Final = CategoryEdit(unexpected_move, wants="still")

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from deeptrace.inject.blend import Implementation
 from deeptrace.inject.footage import Floats, grid
-from deeptrace.inject.shot import Moment
+from deeptrace.inject.shot import EditFrame
 from deeptrace.inject.things import Roi, TrackedThing
 
 Kind = Literal["bend", "bulge", "melt", "ripple"]
@@ -66,15 +66,16 @@ class Bend:
         return dx.astype(np.float32), dy.astype(np.float32)
 
 
-def offsets_in(bend: Bend, thing: TrackedThing, roi: Roi, moment: Moment, *, reach: float) -> Floats:
-    """Pull offsets ``(h, w, 2)`` in pixels for ``roi``: ``reach`` sizes of the object at level 1."""
+def offsets_in(bend: Bend, thing: TrackedThing, roi: Roi, moment: EditFrame, *, reach: float) -> Floats:
+    """Pull offsets ``(h, w, 2)`` in pixels for ``roi``: ``reach`` sizes of the object at level 1,
+    a third of that at least."""
     index = moment.index
     x0, y0, x1, y1 = roi
     xs, ys = grid(y1 - y0, x1 - x0)
     size, (cx, cy) = float(thing.sizes[index]), thing.centres[index]
     u, v = (xs + np.float32(x0 - cx)) / np.float32(size), (ys + np.float32(y0 - cy)) / np.float32(size)
     dx, dy = bend.at(u, v, moment.since_seconds)
-    amount = np.float32(-0.5 * reach * size * moment.level)
+    amount = np.float32(-0.5 * reach * size * (0.3 + 0.7 * moment.level))
     return np.asarray(np.stack([dx * amount, dy * amount], -1), dtype=np.float32)
 
 

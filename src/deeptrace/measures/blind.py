@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from deeptrace.categories import CATEGORIES, Category
 from deeptrace.errors import MissingExtra, RecordError
-from deeptrace.metrics import is_explained
+from deeptrace.measures.video import is_explained
 from deeptrace.records import Box, Label, Origin, Record, Trace, Verdict, VideoInfo
 
 Floats = npt.NDArray[np.float64]
@@ -130,12 +130,12 @@ def fit_blind(records: Iterable[Record], *, seed: int = 0) -> Blind:
         reals = len(train) - len(fakes)
         raise RecordError("split", f"'train' holds {len(fakes)} fake and {reals} real videos; a blind row needs both")
     rows = [(trace, _length(record)) for record in fakes for trace in record.traces]
-    timed = [(t.onset_seconds, length) for t, length in rows if t.onset_seconds is not None and length]
+    timed = [(trace.onset_seconds, length) for trace, length in rows if trace.onset_seconds is not None and length]
     onset = _best_onset(timed)
     spans = [
-        (t.onset_seconds, t.offset_seconds, length)
-        for t, length in rows
-        if t.onset_seconds is not None and t.offset_seconds is not None and length
+        (trace.onset_seconds, trace.offset_seconds, length)
+        for trace, length in rows
+        if trace.onset_seconds is not None and trace.offset_seconds is not None and length
     ]
     return Blind(
         bbox_xyxy=best_box([trace.bbox_xyxy for trace, _ in rows if trace.bbox_xyxy is not None]),
@@ -172,18 +172,18 @@ def _forest(train: Sequence[Record], seed: int) -> Any:
 def best_box(boxes: Sequence[Box]) -> Box | None:
     """The box of the largest mean IoU with the given ones: the best of a coarse grid, moved side by side to the top.
 
-    None of none. The mean IoU has no simple maximum, so a better box may exist; this one is never worse than the whole
-    frame, or than the median of each side.
+    Boxes are xyxy in fractions of the frame. None of none. The mean IoU has no simple maximum, so a better box may
+    exist; this one is never worse than the whole frame, or than the median of each side.
     """
     if not boxes:
         return None
-    known = np.array(boxes, np.float64)
+    sides = np.array(boxes, np.float64)
     edges = np.linspace(0.0, 1.0, _COARSE + 1)
     spans = [(a, b) for i, a in enumerate(edges) for b in edges[i + 1 :]]
-    middle = np.median(known, axis=0)
+    middle = np.median(sides, axis=0)
     candidates = [middle, *(np.array([x0, y0, x1, y1]) for x0, x1 in spans for y0, y1 in spans)]
-    best = max(candidates, key=lambda box: _mean_iou(box, known))
-    value = _mean_iou(best, known)
+    best = max(candidates, key=lambda box: _mean_iou(box, sides))
+    value = _mean_iou(best, sides)
     for step in _STEPS:
         moved = True
         while moved:
@@ -192,7 +192,7 @@ def best_box(boxes: Sequence[Box]) -> Box | None:
                 for change in (-step, step):
                     box = best.copy()
                     box[side] = np.clip(box[side] + change, 0.0, 1.0)
-                    if box[0] < box[2] and box[1] < box[3] and (iou := _mean_iou(box, known)) > value + 1e-12:
+                    if box[0] < box[2] and box[1] < box[3] and (iou := _mean_iou(box, sides)) > value + 1e-12:
                         best, value, moved = box, iou, True
     x0, y0, x1, y1 = (float(side) for side in best)
     return (x0, y0, x1, y1)
@@ -214,7 +214,7 @@ def _best_onset(timed: Sequence[tuple[float, float]]) -> float | None:
         return None
     onset, length = (np.array(values) for values in zip(*timed, strict=True))
     candidates = _grid(float(onset.max()))
-    means = [np.minimum(1.0, np.abs(onset - c) / length).mean() for c in candidates]
+    means = [np.minimum(1.0, np.abs(onset - candidate) / length).mean() for candidate in candidates]
     return float(candidates[int(np.argmin(means))])
 
 
@@ -225,8 +225,8 @@ def _best_length(spans: Sequence[tuple[float, float, float]], onset: float) -> f
     first, last, length = (np.array(values) for values in zip(*spans, strict=True))
     candidates = _grid(float(length.max()))[1:]
     means = []
-    for c in candidates:
-        end, begin = np.minimum(onset + c, length), np.minimum(onset, length)
+    for candidate in candidates:
+        end, begin = np.minimum(onset + candidate, length), np.minimum(onset, length)
         shared = np.clip(np.minimum(end, last) - np.maximum(begin, first), 0.0, None)
         means.append((shared / (np.maximum(end, last) - np.minimum(begin, first))).mean())
     return float(candidates[int(np.argmax(means))])

@@ -6,7 +6,7 @@ Scores ``(N,)`` and truths go in. Each metric takes rows of weights ``(B, N)``, 
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -18,11 +18,32 @@ BINS: Final = 10
 """Equal bins of [0, 1] for the calibration error and the reliability table."""
 
 
+@overload
+def logit(p: float, edge: float = ...) -> float: ...
+@overload
+def logit(p: Floats, edge: float = ...) -> Floats: ...
+def logit(p: float | Floats, edge: float = 1e-9) -> float | Floats:
+    """Log odds of probabilities in [0, 1], any shape; within ``edge`` of 0 or 1 they stop growing."""
+    inside = np.clip(p, edge, 1 - edge)
+    odds = np.log(inside / (1 - inside))
+    return float(odds) if isinstance(p, float | int) else np.asarray(odds, np.float64)
+
+
+@overload
+def sigmoid(x: float) -> float: ...
+@overload
+def sigmoid(x: Floats) -> Floats: ...
+def sigmoid(x: float | Floats) -> float | Floats:
+    """The probability in [0, 1] of log odds, any shape; without overflow, whatever their size."""
+    p = np.exp(-np.logaddexp(0.0, np.negative(x)))
+    return float(p) if isinstance(x, float | int) else np.asarray(p, np.float64)
+
+
 def weighted_auroc(score: Floats, positive: Bools, weights: Floats) -> Floats:
     """Area under the ROC curve for each row of weights ``(B, N)``: P(score of a positive > of a negative), ties half.
 
-    NaN where a row draws only one class. By hand: positives 0.8 and 0.4, negatives 0.4 and 0.1: of four pairs three
-    are won and one is a tie, so 3.5 / 4.
+    ``(B,)`` in [0, 1], of scores and truths ``(N,)``; NaN where a row draws only one class. By hand: positives 0.8 and
+    0.4, negatives 0.4 and 0.1: of four pairs three are won and one is a tie, so 3.5 / 4.
     """
     up, down = _by_score(score, positive, weights)
     below = np.cumsum(down, axis=1) - down
@@ -34,14 +55,15 @@ def weighted_auroc(score: Floats, positive: Bools, weights: Floats) -> Floats:
 def tpr_at_fpr(score: Floats, positive: Bools, weights: Floats, *, fpr: float) -> Floats:
     """The largest share of positives found by a threshold that raises a false alarm on at most ``fpr`` of negatives.
 
-    No interpolation: a threshold lies at a score. NaN where a row draws only one class. By hand: positives .9 .6 .2,
-    negatives .7 .3: without a false alarm .9 is found (1/3); at half of the negatives .9 and .6 (2/3).
+    ``(B,)`` in [0, 1], of scores and truths ``(N,)`` and weights ``(B, N)``; NaN where a row draws only one class. No
+    interpolation: a threshold lies at a score. By hand: positives .9 .6 .2, negatives .7 .3: without a false alarm .9
+    is found (1/3); at half of the negatives .9 and .6 (2/3).
     """
     up, down = (part[:, ::-1] for part in _by_score(score, positive, weights))
-    found, alarms = np.cumsum(up, axis=1), np.cumsum(down, axis=1)
+    hits, alarms = np.cumsum(up, axis=1), np.cumsum(down, axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
         allowed = alarms / alarms[:, -1:] <= fpr + 1e-12
-        rate = np.where(allowed, found, 0.0).max(1) / found[:, -1]
+        rate = np.where(allowed, hits, 0.0).max(1) / hits[:, -1]
     return np.asarray(np.where(alarms[:, -1] > 0, rate, np.nan), np.float64)
 
 
@@ -56,12 +78,14 @@ def _by_score(score: Floats, positive: Bools, weights: Floats) -> tuple[Floats, 
 
 
 def bin_of(p: Floats) -> npt.NDArray[np.intp]:
-    """The bin of each probability; the last one holds 1.0 too."""
+    """The bin, 0 to ``BINS`` - 1, of each probability in [0, 1]; the last one holds 1.0 too. Any shape; it stays."""
     return np.minimum((np.asarray(p) * BINS).astype(np.intp), BINS - 1)
 
 
 def calibration_error(count: Floats, p_sum: Floats, fake_sum: Floats) -> Floats:
     """Expected calibration error from sums of each bin ``(..., BINS)``: mean of |mean p - share of fakes|, weighed.
+
+    ``(...)`` in [0, 1]; NaN where nothing was counted.
 
     By hand: 4 predictions of 0.9, 3 of them fake; 6 of 0.2, none of them: (4 * 0.15 + 6 * 0.2) / 10 = 0.18.
     """

@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from deeptrace.overlap import box_iou
+from deeptrace.measures.overlap import box_iou
 from deeptrace.records import Box, KeyBox, Trace
 
 GRID_PER_SECOND: Final = 10
@@ -41,7 +41,7 @@ class Tube:
 
 
 def tube_of(trace: Trace, length_seconds: float) -> Tube | None:
-    """The tube of a trace in a video of that length; None where it has no box, or is not visible within the video.
+    """The tube of a trace in a video of that many seconds; None where it has no box, or is not visible within it.
 
     An onset that is not said is the start of the video, an offset that is not said its end. A trace that lies between
     two grid points takes the one before it, so that no trace is too short to be compared.
@@ -79,14 +79,14 @@ def _point(seconds: float) -> int:
 def _boxes(track: tuple[KeyBox, ...], times: npt.NDArray[np.float64]) -> Boxes:
     """`Trace.box_at` for many moments of a track at once: ``(T, 4)``, NaN where hidden."""
     at = np.array([key.time_seconds for key in track])
-    known = np.array([key.bbox_xyxy or (np.nan,) * 4 for key in track], np.float64)
+    key_boxes = np.array([key.bbox_xyxy or (np.nan,) * 4 for key in track], np.float64)
     visible = np.array([key.visible for key in track])
     here = np.clip(np.searchsorted(at, times, side="right") - 1, 0, None)
     after = np.minimum(here + 1, len(track) - 1)
     step = np.where(after > here, at[after] - at[here], 1.0)
     share = np.clip((times - at[here]) / step, 0.0, None)[:, None]
-    share = np.where((after > here)[:, None] & ~np.isnan(known[after]), share, 0.0)  # else the last box holds
-    moved = known[here] + np.where(share > 0, known[after] - known[here], 0.0) * share
+    share = np.where((after > here)[:, None] & ~np.isnan(key_boxes[after]), share, 0.0)  # else the last box holds
+    moved = key_boxes[here] + np.where(share > 0, key_boxes[after] - key_boxes[here], 0.0) * share
     return np.where(visible[here][:, None], moved, np.nan)
 
 

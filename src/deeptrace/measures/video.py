@@ -1,7 +1,7 @@
 """Every per-video metric, once: what one outcome is worth against one record, by two protocols side by side.
 
 A `Record` becomes a `Truth` (what it can be compared on), a `Truth` and an outcome become a `VideoScore`. Sums over
-videos are the benchmark's (`deeptrace.bench.totals`). Needs no pixels.
+videos are the benchmark's (`deeptrace.bench.score.totals`). Needs no pixels.
 
 *paper* (arXiv 2509.22646): every annotation row against the first trace of the one answer. A real answer says no box
 and no time, whatever stands behind it; what is missing is the worst: IoU 0, distances 1, grade 0.
@@ -17,9 +17,9 @@ from typing import Final, Literal, TypeAlias, get_args
 
 from deeptrace.answer import Field
 from deeptrace.categories import CATEGORIES
-from deeptrace.overlap import assign, box_iou, center_distance, tiou
-from deeptrace.records import Failed, Label, Outcome, Record, Trace, Unparsed, Verdict
-from deeptrace.tubes import Tube, tube_of, viou
+from deeptrace.measures.overlap import assign, box_iou, center_distance, tiou
+from deeptrace.measures.tubes import Tube, tube_of, viou
+from deeptrace.records import Box, Failed, Label, Outcome, Record, Trace, Unparsed, Verdict
 
 Fields: TypeAlias = frozenset[Field]
 
@@ -28,6 +28,9 @@ _PAPER_FIELDS: Final[Fields] = frozenset({"box", "onset", "explanation"})
 Status = Literal["verdict", "unparsed", "failed", "missing"]
 STATUSES: Final[tuple[Status, ...]] = get_args(Status)
 """What became of a video; "missing": there is no row for it."""
+
+WHOLE_FRAME: Final = 0.95
+"""A claimed box of this share of the frame or more says nothing of where: models that do not see fall back on it."""
 
 Grades: TypeAlias = Mapping[int, float | None]
 """A judge's grade in [0, 1] by annotation row, counted from 0; None: the judge's reply could not be read."""
@@ -63,15 +66,17 @@ def truth_of(record: Record) -> Truth | None:
     length = record.info.length_seconds if record.info is not None else None
     rows: tuple[Trace, ...] = ()
     if record.label == "fake":
-        rows = tuple(t for annotation in record.annotations for t in annotation.traces or (Trace(),)) or (Trace(),)
-    shown = [(trace, tube) for trace in rows if length and (tube := tube_of(trace, length)) is not None]
+        rows = tuple(trace for annotation in record.annotations for trace in annotation.traces or (Trace(),)) or (
+            Trace(),
+        )
+    pairs = [(trace, tube) for trace in rows if length and (tube := tube_of(trace, length)) is not None]
     return Truth(
         video_id=record.video_id,
         label=record.label,
         length_seconds=length,
         rows=rows,
-        traces=tuple(trace for trace, _ in shown),
-        tubes=tuple(tube for _, tube in shown),
+        traces=tuple(trace for trace, _ in pairs),
+        tubes=tuple(tube for _, tube in pairs),
     )
 
 
@@ -101,21 +106,28 @@ def claimed(outcome: Outcome | None) -> tuple[Trace, ...]:
     return outcome.traces if isinstance(outcome, Verdict) and outcome.label == "fake" else ()
 
 
-def said_fields(outcome: Outcome | None) -> Fields:
+def claimed_fields(outcome: Outcome | None) -> Fields:
     """What the traces of an outcome say, of any of them."""
-    said: set[Field] = set()
+    fields: set[Field] = set()
     for trace in claimed(outcome):
         if trace.bbox_xyxy is not None or trace.track is not None:
-            said.add("box")
+            fields.add("box")
         if trace.onset_seconds is not None:
-            said.add("onset")
+            fields.add("onset")
         if trace.offset_seconds is not None:
-            said.add("offset")
+            fields.add("offset")
         if trace.categories is not None:
-            said.add("category")
+            fields.add("category")
         if is_explained(trace):
-            said.add("explanation")
-    return frozenset(said)
+            fields.add("explanation")
+    return frozenset(fields)
+
+
+def _onset_box(trace: Trace) -> Box | None:
+    """The box of a claimed trace where it is first seen."""
+    if trace.bbox_xyxy is not None:
+        return trace.bbox_xyxy
+    return next((key.bbox_xyxy for key in trace.track or () if key.visible and key.bbox_xyxy is not None), None)
 
 
 # ── scores of one video ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -135,7 +147,7 @@ class RowScore:
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class MatchedTraces:
     """A true trace and a claimed one that are matched, by their places in `Truth.traces` and in the answer.
 
     ``tiou``: n/a (None) where a time was filled in because the answer's format has none, or the truth lacks one.
@@ -152,22 +164,27 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class VideoScore:
-    """One video by both protocols. ``said`` is the label; None where there is no verdict.
+    """One video by both protocols. ``verdict_label`` is the model's; None where there is no verdict.
 
-    ``claims`` counts claimed traces. ``filled`` names the times that the format of the answer does not carry and that
-    were filled in: an onset with the start of the video, an offset with its end.
+    ``claims`` counts claimed traces, ``boxes`` those of them that have a box, ``whole_frames`` the boxes that are all
+    of the frame, or nearly (see `WHOLE_FRAME`). ``explains``: one of them has an explanation that was asked for.
+    Categories of a real video are all wrong. ``filled`` names the times that the format of the answer does not carry
+    and that were filled in: an onset with the start of the video, an offset with its end.
     """
 
     video_id: str
     label: Label
     status: Status
-    said: Label | None
+    verdict_label: Label | None
     p_fake: float | None
     length_seconds: float | None
     rows: tuple[RowScore, ...]
     truths: int
     claims: int
-    pairs: tuple[Pair, ...]
+    boxes: int
+    whole_frames: int
+    explains: bool
+    pairs: tuple[MatchedTraces, ...]
     filled: tuple[Literal["onset", "offset"], ...]
     categories_hit: tuple[int, ...]
     categories_missed: tuple[int, ...]
@@ -180,8 +197,11 @@ class VideoScore:
     def viou_f1(self) -> float | None:
         """2 * sum of matched vIoU / (true + claimed traces); None where the truth has no box.
 
-        By hand: 2 true traces, 1 claimed, matched at vIoU 0.6: 2 * 0.6 / 3 = 0.4.
+        0 on a real video of which a trace is claimed; None where none is: it does not count. By hand: 2 true traces, 1
+        claimed, matched at vIoU 0.6: 2 * 0.6 / 3 = 0.4.
         """
+        if self.label == "real":
+            return 0.0 if self.claims else None
         return 2 * self.viou_sum / (self.truths + self.claims) if self.truths else None
 
     @property
@@ -205,20 +225,23 @@ def score_video(
     claims = claimed(outcome)
     pairs = _match(truth, claims, fields)
     tallies = _Tallies()
-    if truth.label == "fake":
-        tallies.count(truth, claims, pairs)
+    tallies.count(truth, claims, pairs)
+    boxes = [box for claim in claims if (box := _onset_box(claim)) is not None]
     verdict = outcome if isinstance(outcome, Verdict) else None
     first = first_claim(outcome, fields)
     return VideoScore(
         video_id=truth.video_id,
         label=truth.label,
         status=status_of(outcome),
-        said=verdict.label if verdict is not None else None,
+        verdict_label=verdict.label if verdict is not None else None,
         p_fake=verdict.p_fake if verdict is not None else None,
         length_seconds=truth.length_seconds,
         rows=tuple(_row(i, row, first, truth.length_seconds, grades) for i, row in enumerate(truth.rows)),
         truths=len(truth.tubes),
         claims=len(claims),
+        boxes=len(boxes),
+        whole_frames=sum((x1 - x0) * (y1 - y0) >= WHOLE_FRAME for x0, y0, x1, y1 in boxes),
+        explains=(fields is None or "explanation" in fields) and any(map(is_explained, claims)),
         pairs=pairs,
         filled=_filled(claims, fields),
         categories_hit=tuple(tallies.hit),
@@ -278,7 +301,7 @@ def needs_grade(truth: Truth, outcome: Outcome | None, fields: Fields | None) ->
 # ── matching ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _match(truth: Truth, claims: tuple[Trace, ...], fields: Fields | None) -> tuple[Pair, ...]:
+def _match(truth: Truth, claims: tuple[Trace, ...], fields: Fields | None) -> tuple[MatchedTraces, ...]:
     """The pairs of the largest total vIoU; of the largest total tIoU where the question asks for no box."""
     length = truth.length_seconds
     if not claims or not truth.tubes or not length:
@@ -295,7 +318,7 @@ def _match(truth: Truth, claims: tuple[Trace, ...], fields: Fields | None) -> tu
     pairs = []
     for i, j in _assign(table):
         agreed, error = _times(truth.traces[i], claims[j], length, fields)
-        pairs.append(Pair(i, j, table[i][j] if by_box else 0.0, agreed, error))
+        pairs.append(MatchedTraces(i, j, table[i][j] if by_box else 0.0, agreed, error))
     return tuple(pairs)
 
 
@@ -311,9 +334,9 @@ def _span(trace: Trace, length: float) -> tuple[float, float]:
 
 
 def _times(own: Trace, claim: Trace, length: float, fields: Fields | None) -> tuple[float | None, float | None]:
-    """The tIoU and the onset error of a pair, each None where it is n/a (see `Pair`)."""
+    """The tIoU and the onset error of a pair, each None where it is n/a (see `MatchedTraces`)."""
     # With no question, what a trace does not say is not carried; with one, it was asked for and is missing.
-    carried = fields if fields is not None else said_times(claim)
+    carried = fields if fields is not None else claimed_times(claim)
     if own.onset_seconds is None or "onset" not in carried:
         return None, None
     error = length if claim.onset_seconds is None else min(length, abs(claim.onset_seconds - own.onset_seconds))
@@ -323,21 +346,21 @@ def _times(own: Trace, claim: Trace, length: float, fields: Fields | None) -> tu
     return (tiou(_span(own, length), _span(claim, length)) if complete else 0.0), error
 
 
-def said_times(trace: Trace) -> Fields:
+def claimed_times(trace: Trace) -> Fields:
     """Which of onset and offset a trace says."""
-    said: set[Field] = set()
+    fields: set[Field] = set()
     if trace.onset_seconds is not None:
-        said.add("onset")
+        fields.add("onset")
     if trace.offset_seconds is not None:
-        said.add("offset")
-    return frozenset(said)
+        fields.add("offset")
+    return frozenset(fields)
 
 
 def _filled(claims: tuple[Trace, ...], fields: Fields | None) -> tuple[Literal["onset", "offset"], ...]:
     filled: list[Literal["onset", "offset"]] = []
-    if any("onset" not in (said_times(claim) if fields is None else fields) for claim in claims):
+    if any("onset" not in (claimed_times(claim) if fields is None else fields) for claim in claims):
         filled.append("onset")
-    if any("offset" not in (said_times(claim) if fields is None else fields) for claim in claims):
+    if any("offset" not in (claimed_times(claim) if fields is None else fields) for claim in claims):
         filled.append("offset")
     return tuple(filled)
 
@@ -358,15 +381,15 @@ class _Tallies:
         self.hit, self.missed, self.wrong = ([0] * len(CATEGORIES) for _ in range(3))
         self.pair_hit, self.pair_missed, self.pair_wrong = ([0] * len(CATEGORIES) for _ in range(3))
 
-    def count(self, truth: Truth, claims: tuple[Trace, ...], pairs: tuple[Pair, ...]) -> None:
+    def count(self, truth: Truth, claims: tuple[Trace, ...], pairs: tuple[MatchedTraces, ...]) -> None:
         for pair in pairs:
-            own = set(truth.traces[pair.truth].categories or ())
-            if own:
-                said = set(claims[pair.claim].categories or ())
+            true_categories = set(truth.traces[pair.truth].categories or ())
+            if true_categories:
+                claimed_categories = set(claims[pair.claim].categories or ())
                 for names, tallies in (
-                    (own & said, (self.hit, self.pair_hit)),
-                    (own - said, (self.missed, self.pair_missed)),
-                    (said - own, (self.wrong, self.pair_wrong)),
+                    (true_categories & claimed_categories, (self.hit, self.pair_hit)),
+                    (true_categories - claimed_categories, (self.missed, self.pair_missed)),
+                    (claimed_categories - true_categories, (self.wrong, self.pair_wrong)),
                 ):
                     for name in names:
                         for tally in tallies:
@@ -376,8 +399,8 @@ class _Tallies:
             if i not in matched:
                 for name in set(trace.categories or ()):
                     self.missed[_PLACE[name]] += 1
-        taken = {pair.claim for pair in pairs}
+        matched_claims = {pair.claim for pair in pairs}
         for j, claim in enumerate(claims):
-            if j not in taken:
+            if j not in matched_claims:
                 for name in set(claim.categories or ()):
                     self.wrong[_PLACE[name]] += 1

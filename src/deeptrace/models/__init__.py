@@ -8,17 +8,18 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any, Final
 
+from deeptrace.answer import FIELDS, Field
 from deeptrace.errors import ModelError
 from deeptrace.models import registry
 from deeptrace.models.base import FrameModel, Model, Sampling
-from deeptrace.video import VideoSource
+from deeptrace.video import ReadLimits, VideoSource
 
-__all__ = ["HOMES", "SUMMARIES", "FrameModel", "Model", "Sampling", "VideoSource", "load"]
+__all__ = ["DECLARED_FIELDS", "HOMES", "SUMMARIES", "FrameModel", "Model", "Sampling", "VideoSource", "load"]
 
 HOMES: Final[dict[str, str]] = {
     "embedded": "deeptrace.models.embedded:EmbeddedModel",
-    "hf": "deeptrace.models.hf:HfModel",
-    "motion": "deeptrace.models.motion:MotionModel",
+    "hf": "deeptrace.models.hf.model:HfModel",
+    "motion": "deeptrace.models.motion.model:MotionModel",
     "openai": "deeptrace.models.openai:OpenAIModel",
     "scripted": "deeptrace.models.scripted:ScriptedModel.from_file",
 }
@@ -32,6 +33,9 @@ SUMMARIES: Final[dict[str, str]] = {
     "scripted": "answers from a JSONL file of video_id and text (scripted:FILE), for tests",
 }
 
+DECLARED_FIELDS: Final[dict[str, tuple[Field, ...]]] = {"embedded": FIELDS, "motion": FIELDS}
+"""Models that are asked nothing, and what their verdicts are able to say of a trace, whether or not they say it."""
+
 _NEEDS_ARGUMENT: Final = {
     "hf": "a checkpoint, as in hf:folder or hf:org/name@revision",
     "openai": "the name that the model has at its endpoint, as in openai:gpt-4.1",
@@ -41,15 +45,18 @@ _NEEDS_ARGUMENT: Final = {
 _TAKES_ARGUMENT: Final = {"embedded"}  # a folder with weights of one's own
 
 
-def load(name: str, **options: Any) -> Model:
+def load(name: str, *, limits: ReadLimits | None = None, **options: Any) -> Model:
     """The model of that name; ``options`` go to its home. A named model (see `registry`) brings options of its own.
+
+    ``limits`` are the bounds on reading each video, where they are not to be the usual ones:
+    ``ReadLimits(max_pixels=8192 * 4320, follow_links=True)``.
 
     Raises:
         ModelError: there is no such model, or what it needs is missing.
         MissingExtra: its optional packages are not installed.
     """
     if ":" not in name and name not in HOMES and (entry := registry.entries().get(name)) is not None:
-        return load(entry.home, **{**entry.options(), **options})
+        return load(entry.home, limits=limits, **{**entry.options(), **options})
     home, colon, argument = name.partition(":")
     if home not in HOMES:
         close = difflib.get_close_matches(name, [*HOMES, *registry.entries()], n=1)
@@ -63,12 +70,17 @@ def load(name: str, **options: Any) -> Model:
     factory: Any = import_module(module)
     for part in attribute.split("."):
         factory = getattr(factory, part)
-    taken = inspect.signature(factory).parameters
-    if unknown := [option for option in options if option not in taken]:
-        raise ModelError(f"{home!r} takes no option {', '.join(map(repr, unknown))}. Options: {_options(taken)}")
-    model: Model = factory(argument, **options) if argument else factory(**options)
+    parameters = inspect.signature(factory).parameters
+    if unknown := [option for option in options if option not in parameters]:
+        raise ModelError(f"{home!r} takes no option {', '.join(map(repr, unknown))}. Options: {_options(parameters)}")
+    loaded: Any = factory(argument, **options) if argument else factory(**options)
+    if limits is not None:
+        loaded.limits = limits
+    model: Model = loaded
     return model
 
 
 def _options(parameters: Mapping[str, inspect.Parameter]) -> str:
-    return ", ".join(name for name, p in parameters.items() if p.kind is p.KEYWORD_ONLY) or "none"
+    return (
+        ", ".join(name for name, parameter in parameters.items() if parameter.kind is parameter.KEYWORD_ONLY) or "none"
+    )

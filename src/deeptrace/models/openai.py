@@ -21,8 +21,10 @@ from typing import Any, Final, Literal, TypeAlias, get_args
 
 import numpy as np
 import numpy.typing as npt
+from typing_extensions import override
 
-from deeptrace.answer import FORMAT_VERSIONS, FORMATS, Format, Space, check_format, label_offset
+from deeptrace.answer import CUT_OFF, FORMAT_VERSIONS, FORMATS, Format, Space, check_format, label_offset
+from deeptrace.answer.space import Kind
 from deeptrace.chat import (
     ChatClient,
     ChatError,
@@ -37,10 +39,10 @@ from deeptrace.chat import (
 )
 from deeptrace.errors import ModelError
 from deeptrace.models.base import Sampling
-from deeptrace.models.text import Answer, Asked, NoAnswer, NotAnAnswer, Said, TextModel
+from deeptrace.models.text import Answer, ModelReply, NoAnswer, NotAnAnswer, PosedQuestion, TextModel
 from deeptrace.records import Frames
 
-SpaceKind: TypeAlias = Literal["source", "resized", "per-mille"]
+SpaceKind: TypeAlias = Kind
 Detail: TypeAlias = Literal["low", "high", "auto"]
 
 DEFAULT_BASE_URL: Final = "https://api.openai.com/v1"
@@ -112,8 +114,8 @@ class OpenAIModel(TextModel):
         self.times_beside_frames = FORMATS[question].is_informed
         self.space_kind: SpaceKind = space or ("source" if papers else "per-mille")
         self._detail: Detail | None = detail
-        given = {**(_PARAMS_OF_REASONING if reasons else _PARAMS), **(params or {})}
-        self._params = {name: value for name, value in given.items() if value is not None}
+        all_params = {**(_PARAMS_OF_REASONING if reasons else _PARAMS), **(params or {})}
+        self._params = {name: value for name, value in all_params.items() if value is not None}
         self._wants_logprobs = logprobs
         self._offers_logprobs = False if reasons and logprobs is None else logprobs is not False
         self._streams = 0
@@ -153,23 +155,23 @@ class OpenAIModel(TextModel):
         """How many videos it is asked about at once."""
         return self.client.concurrency
 
+    @override
     def space(self, frames: Frames) -> Space:
         """The coordinates that the question asks for."""
-        if self.space_kind == "per-mille":
-            return Space("per-mille")
         height, width = frames.source_hw if self.space_kind == "source" else frames.images.shape[1:3]
-        return Space(self.space_kind, width, height)
+        return Space.of(self.space_kind, width, height)
 
     # ── many videos at once ──
 
-    def answers(self, questions: Iterator[Asked], *, rate: bool) -> Generator[Answer, None, None]:
+    @override
+    def answers(self, questions: Iterator[PosedQuestion], *, rate: bool) -> Generator[Answer, None, None]:
         """One answer a question, in order, with `concurrency` questions at once, shared by all who iterate."""
         waiting: deque[Future[Sequence[Answer]]] = deque()
         pool = ThreadPoolExecutor(max_workers=self.concurrency, thread_name_prefix="deeptrace-openai")
         try:
             with self._stream():
-                for asked in questions:
-                    waiting.append(pool.submit(self._batch, [asked], rate=rate))
+                for question in questions:
+                    waiting.append(pool.submit(self._batch, [question], rate=rate))
                     while waiting and (len(waiting) >= self._room() or waiting[0].done()):
                         yield from waiting.popleft().result()
                 while waiting:
@@ -194,41 +196,43 @@ class OpenAIModel(TextModel):
 
     # ── one video ──
 
-    def ask(self, batch: Sequence[Asked]) -> Sequence[Answer]:
+    @override
+    def ask(self, batch: Sequence[PosedQuestion]) -> Sequence[Answer]:
         """The answers, one after another; `answers` asks for several at once."""
-        return [self._ask(asked, self._params) for asked in batch]
+        return [self._ask(question, self._params) for question in batch]
 
-    def rate(self, batch: Sequence[Asked]) -> Sequence[Answer]:
+    @override
+    def rate(self, batch: Sequence[PosedQuestion]) -> Sequence[Answer]:
         """P(fake) from the first tokens, where log-probabilities are offered; else from whole answers."""
-        return [self._rate(asked) for asked in batch]
+        return [self._rate(question) for question in batch]
 
-    def _rate(self, asked: Asked) -> Answer:
+    def _rate(self, question: PosedQuestion) -> Answer:
         if self._offers_logprobs:
-            said = self._ask(asked, self._with_limit(_TOKENS_TO_THE_LABEL), whole=False)
-            if isinstance(said, NoAnswer) or (isinstance(said, Said) and said.p_fake is not None):
-                return said
-        return self._ask(asked, self._params)  # the label does not come first, or its probability is not told
+            answer = self._ask(question, self._with_limit(_TOKENS_TO_THE_LABEL), whole=False)
+            if isinstance(answer, NoAnswer) or (isinstance(answer, ModelReply) and answer.p_fake is not None):
+                return answer
+        return self._ask(question, self._params)  # the label does not come first, or its probability is not told
 
     def _with_limit(self, tokens: int) -> dict[str, Any]:
         name = next((name for name in _LIMITS if name in self._params), "max_tokens")
         return {**self._params, name: tokens}
 
-    def _ask(self, asked: Asked, params: Mapping[str, Any], *, whole: bool = True) -> Answer:
-        messages, made = self._messages(asked)
+    def _ask(self, question: PosedQuestion, params: Mapping[str, Any], *, whole: bool = True) -> Answer:
+        messages, facts = self._messages(question)
         outcome, with_logprobs = self._complete(messages, params)
-        made |= {"base_url": self.client.base_url, "params": dict(params), "logprobs": with_logprobs}
+        facts |= {"base_url": self.client.base_url, "params": dict(params), "logprobs": with_logprobs}
         if isinstance(outcome, ChatFailed):
-            return NoAnswer(outcome.code, outcome.reason, made)
-        made |= {"prompt_tokens": outcome.usage.prompt_tokens, "answer_tokens": outcome.usage.completion_tokens}
+            return NoAnswer(outcome.code, outcome.reason, facts)
+        facts |= {"prompt_tokens": outcome.usage.prompt_tokens, "answer_tokens": outcome.usage.completion_tokens}
         if "refused" in outcome.flags:
-            return NotAnAnswer("the model refused to answer", outcome.text, made, outcome.model)
+            return NotAnAnswer("the model refused to answer", outcome.text, facts, outcome.model)
         if whole and "truncated" in outcome.flags:
-            return NotAnAnswer("the answer was cut off at the limit of its length", outcome.text, made, outcome.model)
+            return NotAnAnswer(CUT_OFF, outcome.text, facts, outcome.model)
         label = label_logprobs(outcome.logprobs) if with_logprobs else None
         p_fake = None if label is None else label.p_fake
         if label is not None:
-            made["label_logprobs"] = {"fake": label.fake, "real": label.real}
-        return Said(outcome.text, p_fake, made, outcome.model)
+            facts["label_logprobs"] = {"fake": label.fake, "real": label.real}
+        return ModelReply(outcome.text, p_fake, facts, outcome.model)
 
     def _complete(self, messages: list[dict[str, Any]], params: Mapping[str, Any]) -> tuple[Reply | ChatFailed, bool]:
         """The outcome of one call, and whether log-probabilities were asked for in it."""
@@ -245,12 +249,12 @@ class OpenAIModel(TextModel):
             _log.warning("%s is asked without log-probabilities from now on: %s", self.name, outcome.reason)
         return plain, False
 
-    def _messages(self, asked: Asked) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    def _messages(self, question: PosedQuestion) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         """The question as it is sent, and what the row says of the frames in it."""
-        frames, beside = asked.frames, self.times_beside_frames
-        before, placeholder, after = asked.question.partition(_VIDEO)
+        frames, beside = question.frames, self.times_beside_frames
+        before, placeholder, after = question.text.partition(_VIDEO)
         if not placeholder:
-            before, after = "", asked.question
+            before, after = "", question.text
         parts = [text_part(before.strip())] if before.strip() else []
         size = 0
         for image, time in zip(frames.images, frames.pts_seconds.tolist(), strict=True):
@@ -260,7 +264,7 @@ class OpenAIModel(TextModel):
                 parts.append(text_part(f"{time:.1f} s:"))
             parts.append(image_part(picture, "image/jpeg", detail=self._detail))
         parts.append(text_part(after.strip()))
-        made = {
+        facts = {
             "frames_sent": len(frames),
             "frame_hw": list(frames.images.shape[1:3]),
             "frame_bytes": size,
@@ -268,7 +272,7 @@ class OpenAIModel(TextModel):
             "detail": self._detail,
             "times_beside_frames": beside,
         }
-        return [{"role": "user", "content": parts}], made
+        return [{"role": "user", "content": parts}], facts
 
 
 def _jpeg(image: npt.NDArray[np.uint8]) -> bytes:
@@ -324,14 +328,18 @@ def _of_alternatives(entry: Mapping[str, Any], before: str) -> LabelLogprobs | N
     ranked = [*(listed if isinstance(listed, list) else []), entry]
     sums: dict[str, dict[str, float]] = {"FAKE": {}, "REAL": {}}
     floor = math.inf
-    for one in ranked:
-        token, logprob = (one.get("token"), one.get("logprob")) if isinstance(one, Mapping) else (None, None)
+    for alternative in ranked:
+        token, logprob = (
+            (alternative.get("token"), alternative.get("logprob")) if isinstance(alternative, Mapping) else (None, None)
+        )
         if not isinstance(token, str) or not isinstance(logprob, int | float) or not logprob <= 0.0:
             continue
         floor = min(floor, max(float(logprob), -700.0))
         rest = (token.removeprefix(before) if before else token).lstrip(" \"'").upper()
-        for label, found in sums.items():
+        for label, probabilities in sums.items():
             if rest and (label.startswith(rest) or rest.startswith(label)):
-                found[token] = math.exp(logprob)
-    fake, real = (math.log(total) if (total := sum(found.values())) > 0 else None for found in sums.values())
+                probabilities[token] = math.exp(logprob)
+    fake, real = (
+        math.log(total) if (total := sum(probabilities.values())) > 0 else None for probabilities in sums.values()
+    )
     return None if fake is None and real is None else LabelLogprobs(fake, real, floor)

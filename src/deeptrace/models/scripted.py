@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from typing_extensions import override
+
 from deeptrace.answer import FORMAT_VERSIONS, QUESTIONS, Format, Space, parse
 from deeptrace.errors import FileError, JsonError, ModelError
 from deeptrace.files import read_jsonl
@@ -69,6 +71,7 @@ class ScriptedModel(FrameModel):
         """Give videos their ids, by path, where a file is not called after its video: in a dataset, for example."""
         self._names.update(names)
 
+    @override
     def verdict(self, frames: Frames, origin: Origin) -> Outcome:
         """The scripted answer, parsed."""
         video_id = self._names.get(origin.path or "", origin.video_id)
@@ -77,11 +80,12 @@ class ScriptedModel(FrameModel):
             return Failed(NO_ANSWER, f"the script holds no answer for {video_id!r}", origin)
         height, width = frames.source_hw
         space = self._space or Space("source", width, height)
-        said: Verdict | Unparsed = parse(text, self._format, space)
+        parsed: Verdict | Unparsed = parse(text, self._format, space)
         sampling = {
             **(origin.sampling or {}),
             "format": self._format,
             "format_version": FORMAT_VERSIONS[self._format],
             "space": space.to_json(),
         }
-        return replace(said, origin=replace(origin, sampling=sampling))
+        outcome = replace(parsed, origin=replace(origin, sampling=sampling))
+        return outcome.following_probability() if isinstance(outcome, Verdict) else outcome

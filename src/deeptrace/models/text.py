@@ -16,47 +16,48 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, Protocol, TypeAlias
 
-from deeptrace.answer import FORMAT_VERSIONS, QUESTIONS, Format, Shown, Space, parse, question
+from deeptrace.answer import FORMAT_VERSIONS, QUESTIONS, Format, ShownFrames, Space, parse
+from deeptrace.answer import question as question_text
 from deeptrace.errors import DeepTraceError
-from deeptrace.models.base import MODEL_CRASHED, Look, Sampling, read_ahead, score_of
+from deeptrace.models.base import MODEL_CRASHED, Look, Sampling, read_ahead, score_of, sources
 from deeptrace.records import Failed, Frames, Origin, Outcome, Score, Unparsed
-from deeptrace.video import VideoSource
+from deeptrace.video import DEFAULT_LIMITS, ReadLimits, VideoSource
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Asked:
+class PosedQuestion:
     """One question as the model is asked it. ``space`` is that of the coordinates in the answer."""
 
     frames: Frames
-    question: str
+    text: str
     space: Space
     origin: Origin
 
 
 @dataclass(frozen=True)
-class Said:
+class ModelReply:
     """What a model answered to one question.
 
     ``p_fake`` is P(FAKE) / (P(FAKE) + P(REAL)) over the first token of the label, in [0, 1], where the model can tell.
-    ``made`` goes into the row's ``sampling``: what else made this answer (frames sent, tokens). ``revision`` takes the
+    ``facts`` go into the row's ``sampling``: what else made this answer (frames sent, tokens). ``revision`` takes the
     place of the model's own where the answer knows it better (a dated name).
     """
 
     text: str
     p_fake: float | None = None
-    made: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
     revision: str | None = None
 
 
 @dataclass(frozen=True)
 class NoAnswer:
-    """A question that got no text: the ``code`` and ``reason`` of a `Failed`. ``made`` and ``revision``: see `Said`."""
+    """A question that got no text: ``code`` and ``reason`` of a `Failed`. ``facts``, ``revision``: see `ModelReply`."""
 
     code: str
     reason: str
-    made: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
     revision: str | None = None
 
 
@@ -66,14 +67,14 @@ class NotAnAnswer:
 
     reason: str
     text: str
-    made: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
     revision: str | None = None
 
 
-Answer: TypeAlias = Said | NotAnAnswer | NoAnswer
+Answer: TypeAlias = ModelReply | NotAnAnswer | NoAnswer
 
 
-class Calibration(Protocol):
+class ProbabilityMap(Protocol):
     """A monotone map of probabilities in [0, 1], with the name that stands in the row."""
 
     @property
@@ -91,18 +92,23 @@ class TextModel(ABC):
 
     A subclass sets ``name``, ``format`` and ``sampling``, and writes `space` and `ask`; also `rate`, where the
     probability of the label can be had without writing the whole answer. ``question`` takes the place of the format's
-    own words. One bad video costs its own outcome.
+    own words; `adjust` and `answers` are hooks too. One bad video costs its own outcome.
+
+    Where there is a ``p_fake``, the label follows it, after ``calibration``: fake from 0.5 on. Words that say the other
+    label are flagged `deeptrace.records.LABEL_AGAINST_WORDS`, and the traces they claim are kept.
     """
 
     name: str
     revision: str | None = None
     format: Format
     sampling: Sampling
+    limits: ReadLimits = DEFAULT_LIMITS
+    """The bounds on reading each video."""
     batch_size: int = 1
     """How many questions `ask` and `rate` are given at most, at once."""
     times_beside_frames: bool = False
     """Whether the prompt itself has a time beside each frame; an informed question lists the times otherwise."""
-    calibration: Calibration | None = None
+    calibration: ProbabilityMap | None = None
     ends_the_run: tuple[type[Exception], ...] = ()
     """Errors of `ask` and `rate` that no other video could escape: they are raised, not turned into a `Failed`."""
 
@@ -113,75 +119,79 @@ class TextModel(ABC):
 
     @abstractmethod
     def space(self, frames: Frames) -> Space:
-        """The coordinates that the model speaks about these frames."""
+        """The coordinates that the model speaks about these frames: pixels of theirs, or 0 to 1000."""
+
+    def adjust(self, look: Look) -> Look:
+        """The look that is taken in the place of the one asked for."""
+        return look
 
     @abstractmethod
-    def ask(self, batch: Sequence[Asked]) -> Sequence[Answer]:
+    def ask(self, batch: Sequence[PosedQuestion]) -> Sequence[Answer]:
         """One answer a question, in order. What it raises for several questions is tried again one by one."""
 
-    def rate(self, batch: Sequence[Asked]) -> Sequence[Answer]:
-        """As `ask`, where only `Said.p_fake` is wanted: the text may be empty."""
+    def rate(self, batch: Sequence[PosedQuestion]) -> Sequence[Answer]:
+        """As `ask`, where only `ModelReply.p_fake` is wanted: the text may be empty."""
         return self.ask(batch)
 
-    def answers(self, questions: Iterator[Asked], *, rate: bool) -> Generator[Answer, None, None]:
+    def answers(self, questions: Iterator[PosedQuestion], *, rate: bool) -> Generator[Answer, None, None]:
         """One answer a question, in order, by `ask` or `rate`. For models that do not work in batches to override."""
         while batch := list(islice(questions, self.batch_size)):
             yield from self._batch(batch, rate=rate)
 
     # ── the road from videos to outcomes ──
 
-    def inspect_iter(self, videos: Iterable[VideoSource]) -> Iterator[Outcome]:
+    def inspect_iter(self, videos: VideoSource | Iterable[VideoSource]) -> Iterator[Outcome]:
         """The outcome of each video, in order, each as soon as its batch is there."""
-        return self.look_iter(Look(video, self.sampling) for video in videos)
+        return self.look_iter(Look(video, self.sampling, limits=self.limits) for video in sources(videos))
 
-    def inspect(self, videos: Iterable[VideoSource]) -> list[Outcome]:
+    def inspect(self, videos: VideoSource | Iterable[VideoSource]) -> list[Outcome]:
         """The outcome of each video, in order."""
         return list(self.inspect_iter(videos))
 
     def look_iter(self, looks: Iterable[Look]) -> Iterator[Outcome]:
         """The outcome of each look, in order."""
-        for asked, answer in self._answered(looks, rate=False):
-            yield asked if isinstance(asked, Failed) else self._outcome(asked, answer)
+        for question, answer in self._pair_answers(looks, rate=False):
+            yield question if isinstance(question, Failed) else self._outcome(question, answer)
 
-    def score(self, videos: Iterable[VideoSource]) -> list[Score | Unparsed | Failed]:
+    def score(self, videos: VideoSource | Iterable[VideoSource]) -> list[Score | Unparsed | Failed]:
         """P(fake) of each video, in order. An answer without a probability is `Unparsed`, never a number."""
-        looks = (Look(video, self.sampling) for video in videos)
+        looks = (Look(video, self.sampling, limits=self.limits) for video in sources(videos))
         return [
-            asked if isinstance(asked, Failed) else self._score(asked, answer)
-            for asked, answer in self._answered(looks, rate=True)
+            question if isinstance(question, Failed) else self._score(question, answer)
+            for question, answer in self._pair_answers(looks, rate=True)
         ]
 
-    def _answered(self, looks: Iterable[Look], *, rate: bool) -> Iterator[tuple[Asked | Failed, Answer]]:
+    def _pair_answers(self, looks: Iterable[Look], *, rate: bool) -> Iterator[tuple[PosedQuestion | Failed, Answer]]:
         """Each look's question and its answer, in order; a look that got no question is `Failed`, with any answer."""
         nothing = NoAnswer("", "")
-        taken: deque[Asked | Failed] = deque()  # in order; not yet given out
+        waiting: deque[PosedQuestion | Failed] = deque()  # in order; not yet given out
 
-        def questions() -> Iterator[Asked]:
+        def questions() -> Iterator[PosedQuestion]:
             for frames, origin in readings:
-                asked = self._asked(frames, origin)
-                taken.append(asked)
-                if isinstance(asked, Asked):
-                    yield asked
+                question = self._pose(frames, origin)
+                waiting.append(question)
+                if isinstance(question, PosedQuestion):
+                    yield question
 
         made_by = Origin(model=self.name, revision=self.revision, question=self.question)
         with (
-            closing(read_ahead(looks, made_by, ahead=self.batch_size)) as readings,
+            closing(read_ahead(map(self.adjust, looks), made_by, ahead=self.batch_size)) as readings,
             closing(self.answers(questions(), rate=rate)) as answers,
         ):
             for answer in answers:
-                while isinstance(taken[0], Failed):
-                    yield taken.popleft(), nothing
-                yield taken.popleft(), answer
-            while taken:
-                yield taken.popleft(), nothing
+                while isinstance(waiting[0], Failed):
+                    yield waiting.popleft(), nothing
+                yield waiting.popleft(), answer
+            while waiting:
+                yield waiting.popleft(), nothing
 
-    def _asked(self, frames: Frames | Failed, origin: Origin) -> Asked | Failed:
+    def _pose(self, frames: Frames | Failed, origin: Origin) -> PosedQuestion | Failed:
         if isinstance(frames, Failed):
             return frames
         try:
             space = self.space(frames)
-            shown = Shown.of(frames, times_beside_frames=self.times_beside_frames)
-            words = question(self.format, space, shown, words=self.question)
+            shown_frames = ShownFrames.of(frames, times_beside_frames=self.times_beside_frames)
+            words = question_text(self.format, space, shown_frames, words=self.question)
         except DeepTraceError as error:
             return Failed(error.code, str(error), origin)
         sampling = {
@@ -190,9 +200,9 @@ class TextModel(ABC):
             "format_version": FORMAT_VERSIONS[self.format],
             "space": space.to_json(),
         }
-        return Asked(frames, words, space, replace(origin, sampling=sampling))
+        return PosedQuestion(frames, words, space, replace(origin, sampling=sampling))
 
-    def _batch(self, batch: Sequence[Asked], *, rate: bool) -> Sequence[Answer]:
+    def _batch(self, batch: Sequence[PosedQuestion], *, rate: bool) -> Sequence[Answer]:
         try:
             answers = self.rate(batch) if rate else self.ask(batch)
         except self.ends_the_run:
@@ -210,41 +220,42 @@ class TextModel(ABC):
 
     # ── answers to outcomes ──
 
-    def _outcome(self, asked: Asked, answer: Answer) -> Outcome:
-        origin = _completed(asked.origin, answer)
+    def _outcome(self, question: PosedQuestion, answer: Answer) -> Outcome:
+        origin = _complete(question.origin, answer)
         match answer:
             case NoAnswer():
                 return Failed(answer.code, answer.reason, origin)
             case NotAnAnswer():
                 return Unparsed(answer.reason, answer.text, origin)
-        outcome = parse(answer.text, self.format, asked.space)
+        outcome = parse(answer.text, self.format, question.space)
         if isinstance(outcome, Unparsed):
             return replace(outcome, origin=origin)
         raw = outcome.p_fake if answer.p_fake is None else answer.p_fake
         if raw is None:
             return replace(outcome, origin=origin)
         source = "stated" if answer.p_fake is None else "label token"
-        score = self._calibrated(raw)
-        return replace(
+        score = self._calibrate(raw)
+        verdict = replace(
             outcome,
             p_fake=score.p_fake,
             p_fake_raw=raw,
             calibration=None if self.calibration is None else self.calibration.name,
             origin=replace(origin, sampling={**(origin.sampling or {}), "p_fake_from": source}),
         )
+        return verdict.following_probability()
 
-    def _score(self, asked: Asked, answer: Answer) -> Score | Unparsed | Failed:
-        if isinstance(answer, Said):
+    def _score(self, question: PosedQuestion, answer: Answer) -> Score | Unparsed | Failed:
+        if isinstance(answer, ModelReply):
             if answer.p_fake is not None:
-                return self._calibrated(answer.p_fake)
+                return self._calibrate(answer.p_fake)
             if not answer.text:
-                return Unparsed("the model gives no probability of its label", "", _completed(asked.origin, answer))
-        return score_of(self._outcome(asked, answer))
+                return Unparsed("the model gives no probability of its label", "", _complete(question.origin, answer))
+        return score_of(self._outcome(question, answer))
 
-    def _calibrated(self, raw: float) -> Score:
+    def _calibrate(self, raw: float) -> Score:
         return Score(raw if self.calibration is None else self.calibration(raw), raw)
 
 
-def _completed(origin: Origin, answer: Answer) -> Origin:
-    made = {**(origin.sampling or {}), **answer.made}
-    return replace(origin, sampling=made, revision=answer.revision or origin.revision)
+def _complete(origin: Origin, answer: Answer) -> Origin:
+    sampling = {**(origin.sampling or {}), **answer.facts}
+    return replace(origin, sampling=sampling, revision=answer.revision or origin.revision)

@@ -12,7 +12,7 @@ from itertools import islice
 from typing import Any, Final
 
 from deeptrace.errors import ModelError
-from deeptrace.models.base import Look, Sampling
+from deeptrace.models.base import Look, Sampling, sources
 from deeptrace.models.text import TextModel
 from deeptrace.records import Failed, Origin, Outcome, Score, Trace, Unparsed, Verdict
 from deeptrace.rows import outcome_to_row
@@ -61,17 +61,17 @@ class TwoPass:
         """What the model has spent (`deeptrace.chat.Spent`), where it costs money."""
         return self.model.spent  # type: ignore[attr-defined]  # absent where the model has none
 
-    def inspect_iter(self, videos: Iterable[VideoSource]) -> Iterator[Outcome]:
+    def inspect_iter(self, videos: VideoSource | Iterable[VideoSource]) -> Iterator[Outcome]:
         """The outcome of each video, in order, as many at once as the model takes.
 
         What ends the run (out of money) is raised behind the outcomes that were complete by then.
         """
-        iterator = iter(videos)
+        iterator = iter(sources(videos))
         while chunk := list(islice(iterator, self.concurrency)):
-            first, stop = self._gather(Look(video, self.model.sampling) for video in chunk)
+            first, stop = self._gather(Look(video, self.model.sampling, limits=self.model.limits) for video in chunk)
             windows = [self._window(outcome) for outcome in first]
             looks = [
-                Look(video, self.second, *window)
+                Look(video, self.second, *window, limits=self.model.limits)
                 for video, window in zip(chunk, windows, strict=False)  # shorter where the run was stopped
                 if window is not None
             ]
@@ -81,31 +81,31 @@ class TwoPass:
             closer_looks = iter(second)
             for outcome, window in zip(first, windows, strict=True):
                 if window is None:
-                    yield self._noted(outcome, None)
+                    yield self._note(outcome, None)
                 elif (another := next(closer_looks, None)) is not None:
-                    yield self._joined(outcome, another, window)
+                    yield self._join(outcome, another, window)
                 else:
                     break
             if stop is not None:
                 raise stop
 
-    def inspect(self, videos: Iterable[VideoSource]) -> list[Outcome]:
+    def inspect(self, videos: VideoSource | Iterable[VideoSource]) -> list[Outcome]:
         """The outcome of each video, in order."""
         return list(self.inspect_iter(videos))
 
-    def score(self, videos: Iterable[VideoSource]) -> list[Score | Unparsed | Failed]:
+    def score(self, videos: VideoSource | Iterable[VideoSource]) -> list[Score | Unparsed | Failed]:
         """P(fake) of each video, in order: the first look's alone."""
         return self.model.score(videos)
 
     def _gather(self, looks: Iterable[Look]) -> tuple[list[Outcome], Exception | None]:
         """The outcomes of looks, and what ended the run before the last of them."""
-        found: list[Outcome] = []
+        outcomes: list[Outcome] = []
         try:
             for outcome in self.model.look_iter(looks):
-                found.append(outcome)
+                outcomes.append(outcome)
         except self.model.ends_the_run as error:
-            return found, error
-        return found, None
+            return outcomes, error
+        return outcomes, None
 
     def _window(self, outcome: Outcome) -> tuple[float, float] | None:
         if not isinstance(outcome, Verdict) or outcome.label != "fake":
@@ -116,19 +116,23 @@ class TwoPass:
         half = self.window_seconds / 2
         return max(0.0, min(onsets) - half), min(onsets) + half
 
-    def _joined(self, first: Outcome, second: Outcome, window: tuple[float, float]) -> Outcome:
+    def _join(self, first: Outcome, second: Outcome, window: tuple[float, float]) -> Outcome:
         assert isinstance(first, Verdict)
         row = outcome_to_row(second)
         note = {"window_seconds": list(window), **{key: row[key] for key in _KEPT}}
         if isinstance(second, Verdict) and second.label == "real":
-            first = replace(first, flags=_united(first.flags, (SECOND_LOOK_DISAGREES,)))
+            first = replace(first, flags=_unite(first.flags, (SECOND_LOOK_DISAGREES,)))
         elif isinstance(second, Verdict) and any(_is_located(trace) for trace in second.traces):
-            elsewhere = [t for t in first.traces if t.onset_seconds is None or not _within(t.onset_seconds, window)]
+            elsewhere = [
+                trace
+                for trace in first.traces
+                if trace.onset_seconds is None or not _within(trace.onset_seconds, window)
+            ]
             traces = sorted([*second.traces, *elsewhere], key=_onset)
-            first = replace(first, traces=tuple(traces), flags=_united(first.flags, second.flags))
-        return self._noted(first, note)
+            first = replace(first, traces=tuple(traces), flags=_unite(first.flags, second.flags))
+        return self._note(first, note)
 
-    def _noted(self, outcome: Outcome, note: dict[str, Any] | None) -> Outcome:
+    def _note(self, outcome: Outcome, note: dict[str, Any] | None) -> Outcome:
         origin: Origin = outcome.origin
         sampling = {**(origin.sampling or {}), "second_look": note}
         return replace(outcome, origin=replace(origin, model=self.name, sampling=sampling))
@@ -152,5 +156,5 @@ def _onset(trace: Trace) -> float:
     return float("inf") if trace.onset_seconds is None else trace.onset_seconds
 
 
-def _united(flags: tuple[str, ...], more: tuple[str, ...]) -> tuple[str, ...]:
+def _unite(flags: tuple[str, ...], more: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*flags, *more]))

@@ -11,16 +11,39 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import resources
 from typing import Any, Final
+from urllib.parse import urlencode
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-__all__ = ["PAGE_POLICY", "asset", "content_policy", "environment", "json_for_script", "render", "shorten", "visible"]
+from deeptrace.characters import visible
+
+__all__ = [
+    "EXPLORER_ADDRESS",
+    "MEDIA_NAME",
+    "PAGE_NAME",
+    "PAGE_POLICY",
+    "asset",
+    "content_policy",
+    "environment",
+    "explorer_link",
+    "json_for_script",
+    "render",
+    "shorten",
+]
+
+PAGE_NAME: Final = "index.html"
+"""The page in the folder of a report."""
+
+MEDIA_NAME: Final = "media"
+"""The folder beside it with what the page plays."""
+
+EXPLORER_ADDRESS: Final = "http://127.0.0.1:8765"
+"""Where `deeptrace explore` serves when it is not told otherwise; pages on disk link there."""
 
 PAGE_POLICY: Final[Mapping[str, str]] = {
     # A page opened from disk has an opaque origin that 'self' does not cover in every browser, hence file:.
@@ -31,39 +54,20 @@ PAGE_POLICY: Final[Mapping[str, str]] = {
 }
 """The sources that a page may load from, besides its own style and script. All other kinds are forbidden."""
 
-# What must not reach a page as it is: controls but tab and newline, bidirectional controls, invisible separators and
-# fillers, tag characters (they smuggle text), lone surrogates, noncharacters. Joiners (200C, 200D) stay: emoji and
-# Persian need them.
-_UNSAFE: Final = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b\u200e\u200f\u2028-\u202e"
-    "\u2060-\u206f\u3164\ufeff\uffa0\ufff9-\ufffb\ufffe\uffff\ud800-\udfff\U000e0000-\U000e007f]"
-)
-
-
-def _name(match: re.Match[str]) -> str:
-    code = ord(match[0])
-    if code < 0x20:
-        return chr(0x2400 + code)  # ␀ ␛ ...: the pictures of the control characters
-    if code == 0x7F:
-        return "\u2421"
-    if 0xDC80 <= code <= 0xDCFF:  # how Python writes a byte of a file name that is not UTF-8
-        return f"\\x{code - 0xDC00:02x}"
-    return f"[U+{code:04X}]"
-
-
-def visible(text: str) -> str:
-    """The text with every character that acts instead of showing replaced by its name, for example ``[U+202E]``.
-
-    Line ends become ``\\n``. Tabs, newlines and all letters of all scripts stay.
-    """
-    return _UNSAFE.sub(_name, text.replace("\r\n", "\n"))
-
 
 def shorten(text: str, limit: int) -> str:
     """The text cut after ``limit`` characters, with a note of how many are missing."""
     if len(text) <= limit:
         return text
     return f"{text[:limit]}… ({len(text) - limit:,} more characters)"
+
+
+def explorer_link(path: str, **names: str | Sequence[str]) -> str:
+    """The address of a page of the explorer on this machine, for example ``explorer_link("/video", id="a")``.
+
+    A page from disk can only link to it: it opens while `deeptrace explore` runs on the dataset.
+    """
+    return f"{EXPLORER_ADDRESS}{path}?{urlencode(names, doseq=True, errors='replace')}"
 
 
 def _finalize(value: object) -> object:
@@ -76,7 +80,7 @@ def _finalize(value: object) -> object:
 @cache
 def environment() -> Environment:
     """The one environment: autoescape for every template, and a missing value is an error, not an empty string."""
-    made = Environment(
+    jinja = Environment(
         loader=PackageLoader("deeptrace", "pages"),
         autoescape=True,
         undefined=StrictUndefined,
@@ -85,9 +89,10 @@ def environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    made.filters["shorten"] = shorten
-    made.filters["visible"] = visible
-    return made
+    jinja.globals["explorer_link"] = explorer_link
+    jinja.filters["shorten"] = shorten
+    jinja.filters["visible"] = visible
+    return jinja
 
 
 @cache

@@ -7,6 +7,7 @@ drawn inside the frame; the frame given is never changed. Video text is ASCII: t
 from __future__ import annotations
 
 import os
+import re
 import unicodedata
 from collections.abc import Sequence
 from functools import lru_cache
@@ -16,9 +17,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from deeptrace.categories import CATEGORIES
+from deeptrace.categories import CATEGORIES, FACTS
 from deeptrace.errors import FileError
 from deeptrace.files import atomic_write
+from deeptrace.pages.sentences import chip_text, time_words, trace_name
 from deeptrace.records import Box, Frames, Trace, Verdict
 
 if TYPE_CHECKING:
@@ -41,19 +43,8 @@ __all__ = [
 Image: TypeAlias = npt.NDArray[np.uint8]
 Color: TypeAlias = tuple[int, int, int]
 
-PALETTE: Final[tuple[Color, ...]] = (
-    (0xE5, 0x48, 0x4D),
-    (0x2B, 0x84, 0xE0),
-    (0xD9, 0x73, 0x0D),
-    (0x12, 0x90, 0x8E),
-    (0x8B, 0x6C, 0xF0),
-    (0x3D, 0x9A, 0x50),
-    (0xB8, 0x8A, 0x00),
-    (0xD6, 0x40, 0x9F),
-    (0xA1, 0x79, 0x5C),
-    (0x7D, 0x85, 0x90),
-)
-"""RGB: one colour per category in their order, then one for "no category". Each has contrast 3:1 to black and white."""
+PALETTE: Final[tuple[Color, ...]] = (*(facts.color for facts in FACTS.values()), (0x7D, 0x85, 0x90))
+"""RGB: one colour per category in their order, then one for "no category"."""
 
 _INK: Final[Color] = (0x0C, 0x0E, 0x12)
 _WHITE: Final[Color] = (255, 255, 255)
@@ -67,46 +58,24 @@ _NEUTRAL: Final[Color] = (0x4A, 0x52, 0x5E)
 
 def trace_colors(traces: Sequence[Trace]) -> tuple[int, ...]:
     """An index into `PALETTE` for each trace: its first category's colour, or the next free one when that is taken."""
-    taken: set[int] = set()
-    chosen: list[int] = []
+    used_indices: set[int] = set()
+    indices: list[int] = []
     for trace in traces:
         wish = CATEGORIES.index(trace.categories[0]) if trace.categories else len(PALETTE) - 1
-        if len(taken) == len(PALETTE):
-            taken.clear()
-        index = next(i % len(PALETTE) for i in range(wish, wish + len(PALETTE)) if i % len(PALETTE) not in taken)
-        taken.add(index)
-        chosen.append(index)
-    return tuple(chosen)
-
-
-def trace_name(trace: Trace) -> str:
-    """The trace's categories, joined; "Trace" where none is said."""
-    return ", ".join(trace.categories) if trace.categories else "Trace"
-
-
-def chip_text(verdict: Verdict) -> str:
-    """The verdict's label and P(fake), for example ``FAKE 0.87``."""
-    return verdict.label.upper() + ("" if verdict.p_fake is None else f" {verdict.p_fake:.2f}")
-
-
-def _seconds(value: float) -> str:
-    text = f"{value:.2f}"
-    return f"{text[:-1] if text.endswith('0') else text} s"
-
-
-def time_words(trace: Trace) -> str:
-    """When the trace is visible, in words; empty where nothing is said."""
-    onset, offset = trace.onset_seconds, trace.offset_seconds
-    if onset is None:
-        return "" if offset is None else f"until {_seconds(offset)}"
-    return f"from {_seconds(onset)} " + ("on" if offset is None else f"to {_seconds(offset)}")
+        if len(used_indices) == len(PALETTE):
+            used_indices.clear()
+        index = next(i % len(PALETTE) for i in range(wish, wish + len(PALETTE)) if i % len(PALETTE) not in used_indices)
+        used_indices.add(index)
+        indices.append(index)
+    return tuple(indices)
 
 
 def ascii_text(text: str) -> str:
     """The text in printable ASCII: accents dropped, every other character as ``?``, white space as one space."""
     plain = unicodedata.normalize("NFKD", text)
-    kept = (c for c in plain if not unicodedata.combining(c))
-    return " ".join("".join(c if " " <= c <= "~" else " " if c.isspace() else "?" for c in kept).split())
+    bare = (character for character in plain if not unicodedata.combining(character))
+    printable = (character if " " <= character <= "~" else " " if character.isspace() else "?" for character in bare)
+    return " ".join("".join(printable).split())
 
 
 # ── drawing ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -124,7 +93,7 @@ class _Rect(NamedTuple):
         return self.x0 < other.x1 and other.x0 < self.x1 and self.y0 < other.y1 and other.y0 < self.y1
 
 
-class _Shown(NamedTuple):
+class _VisibleTrace(NamedTuple):
     """A trace that is visible now."""
 
     trace: Trace
@@ -143,9 +112,9 @@ def draw(
 ) -> Image:
     """A copy of the frame (H, W, 3) with the box, category and confidence of every trace visible at ``time_seconds``.
 
-    ``label`` is the chip in the top left corner, for example ``FAKE 0.87`` (see `chip_text`); ``uncertain`` adds that
-    word. ``tags=False`` leaves category and confidence out and draws thicker boxes: for thumbnails. A trace without a
-    box draws nothing. Text that does not fit is shortened, then left out.
+    ``label`` is the chip in the top left corner, for example ``FAKE 0.87`` (see `chip_text`); ``uncertain`` gives it
+    its colour. ``tags=False`` leaves category and confidence out and draws thicker boxes: for thumbnails. A trace
+    without a box draws nothing. Text that does not fit is shortened, then left out.
 
     Raises:
         ValueError: the image is not uint8 of shape (H, W, 3) with H, W >= 1.
@@ -156,17 +125,17 @@ def draw(
     height, width = out.shape[:2]
     text_px = int(np.clip(round(min(height, width) * 0.032), 9, 40))
     visible = [
-        _Shown(trace, _pixels(box, height, width), PALETTE[color])
+        _VisibleTrace(trace, _pixels(box, height, width), PALETTE[color])
         for trace, color in zip(traces, trace_colors(traces), strict=True)
         if (box := trace.box_at(time_seconds)) is not None
     ]
     for _, rect, color in visible:
         _draw_box(out, rect, color, min(height, width) / (190 if tags else 90))
-    taken: list[_Rect] = []
+    busy_rects: list[_Rect] = []
     if label:
-        _draw_chip(out, ascii_text(label), uncertain, text_px, taken)
-    for shown in visible if tags else ():
-        _draw_tag(out, shown, text_px, taken)
+        _draw_chip(out, ascii_text(label), uncertain, text_px, busy_rects)
+    for visible_trace in visible if tags else ():
+        _draw_tag(out, visible_trace, text_px, busy_rects)
     return out
 
 
@@ -262,22 +231,22 @@ def _fitting(texts: Sequence[str], text_px: int, room: int) -> npt.NDArray[np.fl
     return next((mask for text in texts if (mask := _text_mask(text, text_px)).shape[1] <= room), None)
 
 
-def _draw_chip(out: Image, label: str, uncertain: bool, text_px: int, taken: list[_Rect]) -> None:
+def _draw_chip(out: Image, label: str, uncertain: bool, text_px: int, busy_rects: list[_Rect]) -> None:
     height, width = out.shape[:2]
     pad, margin = max(2, text_px // 2), max(1, text_px // 2)
     short = label.partition(" ")[0]
-    texts = [f"{label} uncertain", f"{short} ?", "?"] if uncertain else [label, short, short[:1]]
+    texts = [label, re.sub(r" \(.*?\)", "", label), short, "?" if uncertain else short[:1]]
     mask = _fitting(texts, text_px, width - 2 * (pad + margin))
     if mask is None or mask.shape[0] + pad + margin > height // 2:
         return
     rect = _Rect(margin, margin, margin + mask.shape[1] + 2 * pad, margin + mask.shape[0] + pad)
     _fill(out, rect, _UNCERTAIN if uncertain else _CHIPS.get(short, _NEUTRAL), 0.94)
     _draw_text(out, mask, margin + pad, margin + pad // 2, _WHITE)
-    taken.append(rect)
+    busy_rects.append(rect)
 
 
-def _draw_tag(out: Image, shown: _Shown, text_px: int, taken: list[_Rect]) -> None:
-    trace, box, color = shown
+def _draw_tag(out: Image, visible_trace: _VisibleTrace, text_px: int, busy_rects: list[_Rect]) -> None:
+    trace, box, color = visible_trace
     height, width = out.shape[:2]
     pad, bar = max(2, text_px // 3), max(2, text_px // 4)
     name = trace_name(trace)
@@ -291,7 +260,7 @@ def _draw_tag(out: Image, shown: _Shown, text_px: int, taken: list[_Rect]) -> No
     x = min(max(box.x0, 0), width - tag_w)
     tops = (box.y0 - tag_h, box.y1, box.y0, box.y1 - tag_h)  # above, below, inside at the top, inside at the bottom
     inside = [_Rect(x, y, x + tag_w, y + tag_h) for y in tops if 0 <= y <= height - tag_h]
-    place = next((rect for rect in inside if not any(rect.meets(other) for other in taken)), None)
+    place = next((rect for rect in inside if not any(rect.meets(other) for other in busy_rects)), None)
     if place is None:
         if not inside:
             return
@@ -299,7 +268,7 @@ def _draw_tag(out: Image, shown: _Shown, text_px: int, taken: list[_Rect]) -> No
     _fill(out, place, _INK, 0.82)
     _fill(out, _Rect(place.x0, place.y0, place.x0 + bar, place.y1), color)
     _draw_text(out, mask, place.x0 + bar + pad, place.y0 + pad // 2, _WHITE)
-    taken.append(place)
+    busy_rects.append(place)
 
 
 def write_jpeg(path: str | os.PathLike[str], image: Image, *, quality: int = 86) -> None:
@@ -309,8 +278,8 @@ def write_jpeg(path: str | os.PathLike[str], image: Image, *, quality: int = 86)
         FileError: it cannot be coded or written.
     """
     name = os.path.basename(os.fspath(path))
-    done, coded = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
-    if not done:
+    is_coded, coded = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
+    if not is_coded:
         raise FileError(f"cannot write {name!r}: the picture could not be coded as JPEG")
     with atomic_write(path) as file:
         file.write(coded.tobytes())
@@ -320,7 +289,7 @@ def write_jpeg(path: str | os.PathLike[str], image: Image, *, quality: int = 86)
 
 
 def draw_frames(frames: Frames, verdict: Verdict) -> Frames:
-    """The frames with the verdict drawn on each at its own time; times and sizes stay."""
+    """The frames ``(T, H, W, 3)`` uint8 with the verdict drawn on each at its own time; times and sizes stay."""
     label = chip_text(verdict)
     images = np.stack(
         [
@@ -375,7 +344,7 @@ class FrameSink:
             self._writer.__exit__(kind, *rest)
 
     def write(self, frames: Frames) -> None:
-        """Append a chunk; its times come after those of the chunk before."""
+        """Append a chunk, ``(T, H, W, 3)`` uint8; its times, in seconds, come after those of the chunk before."""
         from deeptrace.video import VideoWriter
 
         times = frames.pts_seconds
@@ -385,5 +354,5 @@ class FrameSink:
             rate = float(np.clip(fps, 1.0, 240.0))
             self._writer = VideoWriter(self._path, fps=rate, crf=self._crf, preset="veryfast")
         self._writer.add(frames.images, times)
-        left = (frames.duration_seconds or 0.0) - float(times[-1])
-        self._writer.last_seconds = min(left, 10.0) if left > 0.0 else None
+        seconds_left = (frames.duration_seconds or 0.0) - float(times[-1])
+        self._writer.last_seconds = min(seconds_left, 10.0) if seconds_left > 0.0 else None

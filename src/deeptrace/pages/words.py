@@ -8,7 +8,7 @@ from deeptrace.records import Box
 def place_words(box: Box) -> str:
     """Where a box lies, by its centre on a 3 x 3 grid: "in the upper left", "at the top", "on the right".
 
-    A box that covers more than 0.6 of the frame lies "over most of the frame".
+    The box is xyxy in fractions of the frame. One that covers more than 0.6 of the frame lies "over most of the frame".
     """
     x0, y0, x1, y1 = box
     if (x1 - x0) * (y1 - y0) > 0.6:

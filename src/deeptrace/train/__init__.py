@@ -14,15 +14,17 @@ from dataclasses import dataclass
 from functools import reduce
 from importlib import import_module, resources
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from deeptrace.errors import FileError, RecipeError, TrainError
 from deeptrace.files import read_bytes, write_text
-from deeptrace.train.recipe import build, merged, override, read_toml, to_toml
+from deeptrace.lock import LOCK, folder_lock
+from deeptrace.train.checkpoints import put_aside
+from deeptrace.train.recipe import build, merge, override, read_toml, to_toml
 
 KINDS: Final[dict[str, str]] = {
-    "sft": "deeptrace.train.sft:KIND",
-    "grpo": "deeptrace.train.grpo:KIND",
+    "sft": "deeptrace.train.vlm.sft:KIND",
+    "grpo": "deeptrace.train.vlm.grpo:KIND",
     "embedded": "deeptrace.train.embedded:KIND",
 }
 """The ``kind`` of a recipe -> ``module:attribute`` of its `Kind`, imported when asked for."""
@@ -30,16 +32,20 @@ KINDS: Final[dict[str, str]] = {
 RECIPE_NAME: Final = "recipe.toml"
 FINAL: Final = "final"
 
+Resume = Literal["newest", "previous"]
+
 
 @dataclass(frozen=True)
 class Kind:
     """``recipe``: a frozen dataclass with at least ``kind``; ``run(recipe, out)`` trains into the folder.
 
-    ``run`` goes on where the folder stands, and returns the folder of the result.
+    ``run`` goes on where the folder stands, and returns the folder of the result. ``put_aside(out)`` gives the newest
+    state another name, so that the one before it is the newest.
     """
 
     recipe: type[Any]
     run: Callable[[Any, Path], Path]
+    put_aside: Callable[[Path], object] = put_aside
 
 
 def find_recipe(name: str | os.PathLike[str]) -> Path:
@@ -78,7 +84,7 @@ def load_recipe(file: str | os.PathLike[str], settings: Iterable[str] = ()) -> t
     """
     chain = _chain(file)
     where = ", which extends ".join(path.name for path in chain)
-    table = override(reduce(merged, reversed(chain.values())), settings, where)
+    table = override(reduce(merge, reversed(chain.values())), settings, where)
     name = table.get("kind")
     if name not in KINDS:
         raise RecipeError(where, [f"kind: {name!r} is not one of {', '.join(KINDS)}"])
@@ -104,33 +110,51 @@ def _chain(file: str | os.PathLike[str]) -> dict[Path, dict[str, Any]]:
     return chain
 
 
-def train(file: str | os.PathLike[str], out: str | os.PathLike[str], settings: Sequence[str] = ()) -> Path:
+def train(
+    file: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    settings: Sequence[str] = (),
+    *,
+    resume: Resume = "newest",
+) -> Path:
     """Train by a recipe into the folder ``out``; the folder of the result.
 
-    A folder that was begun with the same recipe is gone on with; in several processes (torchrun, accelerate) all call
-    this with the same arguments.
+    A folder that was begun with the same recipe is gone on with, from its newest checkpoint or, where that is damaged,
+    from the ``previous`` one. In several processes (torchrun, accelerate) all call this with the same arguments.
 
     Raises:
         RecipeError: see `load_recipe`.
-        TrainError: the folder was begun with another recipe, or is done.
+        TrainError: the folder was begun with another recipe, other data or other files, or is done; or its newest
+            checkpoint is damaged.
+        LockError: another process trains into this folder (``BUSY``).
+        FileError: the system refused to write; says what is kept.
     """
     kind, recipe = load_recipe(file, settings)
     folder = Path(out)
+    first = int(os.environ.get("RANK", "0")) == 0
+    if not first:  # one lock for all processes of a run
+        return kind.run(recipe, folder)
+    if folder.exists() and not folder.is_dir():
+        raise FileError(f"{folder.name!r} is not a folder")
+    with folder_lock(folder, wait_seconds=0):
+        _open_folder(kind, recipe, folder)
+        if resume == "previous":
+            kind.put_aside(folder)
+        return kind.run(recipe, folder)
+
+
+def _open_folder(kind: Kind, recipe: Any, folder: Path) -> None:
+    """Make sure that a folder is this recipe's and not done; write the recipe into a new one."""
     text = to_toml(recipe)
     written = folder / RECIPE_NAME
     if (folder / FINAL).exists():
         raise TrainError(f"{folder.name!r} is done: its result is in {FINAL!r}. Take another folder to train anew")
     if written.exists():
         _check_same(kind, recipe, written)
-    elif int(os.environ.get("RANK", "0")) == 0:
-        if folder.exists() and any(folder.iterdir()):
+    else:
+        if any(path.name != LOCK for path in folder.iterdir()):
             raise TrainError(f"{folder.name!r} is not empty and holds no {RECIPE_NAME}: take a folder of its own")
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise FileError(f"cannot make the folder {folder.name!r}: {error.strerror}") from None
         write_text(written, text)
-    return kind.run(recipe, folder)
 
 
 def _check_same(kind: Kind, recipe: Any, written: Path) -> None:

@@ -1,59 +1,34 @@
 """A recipe: one TOML file -> one frozen dataclass, and back. Knows the form of recipes, not what a kind does.
 
-All that is wrong in a file is said at once, by the name of the table and the key. An unknown key is an error: a
-misspelt one would train something else than was meant.
+What a table may hold is checked by `deeptrace.schema`: an unknown key is an error, since a misspelt one would train
+something else than was meant.
 """
 
 from __future__ import annotations
 
-import difflib
 import json
-import math
 import os
+import re
 import tomllib
-import types
-import typing
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import Any, Final, TypeVar
 
 from deeptrace.errors import RecipeError
 from deeptrace.files import read_bytes
+from deeptrace.schema import check
 
 R = TypeVar("R")
 
 MAX_BYTES: Final = 1 << 20
-
-
-@dataclass(frozen=True)
-class Range:
-    """Which numbers a field takes: ``low <= x <= high``, and ``x > above`` where that is given."""
-
-    low: float = -math.inf
-    high: float = math.inf
-    above: float | None = None
-
-    def problem(self, value: float) -> str | None:
-        """What is wrong with a number, in words."""
-        if not math.isfinite(value):
-            return f"{value} is not a finite number"
-        if self.above is not None and not value > self.above:
-            return f"{value:g} is not greater than {self.above:g}"
-        if not self.low <= value <= self.high:
-            bounds = f"at least {self.low:g}" if math.isinf(self.high) else f"in [{self.low:g}, {self.high:g}]"
-            return f"{value:g} is not {bounds}"
-        return None
-
-
-Count = Annotated[int, Range(low=1)]
-WholeNumber = Annotated[int, Range(low=0)]
-Positive = Annotated[float, Range(above=0)]
-NotNegative = Annotated[float, Range(low=0)]
-Share = Annotated[float, Range(low=0, high=1)]
+MAX_DEPTH: Final = 16
 
 
 # ── from TOML ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+_DEEP_KEY: Final = re.compile(r"""(?<![\w-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){64}""")
+"""A dotted key of far more parts than `MAX_DEPTH`."""
 
 
 def read_toml(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -65,17 +40,42 @@ def read_toml(path: str | os.PathLike[str]) -> dict[str, Any]:
     """
     name = Path(path).name
     try:
-        return tomllib.loads(read_bytes(path, limit=MAX_BYTES).decode("utf-8-sig"))
+        text = read_bytes(path, limit=MAX_BYTES).decode("utf-8-sig")
+        if _DEEP_KEY.search(text):  # the parser would take the square of its length
+            raise RecipeError(name, [f"is nested deeper than {MAX_DEPTH}"])
+        table = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RecipeError(name, [f"is not TOML: {error}"]) from None
+    except (RecursionError, ValueError) as error:  # ValueError: a whole number of thousands of digits
+        raise RecipeError(name, [_no_recipe(error)]) from None
+    if _is_deep(table):
+        raise RecipeError(name, [f"is nested deeper than {MAX_DEPTH}"])
+    return table
 
 
-def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+def _no_recipe(error: Exception) -> str:
+    return f"is nested deeper than {MAX_DEPTH}" if isinstance(error, RecursionError) else f"is not a recipe: {error}"
+
+
+def _is_deep(value: Any) -> bool:
+    """Whether tables and lists lie deeper in one another than any recipe has them. Goes down level by level."""
+    level = [value]
+    for _ in range(MAX_DEPTH + 1):
+        level = [
+            child
+            for item in level
+            if isinstance(item, dict | list)
+            for child in (item.values() if isinstance(item, dict) else item)
+        ]
+    return bool(level)
+
+
+def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     """``below`` with the keys of ``above`` put over it, table by table; a list takes the place of a list."""
     result = dict(below)
     for key, value in above.items():
         tables = isinstance(value, Mapping) and isinstance(below.get(key), Mapping)
-        result[key] = merged(below[key], value) if tables else value
+        result[key] = merge(below[key], value) if tables else value
     return result
 
 
@@ -85,11 +85,14 @@ def override(table: Mapping[str, Any], settings: Iterable[str], name: str) -> di
     Raises:
         RecipeError: a setting without ``=``, or one that goes through a value that is no table.
     """
-    result: dict[str, Any] = {key: _copied(value) for key, value in table.items()}
+    result: dict[str, Any] = {key: _copy(value) for key, value in table.items()}
     problems = []
     for setting in settings:
         path, equals, text = setting.partition("=")
         *tables, key = [part.strip() for part in path.split(".")]
+        if len(tables) > MAX_DEPTH or len(text) > MAX_BYTES:
+            problems.append(f"{setting[:60]!r}... is nested deeper than {MAX_DEPTH}, or too long")
+            continue
         if not equals or not key:
             problems.append(f"{setting!r} is no setting. Write it as table.key=value")
             continue
@@ -105,97 +108,30 @@ def override(table: Mapping[str, Any], settings: Iterable[str], name: str) -> di
     return result
 
 
-def _copied(value: Any) -> Any:
-    return {key: _copied(item) for key, item in value.items()} if isinstance(value, dict) else value
+def _copy(value: Any) -> Any:
+    return {key: _copy(item) for key, item in value.items()} if isinstance(value, dict) else value
 
 
 def _value(text: str) -> Any:
     try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except (tomllib.TOMLDecodeError, RecursionError, ValueError):
         return text
+    return text if _is_deep(value) else value
 
 
 def build(recipe: type[R], table: Mapping[str, Any], name: str) -> R:
-    """The recipe that a table says. Fields are checked by their annotated types; see `Range`.
+    """The recipe that a table says, see `deeptrace.schema`: a frozen dataclass, its fields checked by their types.
 
     TOML has no null: where a field may be None, empty text says so. A recipe that extends another needs it.
-    A recipe, or a table in it, may have a method ``problems() -> Iterable[str]`` that looks at its fields together.
 
     Raises:
         RecipeError: lists everything that is wrong.
     """
-    problems: list[str] = []
-    built = _table(recipe, table, "", problems)
-    if problems:
+    built, problems = check(recipe, table, empty_is_none=True)
+    if built is None:
         raise RecipeError(name, problems)
-    return typing.cast(R, built)
-
-
-def _table(cls: Any, table: Mapping[str, Any], at: str, problems: list[str]) -> Any:
-    hints = typing.get_type_hints(cls, include_extras=True)
-    known = [field.name for field in fields(cls)]
-    for key in table:
-        if key not in known:
-            close = difflib.get_close_matches(key, known, n=1)
-            hint = f" Did you mean {close[0]!r}?" if close else f" Known: {', '.join(known)}."
-            problems.append(f"{at}{key}: is not a setting.{hint}")
-    values: dict[str, Any] = {}
-    before = len(problems)
-    for field in fields(cls):
-        if field.name in table:
-            values[field.name] = _checked(hints[field.name], table[field.name], f"{at}{field.name}", problems)
-        elif field.default is MISSING and field.default_factory is MISSING:
-            problems.append(f"{at}{field.name}: is missing")
-    if len(problems) > before:
-        return None
-    built = cls(**values)
-    together = getattr(built, "problems", None)
-    if together is not None:
-        problems.extend(f"{at}{problem}" for problem in together())
     return built
-
-
-def _checked(hint: Any, value: Any, at: str, problems: list[str]) -> Any:
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin is Annotated:
-        checked = _checked(arguments[0], value, at, problems)
-        if isinstance(checked, (int, float)):
-            problem = arguments[1].problem(checked)
-            if problem is not None:
-                problems.append(f"{at}: {problem}")
-        return checked
-    if origin in (typing.Union, types.UnionType):  # X | None
-        if value == "":
-            return None
-        (inner,) = (argument for argument in arguments if argument is not type(None))
-        return _checked(inner, value, at, problems)
-    if origin is Literal:
-        if value not in arguments or isinstance(value, bool) not in {isinstance(a, bool) for a in arguments}:
-            problems.append(f"{at}: {value!r} is not one of {', '.join(map(str, arguments))}")
-        return value
-    if origin is tuple:
-        if not isinstance(value, Sequence) or isinstance(value, str):
-            problems.append(f"{at}: {value!r} is not a list")
-            return ()
-        return tuple(_checked(arguments[0], item, f"{at}[{i}]", problems) for i, item in enumerate(value))
-    if is_dataclass(hint):
-        if not isinstance(value, Mapping):
-            problems.append(f"{at}: {value!r} is not a table")
-            return None
-        return _table(hint, value, f"{at}.", problems)
-    return _plain(hint, value, at, problems)
-
-
-_WORDS: Final = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
-
-
-def _plain(hint: Any, value: Any, at: str, problems: list[str]) -> Any:
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if type(value) is not hint:
-        problems.append(f"{at}: {value!r} is not {_WORDS[hint]}")
-    return value
 
 
 # ── to TOML ─────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -109,5 +109,5 @@ def _vp9_header(data: bytes) -> tuple[bool, bool] | None:
     if bits >> position & 1:  # shows a picture decoded earlier
         return True, False
     keyframe = not bits >> (position - 1) & 1
-    shown = bool(bits >> (position - 2) & 1)
-    return shown, keyframe
+    is_shown = bool(bits >> (position - 2) & 1)
+    return is_shown, keyframe

@@ -1,4 +1,4 @@
-"""Opening a stranger's file with the media library, and what its header says. Worker side.
+"""Opening a stranger's file with the media library. Worker side.
 
 The library would follow references to other files and to the network, guess formats from names, and allocate what a
 header asks for. Every option here closes one of these; each is needed.
@@ -7,28 +7,36 @@ header asks for. Every option here closes one of these; each is needed.
 from __future__ import annotations
 
 import io
-import math
 import os
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from fractions import Fraction
-from itertools import pairwise
 from typing import Any, NoReturn
 
 import av
 from av.container import InputContainer
+from av.packet import Packet
 from av.stream import Disposition
-from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from deeptrace.records import VideoInfo
-from deeptrace.video._boxes import Layout, Matrix, scan
+from deeptrace.video._boxes import Layout, scan
+from deeptrace.video._hiding import hide
 from deeptrace.video._limits import ReadLimits
-from deeptrace.video._open import container_kind
-from deeptrace.video._picture import display_hw, frame_matrix
+from deeptrace.video._open import KINDS_IN_WORDS, SNIFF_BYTES, Kind, container_kind
 from deeptrace.video._refusal import Refusal
 
-_FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi"
+# What the media library may take a file of each kind for; the first is its demuxer.
+_FORMATS: dict[Kind, str] = {
+    "mov": "mov,mp4,m4a,3gp,3g2,mj2",
+    "matroska": "matroska,webm",
+    "avi": "avi",
+    "gif": "gif",
+    "mpegts": "mpegts",
+    "mpeg": "mpeg",
+    "asf": "asf",
+    "flv": "flv",
+    "ogg": "ogg",
+}
 _BUFFER_BYTES = 64 * 1024
 _MAX_TRACKS = 100
 _REPEATS = 2  # an edit list may show pictures twice, not a thousand times
@@ -98,6 +106,15 @@ class Video:
             return None
         return len(self.stream.index_entries)
 
+    def demux(self, *, all_streams: bool = False) -> Iterator[Packet[Any]]:
+        """Packets from where the last reading stopped, of the stream of pictures or of all streams."""
+        while True:
+            try:
+                yield from self.container.demux() if all_streams else self.container.demux(self.stream)
+                return
+            except IndexError:
+                continue  # in MPEG streams another may begin in the middle, which the library does not expect
+
     def close(self) -> None:
         """Close the container."""
         self.container.close()
@@ -111,12 +128,12 @@ def open_video(
     Raises:
         Refusal: with the code of what is wrong.
     """
-    kind = container_kind(read_at(0, 16))
-    if kind is None:
-        raise Refusal("NOT_A_VIDEO", "it is not MP4, MOV, MKV, WebM or AVI.")
+    kind = container_kind(read_at(0, SNIFF_BYTES))
+    if kind is None or kind not in _FORMATS:
+        raise Refusal("NOT_A_VIDEO", f"it is not {KINDS_IN_WORDS}.")
     layout = scan(kind, read_at, size)
     _check_tables(layout, limits)
-    container = _open_container(SourceFile(read_at, size), layout, limits, ignore_edits)
+    container = _open_container(SourceFile(hide(read_at, layout.hidden), size), kind, layout, limits, ignore_edits)
     try:
         stream = _choose_stream(container, layout)
         _check_stream(stream, layout, limits)
@@ -135,21 +152,27 @@ def _check_tables(layout: Layout, limits: ReadLimits) -> None:
             raise Refusal("TOO_MANY_FRAMES", f"its edit list has {track.edits} entries; at most {limits.max_edits}.")
         if track.is_video and track.samples > limits.max_frames:
             raise Refusal("TOO_MANY_FRAMES", f"it declares {track.samples} pictures; at most {limits.max_frames}.")
+    if layout.kind == "gif" and layout.listed is not None and layout.listed > limits.max_frames:
+        raise Refusal("TOO_MANY_FRAMES", f"it has {layout.listed} pictures; at most {limits.max_frames} are read.")
     if layout.largest_run > limits.max_frames:
         raise Refusal("TOO_MANY_FRAMES", f"a fragment declares {layout.largest_run} samples.")
 
 
-def _open_container(file: SourceFile, layout: Layout, limits: ReadLimits, ignore_edits: bool) -> InputContainer:
+def _open_container(
+    file: SourceFile, kind: Kind, layout: Layout, limits: ReadLimits, ignore_edits: bool
+) -> InputContainer:
     try:
         return av.open(
             file,
             mode="r",
+            format=_FORMATS[kind].partition(",")[0],
             metadata_errors="replace",
             buffer_size=_BUFFER_BYTES,
             io_open=_refuse_to_open,
             options={"max_pixels": str(limits.max_pixels)},
             container_options={
-                "format_whitelist": _FORMATS,
+                "format_whitelist": _FORMATS[kind],
+                "max_streams": str(_MAX_TRACKS),
                 "protocol_whitelist": "none",
                 "ignore_editlist": str(int(ignore_edits)),
                 "max_pixels": str(limits.max_pixels),
@@ -167,17 +190,24 @@ def _open_container(file: SourceFile, layout: Layout, limits: ReadLimits, ignore
 
 def _choose_stream(container: InputContainer, layout: Layout) -> VideoStream:
     cover = Disposition.attached_pic | Disposition.timed_thumbnails
-    moving = [s for s in container.streams.video if not s.disposition & cover]
-    usable = [s for s in moving if getattr(s, "codec_context", None) is not None]
+    moving = [stream for stream in container.streams.video if not stream.disposition & cover]
+    usable = [stream for stream in moving if getattr(stream, "codec_context", None) is not None]
     if not usable and (layout.header_cut or (layout.cut and not container.streams)):
         raise Refusal("VIDEO_TRUNCATED", "it is cut off within the description of its streams.")
     if not moving:
-        kinds = " and ".join(sorted({s.type for s in container.streams})) or "nothing"
+        kinds = " and ".join(sorted({stream.type for stream in container.streams})) or "nothing"
         only = "cover art" if container.streams.video else kinds
         raise Refusal("NO_VIDEO_STREAM", f"no video stream. It has only {only}.")
     if not usable:
         raise Refusal("UNSUPPORTED_CODEC", "its video codec is not one that is built in.")
-    return usable[0]
+    return next((stream for stream in usable if _is_enabled(stream, layout)), usable[0])
+
+
+def _is_enabled(stream: VideoStream, layout: Layout) -> bool:
+    """Whether a player shows this stream without being told to. Where none is enabled, the first is taken."""
+    if layout.kind == "mov":
+        return all(track.is_enabled for track in layout.tracks if track.track_id == stream.id)
+    return stream.index not in layout.disabled
 
 
 def _check_stream(stream: VideoStream, layout: Layout, limits: ReadLimits) -> None:
@@ -190,98 +220,9 @@ def _check_stream(stream: VideoStream, layout: Layout, limits: ReadLimits) -> No
     if stream.frames > limits.max_frames:
         raise Refusal("TOO_MANY_FRAMES", f"it declares {stream.frames} pictures; at most {limits.max_frames}.")
     if layout.kind == "mov" and not layout.fragmented:
-        shown = len(stream.index_entries)
-        if shown > limits.max_frames or (stream.frames and shown > _REPEATS * stream.frames + 16):
-            raise Refusal("TOO_MANY_FRAMES", f"its edit list shows {stream.frames} pictures {shown} times.")
+        num_shown = len(stream.index_entries)
+        if num_shown > limits.max_frames or (stream.frames and num_shown > _REPEATS * stream.frames + 16):
+            raise Refusal("TOO_MANY_FRAMES", f"its edit list shows {stream.frames} pictures {num_shown} times.")
     # The container's option does not reach the decoder.
     context.options = {"max_pixels": str(limits.max_pixels)}
     context.thread_count = 1
-
-
-# ── what the header says ──
-
-
-def describe(video: Video, reopen: Callable[[], Video]) -> dict[str, Any]:
-    """The fields of `VideoInfo`, from the header and the index alone; no packet of ``video`` is used up."""
-    stream, context = video.stream, video.stream.codec_context
-    coded_hw, matrix = (context.height, context.width), _header_matrix(video)
-    if 0 in coded_hw or (video.layout.may_be_turned and video.layout.kind != "mov"):
-        first = _first_picture(reopen)
-        coded_hw, matrix = (first.height, first.width), frame_matrix(first)
-    height, width = display_hw(*coded_hw, stream.sample_aspect_ratio, matrix)
-    if width * height > video.limits.max_pixels:
-        raise Refusal("FRAME_TOO_LARGE", f"its pictures are shown as {width} x {height}.")
-    shown, variable = _read_index(video)
-    info = VideoInfo(
-        width=width,
-        height=height,
-        fps=_rate(stream),
-        num_frames=shown or video.declared_pictures,
-        duration_seconds=_declared_seconds(video),
-        codec=context.name,
-        has_audio=any(s.type == "audio" for s in video.container.streams),
-        variable_frame_rate=variable,
-    )
-    return asdict(info)
-
-
-def _rate(stream: VideoStream) -> float | None:
-    for rate in (stream.average_rate, stream.guessed_rate):
-        if rate and rate > 0:
-            return float(rate)
-    return None
-
-
-def _declared_seconds(video: Video) -> float | None:
-    stream, container = video.stream, video.container
-    if stream.duration is not None and stream.duration > 0:
-        seconds = float(stream.duration * video.time_base)
-    elif container.duration is not None and container.duration > 0:
-        # Matroska counts from zero, not from the first picture.
-        start = max(0, container.start_time or 0) if video.layout.kind == "matroska" else 0
-        seconds = max(0, container.duration - start) / av.time_base
-    else:
-        return None
-    return seconds if math.isfinite(seconds) else None
-
-
-def _read_index(video: Video) -> tuple[int | None, bool | None]:
-    """How many pictures the index shows, and whether their steps differ; (None, None) without an index."""
-    if video.indexed_packets is None:
-        return None, None
-    times = [e.timestamp for e in video.stream.index_entries if not e.is_discard]
-    steps = {b - a for a, b in pairwise(times)}
-    if not steps:
-        return len(times), None
-    spread = max(steps) - min(steps)
-    mean = (times[-1] - times[0]) / (len(times) - 1)
-    # Steps of a constant rate differ by one tick when the tick does not divide them.
-    return len(times), spread > 1 or (spread == 1 and mean < 10)
-
-
-def _header_matrix(video: Video) -> Matrix | None:
-    """How an mp4 says that pictures are to be turned."""
-    return next((t.matrix for t in video.layout.tracks if t.track_id == video.stream.id), None)
-
-
-def _first_picture(reopen: Callable[[], Video]) -> VideoFrame:
-    """The first picture that can be decoded, where the header does not tell how large or how turned it is."""
-    video = reopen()
-    too_large = False
-    try:
-        for packet in video.container.demux(video.stream):
-            try:
-                for frame in video.stream.codec_context.decode(packet):
-                    return frame
-            except av.error.ArgumentError:
-                too_large = True  # so the decoder reports a size beyond its limit; damage is another error
-                break
-            except av.error.FFmpegError:
-                continue
-    except (av.error.FFmpegError, EOFError):
-        pass
-    finally:
-        video.close()
-    if too_large:
-        raise Refusal("FRAME_TOO_LARGE", f"its pictures have more than {video.limits.max_pixels} pixels.")
-    raise Refusal("VIDEO_TRUNCATED" if video.layout.cut else "VIDEO_DAMAGED", "no picture in it can be decoded.")

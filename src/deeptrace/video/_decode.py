@@ -8,6 +8,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 
 import av
 import numpy as np
@@ -18,9 +19,9 @@ from av.video.stream import VideoStream
 
 from deeptrace.video._bitstream import PLANNED_CODECS
 from deeptrace.video._container import Video
-from deeptrace.video._plan import Run, Window, choose, plan_runs, rounding_seconds
+from deeptrace.video._plan import PacketRun, TimeWindow, choose, plan_runs, rounding_seconds
 from deeptrace.video._refusal import Refusal
-from deeptrace.video._table import NO_TIME, SHOWN, START, Table, second_pass
+from deeptrace.video._table import CORRUPT, NO_TIME, SHOWN, START, PacketTable, second_pass
 
 Picture = tuple[float, VideoFrame]
 """Seconds from the first picture shown, and the decoded picture."""
@@ -51,11 +52,11 @@ class Selection:
     times: npt.NDArray[np.float64]  # (K,) seconds from the first one
     chosen: npt.NDArray[np.intp]  # (M,) indices into the two above
     end_seconds: float
-    window: Window
+    window: TimeWindow
     rounding: float
 
 
-def select(table: Table, window: Window) -> Selection:
+def select(table: PacketTable, window: TimeWindow) -> Selection:
     """Which of the table's pictures are asked for."""
     ticks = table.shown_ticks()
     base = table.time_base
@@ -72,7 +73,7 @@ class Decoder:
     ``reopen`` opens the file anew, for a second pass over a file too large to keep and for starting over.
     """
 
-    def __init__(self, video: Video, table: Table, reopen: Callable[[], Video], busy: Callable[[], None]) -> None:
+    def __init__(self, video: Video, table: PacketTable, reopen: Callable[[], Video], busy: Callable[[], None]) -> None:
         self.video = video
         self.table = table
         self.tally = Tally()
@@ -81,6 +82,16 @@ class Decoder:
         self._context = video.stream.codec_context
         # The library's AV1 decoder takes this setting once, when it starts.
         self._can_skip = self._context.codec.canonical_name != "av1"
+
+    @property
+    def aspect(self) -> Fraction | None:
+        """Width by height of a pixel, where the file says it."""
+        return self.video.stream.sample_aspect_ratio
+
+    @property
+    def is_indexed(self) -> bool:
+        """Whether a full index says which pictures there are; then no count needs to be compared."""
+        return self.video.indexed_packets is not None
 
     def pictures(self, selection: Selection) -> Iterator[Picture]:
         """The chosen pictures that can be decoded."""
@@ -93,8 +104,11 @@ class Decoder:
                 return
             except PlanFailed:
                 self._start_over()
+        left = sum(1 for index in selection.chosen if selection.times[index] > done)
         for time, frame in self._from_the_beginning(selection):
-            if time > done:
+            # The caller was told how many there will be; a decoder that makes more out of a damaged file is stopped.
+            if time > done and left:
+                left -= 1
                 yield time, frame
 
     def _start_over(self) -> None:
@@ -132,7 +146,7 @@ class Decoder:
                 next(packets, None)
             position = run.last + 1
             errors, lost = self.tally.errors, self.tally.lost
-            order = sorted(int(pts[w]) for w in run.wanted)
+            order = sorted(int(pts[ordinal]) for ordinal in run.wanted)
             came = 0  # of these, how many were given or given up
             missing = 0
             for frame in self._decode_run(packets, run):
@@ -157,7 +171,7 @@ class Decoder:
                 raise PlanFailed
             self.tally.lost = max(self.tally.lost, lost + missing)
 
-    def _decode_run(self, packets: Iterator[Packet[VideoStream]], run: Run) -> Iterator[VideoFrame]:
+    def _decode_run(self, packets: Iterator[Packet[VideoStream]], run: PacketRun) -> Iterator[VideoFrame]:
         context, flags = self._context, self.table.flags
         broken = False
         for ordinal in range(run.first, run.last + 1):
@@ -222,14 +236,18 @@ class Decoder:
         first = int(selection.ticks[0]) if len(selection.ticks) else 0
         base = self.table.time_base
         is_shown = self.table.flag(SHOWN).astype(np.int64)
-        shown: npt.NDArray[np.int64] = np.cumsum(is_shown) - is_shown  # pictures before each packet
-        by_order = self.table.by_order or bool((self.table.pts_array()[self.table.flag(SHOWN)] == NO_TIME).any())
+        pictures_before: npt.NDArray[np.int64] = np.cumsum(is_shown) - is_shown  # pictures before each packet
+        pts = self.table.pts_array()
+        by_order = self.table.by_order or bool((pts[self.table.flag(SHOWN)] == NO_TIME).any())
+        not_shown = frozenset(pts[self.table.flag(CORRUPT)].tolist()) - frozenset(selection.ticks.tolist())
         start, count = -1, 0
         before = -1.0
         for started_at, frame in frames:
+            if not by_order and frame.pts in not_shown:
+                continue  # what is left of a packet that is not whole
             count = count + 1 if started_at == start else 0
             start = started_at
-            index = int(shown[started_at]) + count
+            index = int(pictures_before[started_at]) + count
             if frame.pts is not None and not by_order:
                 time = float((frame.pts - first) * base)
             elif index < len(selection.times):
@@ -297,7 +315,7 @@ class Decoder:
             self.tally.too_large = True
 
 
-def nothing_decoded(table: Table, tally: Tally, short: bool) -> Refusal:
+def nothing_decoded(table: PacketTable, tally: Tally, short: bool) -> Refusal:
     """Why there is no picture at all."""
     if tally.too_large:
         return Refusal("FRAME_TOO_LARGE", "a picture in it is larger than the reader takes.")

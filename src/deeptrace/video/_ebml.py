@@ -6,10 +6,11 @@ shows whether the file is whole.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-ReadAt = Callable[[int, int], bytes]
+from deeptrace.video._hiding import LARGE_BYTES
+from deeptrace.video._nearby import Nearby, ReadAt
 
 _SEGMENT = 0x18538067
 _CLUSTER = 0x1F43B675
@@ -20,11 +21,13 @@ _IN_SEGMENT = frozenset(
 )
 # Timestamp, block, block group, position, previous size, void, checksum, silent tracks, encrypted block.
 _IN_CLUSTER = frozenset({0xE7, _BLOCK, _BLOCK_GROUP, 0xA7, 0xAB, 0xEC, 0xBF, 0x5854, 0xAF})
+_REMARKS = frozenset({0x1941A469, 0x1043A770, 0x1254C367})  # attachments, chapters, tags
 _TRACKS = b"\x16\x54\xae\x6b"
+_TRACK_ENTRY, _FLAG_ENABLED = 0xAE, 0xB9
 _PROJECTION = b"\x76\x70"
 
 _HEADER_BYTES = 64 * 1024
-_WINDOW_BYTES = 8 * 1024
+_MAX_ELEMENTS = 100_000
 _LONGEST_HEAD = 12  # bytes of an identifier and a length
 
 
@@ -39,6 +42,7 @@ class MatroskaHeader:
     length_unknown: bool = False
     has_tracks: bool = False
     has_projection: bool = False
+    disabled: frozenset[int] = frozenset()  # tracks, by their order, that are not to be shown
 
 
 def read_header(read_at: ReadAt) -> MatroskaHeader:
@@ -58,8 +62,58 @@ def read_header(read_at: ReadAt) -> MatroskaHeader:
         segment_end=None if length is None else position + length,
         length_unknown=length is None,
         has_tracks=_TRACKS in data,
+        disabled=_disabled_tracks(data, position),
         has_projection=_PROJECTION in data.partition(_CLUSTER.to_bytes(4, "big"))[0],
     )
+
+
+def _disabled_tracks(data: bytes, segment_start: int) -> frozenset[int]:
+    """Which tracks say FlagEnabled 0. The list of tracks must lie within the first bytes, as it does in every file."""
+    disabled = set()
+    try:
+        for start, stop in _children(data, segment_start, len(data), int.from_bytes(_TRACKS, "big")):
+            for order, (first, last) in enumerate(_children(data, start, stop, _TRACK_ENTRY)):
+                if any(not data[begin:end].strip(b"\0") for begin, end in _children(data, first, last, _FLAG_ENABLED)):
+                    disabled.add(order)
+            break  # there is one list
+    except ValueError:
+        pass  # a damaged list; the library will say what of it can be read
+    return frozenset(disabled)
+
+
+def _children(data: bytes, position: int, end: int, wanted: int) -> Iterator[tuple[int, int]]:
+    """Where the contents of the elements of this kind begin and end, directly within ``position..end``."""
+    while position < end:
+        identifier, position = _identifier(data, position)
+        length, position = _length(data, position)
+        if length is None or position + length > end:
+            return
+        if identifier == wanted:
+            yield position, position + length
+        position += length
+
+
+def void_large_remarks(read_at: ReadAt, size: int, header: MatroskaHeader) -> dict[int, bytes]:
+    """Heads of void elements, by offset, for the attachments, tags and chapters that are too large to be held."""
+    nearby = Nearby(read_at)
+    position, end = header.segment_start, min(size, header.segment_end or size)
+    hidden: dict[int, bytes] = {}
+    for _ in range(_MAX_ELEMENTS if position else 0):
+        try:
+            data = nearby.at(position, _LONGEST_HEAD)
+            identifier, at = _identifier(data, 0)
+            length, at = _length(data, at)
+        except ValueError:
+            break
+        if identifier not in _IN_SEGMENT or length is None or position >= end:
+            break
+        if identifier in _REMARKS and length > LARGE_BYTES:
+            # A void element with a head as long, or with as much more to void.
+            width = min(8, at - 1)
+            voided = length + at - 1 - width
+            hidden[position] = b"\xec" + (voided | 1 << 7 * width).to_bytes(width, "big")
+        position += at + length
+    return hidden
 
 
 def is_intact(read_at: ReadAt, size: int, busy: Callable[[], None]) -> bool:
@@ -71,7 +125,7 @@ def is_intact(read_at: ReadAt, size: int, busy: Callable[[], None]) -> bool:
     if not header.segment_start:
         return False
     end = size if header.segment_end is None else header.segment_end
-    window = _Window(read_at)
+    nearby = Nearby(read_at)
     position, cluster_end = header.segment_start, 0
     count = 0
     while position < end:
@@ -79,7 +133,7 @@ def is_intact(read_at: ReadAt, size: int, busy: Callable[[], None]) -> bool:
         if count % 4096 == 0:
             busy()
         try:
-            data = window.at(position)
+            data = nearby.at(position, _LONGEST_HEAD)
             identifier, at = _identifier(data, 0)
             length, at = _length(data, at)
         except ValueError:
@@ -100,23 +154,6 @@ def is_intact(read_at: ReadAt, size: int, busy: Callable[[], None]) -> bool:
         if inside and position > cluster_end:
             return False
     return position == end and end <= size
-
-
-class _Window:
-    """A small part of the file kept at hand, since heads of elements lie close together."""
-
-    def __init__(self, read_at: ReadAt) -> None:
-        self._read_at = read_at
-        self._start = 0
-        self._data = b""
-
-    def at(self, position: int) -> bytes:
-        """Some bytes from ``position`` on; fewer than a head needs only at the end of the file."""
-        offset = position - self._start
-        if not 0 <= offset <= len(self._data) - _LONGEST_HEAD:
-            self._start, self._data = position, self._read_at(position, _WINDOW_BYTES)
-            offset = 0
-        return self._data[offset : offset + _LONGEST_HEAD]
 
 
 def _identifier(data: bytes, position: int) -> tuple[int, int]:

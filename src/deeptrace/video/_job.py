@@ -9,6 +9,7 @@ is put once more, to a new worker.
 from __future__ import annotations
 
 import math
+import os
 import signal
 import time
 from collections.abc import Mapping
@@ -37,6 +38,7 @@ class Job:
         self._source = source
         self._limits = limits
         self._waited = 0.0
+        self._process = os.getpid()
         self._worker: Worker | None = pool.take()
         self._heard = False  # a word of the worker about this request
         self._clean = False
@@ -54,14 +56,20 @@ class Job:
 
     @property
     def _lent(self) -> Worker:
+        if os.getpid() != self._process:
+            raise VideoError(
+                "DECODER_CRASHED",
+                f"cannot go on with '{self._source.name}': it was opened by the process that this one was forked from. "
+                "Open it again here.",
+            )
         assert self._worker is not None, "the job is over"
         return self._worker
 
     def close(self) -> None:
         """Give the worker back when the conversation ended well, else end it."""
         worker, self._worker = self._worker, None
-        if worker is None:
-            return
+        if worker is None or os.getpid() != self._process:
+            return  # a forked child leaves the worker to its parent
         if self._clean:
             self._pool.give_back(worker)
         else:
@@ -246,8 +254,8 @@ class Job:
         raise VideoError("DECODER_CRASHED", f"cannot decode '{self._source.name}': the decoder answered with nonsense.")
 
     def _raise(self, header: Header) -> NoReturn:
-        said, reason = header.get("code"), header.get("reason")
-        code = _CODES.get(said) if isinstance(said, str) else None
+        name, reason = header.get("code"), header.get("reason")
+        code = _CODES.get(name) if isinstance(name, str) else None
         if code is None or not isinstance(reason, str):
             self.nonsense()
         # After running out of memory a process is not what it was.

@@ -10,21 +10,25 @@ import os
 import stat
 import tempfile
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import Literal, NoReturn
 
 from deeptrace.errors import VideoError
 from deeptrace.video._limits import ReadLimits
+from deeptrace.video._streams import transport_packet
 
-_SNIFF_BYTES = 16
+Kind = Literal["mov", "matroska", "avi", "gif", "webp", "mpegts", "mpeg", "asf", "flv", "ogg"]
+
+SNIFF_BYTES = 1024
+KINDS_IN_WORDS = "MP4, MOV, MKV, WebM, AVI, GIF, WebP, MPEG-TS, MPEG-PS (MPG, VOB), WMV, FLV or OGV"
 _TOO_SHORT = 64  # bytes; no container with a picture in it is this small
 
 # Boxes that an mp4 or mov may begin with; all but "ftyp" occur in old or fragmented files only.
 _MOV_FIRST_BOXES = frozenset(
     {b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"styp", b"sidx", b"moof", b"uuid", b"udta"}
 )
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 _FLAGS = (
     os.O_RDONLY
-    | getattr(os, "O_NOFOLLOW", 0)
     | getattr(os, "O_NONBLOCK", 0)  # a pipe that was swapped in must not hang us
     | getattr(os, "O_CLOEXEC", 0)
     | getattr(os, "O_NOCTTY", 0)
@@ -36,7 +40,10 @@ _FLAGS = (
 def printable(text: str, limit: int = 200) -> str:
     """The text with control and other unprintable characters escaped and its length bounded, for a message."""
     text = text if len(text) <= limit else text[: limit - 1] + "…"
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape", "backslashreplace").decode()
+        for character in text
+    )
 
 
 @dataclass
@@ -89,7 +96,7 @@ def open_source(source: str | os.PathLike[str] | bytes | bytearray | memoryview,
     except TypeError:
         raise TypeError(f"a video is a path, bytes or Frames, not {type(source).__name__}") from None
     name = printable(os.path.basename(path.rstrip("/" if os.sep == "/" else "/\\")) or path)
-    fd = _open_path(path, name)
+    fd = _open_path(path, name, limits.follow_links)
     opened = OpenedSource(fd, name, 0, 0)
     try:
         _check(opened, limits)
@@ -99,14 +106,17 @@ def open_source(source: str | os.PathLike[str] | bytes | bytearray | memoryview,
     return opened
 
 
-def _open_path(path: str, name: str) -> int:
+def _open_path(path: str, name: str, follow_links: bool) -> int:
     try:
         # Looking before opening: merely opening a device can act on it.
-        _check_kind(os.stat(path, follow_symlinks=False).st_mode, name)
-        return os.open(path, _FLAGS)
+        _check_kind(os.stat(path, follow_symlinks=follow_links).st_mode, name)
+        return os.open(path, _FLAGS if follow_links else _FLAGS | _NO_LINK)
     except ValueError as error:  # a NUL character, or text that no file name can hold
         raise VideoError("NOT_FOUND", f"no such file: '{name}'. No file can have this name.") from error
     except OSError as error:
+        if isinstance(error, FileNotFoundError) and os.path.islink(path):
+            reason = f"'{name}' is a symbolic link to a file that is not there."
+            raise VideoError("NOT_FOUND", reason) from error
         _raise_open_error(error, name)
 
 
@@ -122,7 +132,7 @@ def _check_kind(mode: int, name: str) -> None:
     if stat.S_ISREG(mode):
         return
     kinds = (
-        (stat.S_ISLNK, "a symbolic link. Pass the file it points to"),
+        (stat.S_ISLNK, "a symbolic link. Pass the file it points to, or allow links (follow_links)"),
         (stat.S_ISDIR, "a folder"),
         (stat.S_ISFIFO, "a pipe"),
         (stat.S_ISSOCK, "a socket"),
@@ -140,23 +150,36 @@ def _check(opened: OpenedSource, limits: ReadLimits) -> None:
             "TOO_LARGE", f"'{opened.name}' has {opened.size_bytes} bytes; at most {limits.max_bytes} are read."
         )
     try:
-        first = opened.read_at(0, _SNIFF_BYTES)
+        first = opened.read_at(0, SNIFF_BYTES)
     except OSError as error:
         raise VideoError("NOT_READABLE", f"cannot read '{opened.name}': {os.strerror(error.errno or 0)}.") from error
     if opened.size_bytes <= _TOO_SHORT or container_kind(first) is None:
-        what = "it is empty" if opened.size_bytes == 0 else "it is not MP4, MOV, MKV, WebM or AVI"
+        what = "it is empty" if opened.size_bytes == 0 else f"it is not {KINDS_IN_WORDS}"
         raise VideoError("NOT_A_VIDEO", f"'{opened.name}' is not a video: {what}.")
 
 
-def container_kind(first: bytes) -> str | None:
-    """``"mov"``, ``"matroska"`` or ``"avi"`` by the first 12 bytes of a file; None for anything else."""
+_FIRST_BYTES: dict[bytes, Kind] = {
+    b"\x1a\x45\xdf\xa3": "matroska",
+    b"GIF87a": "gif",
+    b"GIF89a": "gif",
+    b"\x00\x00\x01\xba": "mpeg",
+    bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c"): "asf",
+    b"FLV\x01": "flv",
+    b"OggS\x00": "ogg",
+}
+_RIFF: dict[bytes, Kind] = {b"AVI ": "avi", b"WEBP": "webp"}
+
+
+def container_kind(first: bytes) -> Kind | None:
+    """Which container begins with these `SNIFF_BYTES` bytes; None for anything that is not read."""
     if first[4:8] in _MOV_FIRST_BOXES:
         return "mov"
-    if first[:4] == b"\x1a\x45\xdf\xa3":
-        return "matroska"
-    if first[:4] == b"RIFF" and first[8:12] == b"AVI ":
-        return "avi"
-    return None
+    if first[:4] == b"RIFF":
+        return _RIFF.get(first[8:12])
+    for signature, kind in _FIRST_BYTES.items():
+        if first.startswith(signature):
+            return kind
+    return "mpegts" if transport_packet(first) is not None else None
 
 
 def _open_bytes(data: bytes | bytearray | memoryview, limits: ReadLimits) -> OpenedSource:
@@ -166,8 +189,8 @@ def _open_bytes(data: bytes | bytearray | memoryview, limits: ReadLimits) -> Ope
     name = "<bytes>"
     if len(view) > limits.max_bytes:
         raise VideoError("TOO_LARGE", f"{name} has {len(view)} bytes; at most {limits.max_bytes} are read.")
-    if len(view) <= _TOO_SHORT or container_kind(bytes(view[:_SNIFF_BYTES])) is None:
-        what = "there are none" if not view else "they are not MP4, MOV, MKV, WebM or AVI"
+    if len(view) <= _TOO_SHORT or container_kind(bytes(view[:SNIFF_BYTES])) is None:
+        what = "there are none" if not view else f"they are not {KINDS_IN_WORDS}"
         raise VideoError("NOT_A_VIDEO", f"{name} are not a video: {what}.")
     opened = OpenedSource(-1, name, len(view), 0)
     try:

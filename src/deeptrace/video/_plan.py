@@ -18,7 +18,7 @@ _MAX_ROUNDING_SECONDS = 0.0005
 
 
 @dataclass(frozen=True)
-class Window:
+class TimeWindow:
     """Which moments of a video are asked for, in seconds from its first picture.
 
     ``fps`` None asks for every picture on screen in the window. ``end_seconds`` None is the end of the video.
@@ -39,7 +39,7 @@ def rounding_seconds(time_base: Fraction) -> float:
 
 
 def choose(
-    times: npt.NDArray[np.float64], end_of_video: float, window: Window, rounding: float
+    times: npt.NDArray[np.float64], end_of_video: float, window: TimeWindow, rounding: float
 ) -> npt.NDArray[np.intp]:
     """Indices into ``times`` of the pictures that are on screen at the moments asked for, each once, increasing.
 
@@ -59,8 +59,8 @@ def choose(
         return chosen if window.max_frames is None else chosen[: window.max_frames]
     moments = math.ceil((end - start) * window.fps - 1e-9)
     if window.max_frames is not None and moments > window.max_frames:
-        asked = start + np.arange(window.max_frames) * ((end - start) / window.max_frames)
-        chosen = np.searchsorted(appears, asked, side="right") - 1
+        moment_seconds = start + np.arange(window.max_frames) * ((end - start) / window.max_frames)
+        chosen = np.searchsorted(appears, moment_seconds, side="right") - 1
         return np.unique(chosen[chosen >= 0])
     # Picture i is wanted when a moment start + k / fps falls into the time it is on screen.
     disappears = np.minimum(np.append(appears[1:], math.inf), end)
@@ -77,7 +77,7 @@ def shrink(height: int, width: int, short_side: int | None) -> tuple[int, int]:
 
 
 @dataclass(frozen=True)
-class Run:
+class PacketRun:
     """Packets ``first..last`` (inclusive) to decode in one go; ``wanted`` are those whose pictures are shown."""
 
     first: int
@@ -85,15 +85,17 @@ class Run:
     wanted: frozenset[int]
 
 
-def plan_runs(wanted: npt.NDArray[np.intp], starts: npt.NDArray[np.intp], pts: npt.NDArray[np.int64]) -> list[Run]:
+def plan_runs(
+    wanted: npt.NDArray[np.intp], starts: npt.NDArray[np.intp], pts: npt.NDArray[np.int64]
+) -> list[PacketRun]:
     """The packets to decode for the wanted ones (ordinals of packets), as disjoint runs in order.
 
     ``starts`` (increasing ordinals) are where decoding can begin. A picture shown *before* its start picture refers to
     the group before it too (an open group of pictures), so it needs the start before.
     """
-    places = [0, *(int(s) for s in starts if s > 0)]
+    places = [0, *(int(start) for start in starts if start > 0)]
     spans: list[tuple[int, int]] = []
-    for ordinal in sorted(int(w) for w in wanted):
+    for ordinal in sorted(int(ordinal) for ordinal in wanted):
         at = bisect_right(places, ordinal) - 1
         if at > 0 and pts[ordinal] < pts[places[at]]:
             at -= 1
@@ -105,8 +107,8 @@ def plan_runs(wanted: npt.NDArray[np.intp], starts: npt.NDArray[np.intp], pts: n
             runs[-1][1] = max(runs[-1][1], last)
         else:
             runs.append([first, last])
-    asked = sorted(int(w) for w in wanted)
+    ordinals = sorted(int(ordinal) for ordinal in wanted)
     return [
-        Run(first, last, frozenset(asked[bisect_right(asked, first - 1) : bisect_right(asked, last)]))
+        PacketRun(first, last, frozenset(ordinals[bisect_right(ordinals, first - 1) : bisect_right(ordinals, last)]))
         for first, last in runs
     ]

@@ -43,8 +43,8 @@ def _import_path() -> str:
     """The caller's module search path without the current folder and relative entries, this package's root last."""
     here = os.path.realpath(os.getcwd()) if os.path.exists(os.curdir) else ""
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    kept = [p for p in sys.path if p and os.path.isabs(p) and os.path.realpath(p) != here]
-    return os.pathsep.join([*kept, root])
+    folders = [folder for folder in sys.path if folder and os.path.isabs(folder) and os.path.realpath(folder) != here]
+    return os.pathsep.join([*folders, root])
 
 
 def _environment(test_hooks: bool) -> dict[str, str]:

@@ -16,6 +16,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn, TypeAlias
 
+from typing_extensions import override
+
 MAX_HEADER_BYTES = 64 * 1024
 _LENGTH = struct.Struct("<I")
 _SOCKET_BUFFER = 1 << 20
@@ -60,9 +62,9 @@ class Channel:
         data = json.dumps(header, allow_nan=False).encode()
         if len(data) > MAX_HEADER_BYTES:
             raise ProtocolError("a header is too long")
-        self._write(_LENGTH.pack(len(data)) + data, fd)
+        self.write(_LENGTH.pack(len(data)) + data, fd)
         if payload is not None:
-            self._write(payload, None)
+            self.write(payload, None)
 
     def receive(self) -> Header:
         """The next header.
@@ -93,7 +95,8 @@ class Channel:
         """Hang up."""
         raise NotImplementedError
 
-    def _write(self, data: Buffer, fd: int | None) -> None:
+    def write(self, data: Buffer, fd: int | None) -> None:
+        """Hand over the whole of ``data``, and with it the open file ``fd`` where one is given."""
         raise NotImplementedError
 
 
@@ -119,7 +122,9 @@ class SocketChannel(Channel):
             raise Silence("no answer in time")
         self._socket.settimeout(remaining)
 
-    def _write(self, data: Buffer, fd: int | None) -> None:
+    @override
+    def write(self, data: Buffer, fd: int | None) -> None:
+        """As `Channel.write`."""
         self._arm()
         try:
             if fd is not None:
@@ -132,6 +137,7 @@ class SocketChannel(Channel):
         except OSError as error:
             raise Closed("the other end is gone") from error
 
+    @override
     def receive(self) -> Header:
         """As `Channel.receive`; files that come along wait for `take_fd`."""
         self._arm()
@@ -154,6 +160,7 @@ class SocketChannel(Channel):
         self.receive_into(memoryview(data))
         return _parse(bytes(data))
 
+    @override
     def receive_into(self, view: memoryview) -> None:
         """As `Channel.receive_into`."""
         done = 0
@@ -169,6 +176,7 @@ class SocketChannel(Channel):
                 raise Closed("the other end is gone")
             done += count
 
+    @override
     def take_fd(self) -> int:
         """As `Channel.take_fd`."""
         if not self._fds:
@@ -183,6 +191,7 @@ class SocketChannel(Channel):
             os.close(fd)
         self._fds.clear()
 
+    @override
     def close(self) -> None:
         """As `Channel.close`."""
         self._drop_fds()
@@ -219,7 +228,9 @@ class PipeChannel(Channel):
             raise Silence("no answer in time") from error
         raise Closed("the other end is gone") from error
 
-    def _write(self, data: Buffer, fd: int | None) -> None:
+    @override
+    def write(self, data: Buffer, fd: int | None) -> None:
+        """As `Channel.write`."""
         if fd is not None:
             raise ProtocolError("a pipe cannot pass an open file")
         view = memoryview(data).cast("B")
@@ -233,6 +244,7 @@ class PipeChannel(Channel):
             if clock is not None:
                 clock.cancel()
 
+    @override
     def receive_into(self, view: memoryview) -> None:
         """As `Channel.receive_into`."""
         done = 0
@@ -250,10 +262,12 @@ class PipeChannel(Channel):
             if clock is not None:
                 clock.cancel()
 
+    @override
     def take_fd(self) -> int:
         """Never: pipes pass no files."""
         raise ProtocolError("a pipe cannot pass an open file")
 
+    @override
     def close(self) -> None:
         """As `Channel.close`."""
         for fd in (self._read_fd, self._write_fd):

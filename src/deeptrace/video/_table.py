@@ -20,7 +20,9 @@ from av.video.stream import VideoStream
 from deeptrace.video._bitstream import BitstreamReader
 from deeptrace.video._container import Video
 from deeptrace.video._ebml import is_intact
+from deeptrace.video._length import tagged_seconds
 from deeptrace.video._refusal import Refusal
+from deeptrace.video._streams import WALKS
 
 KEY, START, SHOWN, CORRUPT = 1, 2, 4, 8
 NO_TIME = -(2**63)
@@ -30,7 +32,7 @@ _SOUND_SECONDS = 0.05  # by which the ends of sound are uncertain: encoders add 
 
 
 @dataclass
-class Table:
+class PacketTable:
     """One row per packet, in the order of the file (decode order).
 
     ``flags``: KEY the container calls it a keyframe; START decoding can begin here; SHOWN a picture is shown for it
@@ -75,12 +77,12 @@ class Table:
         Raises:
             Refusal: ``VIDEO_DAMAGED`` when the times make no sense.
         """
-        shown = self.flag(SHOWN)
-        ticks = self.pts_array()[shown]
+        is_shown = self.flag(SHOWN)
+        ticks = self.pts_array()[is_shown]
         if self.by_order or (ticks == NO_TIME).any():
-            ticks = np.frombuffer(self.dts, np.int64)[shown]
+            ticks = np.frombuffer(self.dts, np.int64)[is_shown]
             if (ticks == NO_TIME).any():
-                ticks = np.flatnonzero(shown).astype(np.int64) * self.usual_step()
+                ticks = np.flatnonzero(is_shown).astype(np.int64) * self.usual_step()
         ticks = np.unique(ticks)
         if len(ticks) and (int(ticks[-1]) - int(ticks[0])) * self.time_base > _MAX_SPAN_SECONDS:
             raise Refusal("VIDEO_DAMAGED", "its pictures are more than a month apart.")
@@ -100,18 +102,22 @@ class Table:
 
         In an mp4 the durations of packets are steps of decoding times; only their sum says when the video ends.
         """
-        shown = self.flag(SHOWN)
+        is_shown = self.flag(SHOWN)
         if self.durations_are_steps:
-            rest = int(np.frombuffer(self.durations, np.int64)[shown].sum()) - int(ticks[-1] - ticks[0])
+            rest = int(np.frombuffer(self.durations, np.int64)[is_shown].sum()) - int(ticks[-1] - ticks[0])
             if rest > 0:
                 return rest
-        last = np.flatnonzero(shown & (self.pts_array() == ticks[-1]))
+        last = np.flatnonzero(is_shown & (self.pts_array() == ticks[-1]))
         if len(last) and self.durations[int(last[0])] > 0:
             return self.durations[int(last[0])]
-        return int(ticks[-1] - ticks[-2]) if len(ticks) > 1 else self.usual_step()
+        if len(ticks) < 2:
+            return self.usual_step()
+        steps = np.diff(ticks)
+        # A rate that ticks do not divide has steps of two lengths; the mean is nearer than either.
+        return round(float(steps.mean())) if steps.max() - steps.min() <= 1 else int(steps[-1])
 
 
-def read_table(video: Video, busy: Callable[[], None]) -> Table:
+def read_table(video: Video, busy: Callable[[], None]) -> PacketTable:
     """Read all packets of the video.
 
     ``busy`` is called now and then.
@@ -119,7 +125,7 @@ def read_table(video: Video, busy: Callable[[], None]) -> Table:
     Raises:
         Refusal: ``TOO_MANY_FRAMES``.
     """
-    table = Table(video.time_base, durations_are_steps=video.layout.kind == "mov")
+    table = PacketTable(video.time_base, durations_are_steps=video.layout.kind == "mov")
     # AVI stores no presentation times; those the library makes up are wrong where pictures are reordered.
     table.by_order = video.layout.kind == "avi" and bool(video.stream.codec_context.has_b_frames)
     bitstream = BitstreamReader(video.stream)
@@ -144,7 +150,7 @@ def read_table(video: Video, busy: Callable[[], None]) -> Table:
     return table
 
 
-def _add(table: Table, packet: Packet[VideoStream], bitstream: BitstreamReader) -> None:
+def _add(table: PacketTable, packet: Packet[VideoStream], bitstream: BitstreamReader) -> None:
     key = packet.is_keyframe
     flags = KEY if key else 0
     if packet.is_corrupt:
@@ -162,27 +168,25 @@ def _add(table: Table, packet: Packet[VideoStream], bitstream: BitstreamReader) 
     table.flags.append(flags)
 
 
-def _check_repeats(table: Table, video: Video) -> None:
+def _check_repeats(table: PacketTable, video: Video) -> None:
     # In fragments the header counts the first one's pictures only, so the lists of all of them are added up.
     declared = video.layout.listed if video.layout.fragmented else video.declared_pictures
     if video.layout.kind == "mov" and declared and len(table) > 2 * declared + 16:
         raise Refusal("TOO_MANY_FRAMES", f"it declares {declared} pictures and shows {len(table)}.")
 
 
-def _note_other(packet: Packet[VideoStream], table: Table) -> None:
+def _note_other(packet: Packet[VideoStream], table: PacketTable) -> None:
     if packet.pts is not None:
         end = float((packet.pts + (packet.duration or 0)) * packet.time_base)
         table.other_end_seconds = max(table.other_end_seconds, end)
 
 
-def _packets_of_all_streams(video: Video, table: Table) -> Iterator[Packet[VideoStream]]:
+def _packets_of_all_streams(video: Video, table: PacketTable) -> Iterator[Packet[VideoStream]]:
     """Packets until the file ends or cannot be read any further; the library's closing marks are left out."""
     # Where one length is declared for all streams, the others are needed to tell whether pictures are missing.
-    container, layout = video.container, video.layout
-    all_streams = layout.kind == "matroska" or layout.fragmented
-    demuxed = container.demux() if all_streams else container.demux(video.stream)
+    all_streams = video.layout.kind in ("matroska", *WALKS) or video.layout.fragmented
     try:
-        for packet in demuxed:
+        for packet in video.demux(all_streams=all_streams):
             if packet.size == 0 and packet.pts is None and packet.dts is None:
                 continue
             yield cast("Packet[VideoStream]", packet)
@@ -193,7 +197,7 @@ def _packets_of_all_streams(video: Video, table: Table) -> Iterator[Packet[Video
 def second_pass(video: Video, first: int, last: int) -> Iterator[Packet[VideoStream]]:
     """Packets ``first..last`` (inclusive, by ordinal) of a freshly opened video, in the same order as the table."""
     ordinal = 0
-    for packet in video.container.demux(video.stream):
+    for packet in video.demux():
         if packet.size == 0 and packet.pts is None and packet.dts is None:
             continue
         if ordinal > last:
@@ -206,7 +210,7 @@ def second_pass(video: Video, first: int, last: int) -> Iterator[Packet[VideoStr
 # ── is all of it there? ──
 
 
-def is_short(table: Table, video: Video, reopen: Callable[..., Video], busy: Callable[[], None]) -> bool:
+def is_short(table: PacketTable, video: Video, reopen: Callable[..., Video], busy: Callable[[], None]) -> bool:
     """Whether pictures that the file promises are not in it. ``reopen`` takes the options of `open_video`."""
     if table.unreadable or any(table.flag(CORRUPT)) or video.layout.header_cut:
         return True
@@ -214,6 +218,8 @@ def is_short(table: Table, video: Video, reopen: Callable[..., Video], busy: Cal
         return True  # in AVI a packet without bytes repeats the picture before it
     if video.layout.kind == "matroska":
         return _matroska_is_short(table, video, busy)
+    if video.layout.kind in WALKS:
+        return _stream_is_short(table, video)
     if video.indexed_packets is not None:
         return len(table) < video.indexed_packets or _index_is_short(video, reopen)
     if video.declared_pictures is not None and len(table) < video.declared_pictures:
@@ -234,7 +240,7 @@ def _index_is_short(video: Video, reopen: Callable[..., Video]) -> bool:
         whole.close()
 
 
-def _fragments_are_missing(table: Table, video: Video) -> bool:
+def _fragments_are_missing(table: PacketTable, video: Video) -> bool:
     """Whether a fragmented mp4 declares a length that its fragments do not reach.
 
     A file cut between two fragments is well formed; if no length is declared anywhere, nothing can tell.
@@ -255,7 +261,7 @@ def _fragments_are_missing(table: Table, video: Video) -> bool:
     return declared is not None and max(end, table.other_end_seconds) + max(step, _SOUND_SECONDS) < declared
 
 
-def _matroska_is_short(table: Table, video: Video, busy: Callable[[], None]) -> bool:
+def _matroska_is_short(table: PacketTable, video: Video, busy: Callable[[], None]) -> bool:
     """A Matroska file declares no number of pictures: its declared length is compared with the last picture's time.
 
     The length covers all streams, so a longer sound track excuses an early last picture, unless the file is damaged.
@@ -273,7 +279,7 @@ def _matroska_is_short(table: Table, video: Video, busy: Callable[[], None]) -> 
     last = np.flatnonzero(table.pts_array() == ticks[-1])
     held = table.durations[int(last[0])] if whole and len(last) else 0
     end = (float(ticks[-1]) + max(1.5 * step, 1.5, float(held))) * float(table.time_base)
-    declared = _tagged_seconds(video.stream)
+    declared = tagged_seconds(video.stream)
     sound_excuses = False
     # A stream that goes on after its own end: one of the two is wrong, so the tag says nothing.
     if declared is None or float(ticks[-1]) * float(table.time_base) > declared:
@@ -291,13 +297,31 @@ def _matroska_is_short(table: Table, video: Video, busy: Callable[[], None]) -> 
     return not whole and bool(steps.max() > 1.5 * step)
 
 
-def _tagged_seconds(stream: VideoStream) -> float | None:
-    """The stream's own end in a Matroska tag, ``HH:MM:SS.nnnnnnnnn``; None without one."""
-    for name, text in stream.metadata.items():
-        if name.upper() == "DURATION":
-            try:
-                hours, minutes, seconds = text.strip("\0 ").split(":")
-                return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
-            except ValueError:
-                return None
-    return None
+def _stream_is_short(table: PacketTable, video: Video) -> bool:
+    """For containers that are a stream of parts (see `deeptrace.video._streams`)."""
+    layout, container = video.layout, video.container
+    ticks = table.shown_ticks()
+    if layout.cut or layout.damaged or not len(ticks) or len(table) < (layout.listed or 0):
+        return True
+    steps = np.diff(ticks) if len(ticks) > 1 else np.array([table.usual_step()])
+    step = float(np.median(steps))
+    steady = float(np.mean(np.abs(steps - step) <= 1)) >= 0.5
+    # These two have one rate from the first picture to the last, so a hole is a loss.
+    if layout.kind in ("mpeg", "ogg") and steady and steps.max() > 1.5 * step:
+        return True
+    if container.duration is None or layout.kind == "gif":
+        return False
+    if not steady:
+        step = max(step, float(steps[-1]))
+    end = float(ticks[-1] * table.time_base) + 1.5 * step * float(table.time_base)
+    declared = _declared_end(video)
+    return end < declared and table.other_end_seconds < declared - _SOUND_SECONDS
+
+
+def _declared_end(video: Video) -> float:
+    """When the last stream of the file ends, on the clock of its packets."""
+    container, own = video.container, video.stream.duration
+    if video.layout.kind == "asf" and own:
+        return float(own * video.time_base)
+    start = 0 if video.layout.kind == "flv" else container.start_time or 0  # FLV counts from zero
+    return (start + (container.duration or 0)) / av.time_base

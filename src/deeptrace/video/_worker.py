@@ -12,21 +12,25 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from typing import Any
 
 import av
 import numpy as np
 
 from deeptrace.video._confine import confine_job, confine_process, end_with_caller
-from deeptrace.video._container import Video, describe, open_video
-from deeptrace.video._decode import Decoder, nothing_decoded, select
+from deeptrace.video._container import Video, open_video
+from deeptrace.video._decode import Decoder, Selection, nothing_decoded, select
+from deeptrace.video._describe import describe
 from deeptrace.video._limits import ReadLimits
+from deeptrace.video._open import SNIFF_BYTES, container_kind
 from deeptrace.video._picture import Converter, is_color_tagged
-from deeptrace.video._plan import Window
+from deeptrace.video._plan import TimeWindow
 from deeptrace.video._pool import TEST_HOOKS
 from deeptrace.video._protocol import Channel, Closed, Header, PipeChannel, ProtocolError, SocketChannel
 from deeptrace.video._refusal import Refusal
-from deeptrace.video._table import SHOWN, is_short, read_table
+from deeptrace.video._table import SHOWN, PacketTable, is_short, read_table
+from deeptrace.video._webp import AnimationDecoder, open_animation
 
 _MAX_READ_BYTES = 1 << 20
 _HASH_BYTES = 1 << 20
@@ -139,17 +143,12 @@ class _Desk:
     def _serve(self, request: Header, fd: int) -> None:
         limits = ReadLimits(**request["limits"])
         size = int(request["size"])
-        confine_job(limits.memory_bytes, limits.cpu_seconds)
+        confine_job(limits.allowed_memory_bytes(), limits.cpu_seconds)
         if self.test_hooks and "fault" in request:
             _misbehave(request["fault"], self.channel)
         read_at = self._reader(fd)
         if request["op"] == "probe":
-            video = open_video(read_at, size, limits)
-            try:
-                info = describe(video, lambda: open_video(read_at, size, limits))
-            finally:
-                video.close()
-            self.channel.send({"kind": "info", "info": info})
+            self.channel.send({"kind": "info", "info": _info(read_at, size, limits)})
         elif request["op"] == "frames":
             _FramesJob(self, request, read_at, size, limits).run()
         else:
@@ -204,34 +203,44 @@ class _FramesJob:
 
     def run(self) -> None:
         """Answer with a head, the pictures, and how the reading went."""
+        if _is_webp(self.read_at):
+            animation = open_animation(self.read_at, self.size, self.limits)
+            player = AnimationDecoder(animation, self.limits, self.desk.busy)
+            self._answer(player, animation.table(), animation.partial, asdict(animation.info()))
+            return
         video = self._open()
         try:
             info = describe(video, self._open)
             table = read_table(video, self.desk.busy)
             short = is_short(table, video, self._open, self.desk.busy)
-            if not any(table.flag(SHOWN)):
-                raise nothing_decoded(table, Decoder(video, table, self._open, self.desk.busy).tally, short)
-            selection = select(table, Window(**self.request["window"]))
-            if not len(selection.chosen):
-                raise Refusal(
-                    "NO_FRAMES",
-                    f"the window asked for holds no picture; the video ends at {selection.end_seconds:.3f} s.",
-                )
-            decoder = Decoder(video, table, self._open, self.desk.busy)
-            if self._send_pictures(decoder, selection, info):
-                self._send_end(decoder, table, short, len(selection.ticks), info)
+            self._answer(Decoder(video, table, self._open, self.desk.busy), table, short, info)
         finally:
             video.close()
+
+    def _answer(
+        self, decoder: Decoder | AnimationDecoder, table: PacketTable, short: bool, info: Mapping[str, Any]
+    ) -> None:
+        if not any(table.flag(SHOWN)):
+            raise nothing_decoded(table, decoder.tally, short)
+        selection = select(table, TimeWindow(**self.request["window"]))
+        if not len(selection.chosen):
+            raise Refusal(
+                "NO_FRAMES",
+                f"the window asked for holds no picture; the video ends at {selection.end_seconds:.3f} s.",
+            )
+        if self._send_pictures(decoder, selection, info):
+            self._send_end(decoder, table, short, len(selection.ticks), info)
 
     def _open(self, *, ignore_edits: bool = False) -> Video:
         return open_video(self.read_at, self.size, self.limits, ignore_edits=ignore_edits)
 
-    def _send_pictures(self, decoder: Decoder, selection: Any, info: Mapping[str, Any]) -> bool:
+    def _send_pictures(
+        self, decoder: Decoder | AnimationDecoder, selection: Selection, info: Mapping[str, Any]
+    ) -> bool:
         """Send all pictures; False when the caller said to stop."""
         channel = self.desk.channel
         chunk = self.request["chunk"]
-        aspect = decoder.video.stream.sample_aspect_ratio
-        converter = Converter(aspect, self.request["short_side"], self.limits.max_pixels)
+        converter = Converter(decoder.aspect, self.request["short_side"], self.limits.max_pixels)
         sent = 0
         self.color_tagged = True
         for seconds, frame in decoder.pictures(selection):
@@ -246,11 +255,13 @@ class _FramesJob:
                 if self.desk.next_word() != "more":
                     channel.send({"kind": "stopped"})
                     return False
-                confine_job(self.limits.memory_bytes, self.limits.cpu_seconds)
+                confine_job(self.limits.allowed_memory_bytes(), self.limits.cpu_seconds)
         self.sent = sent
         return True
 
-    def _send_head(self, converter: Converter, selection: Any, chunk: int | None, info: Mapping[str, Any]) -> None:
+    def _send_head(
+        self, converter: Converter, selection: Selection, chunk: int | None, info: Mapping[str, Any]
+    ) -> None:
         assert converter.source_hw is not None
         height, width = converter.image_hw
         count = len(selection.chosen)
@@ -274,14 +285,21 @@ class _FramesJob:
             }
         )
 
-    def _send_end(self, decoder: Decoder, table: Any, short: bool, shown: int, info: Mapping[str, Any]) -> None:
+    def _send_end(
+        self,
+        decoder: Decoder | AnimationDecoder,
+        table: PacketTable,
+        short: bool,
+        num_shown: int,
+        info: Mapping[str, Any],
+    ) -> None:
         tally = decoder.tally
         if self.sent == 0:
             raise nothing_decoded(table, tally, short)
         declared = info["num_frames"]
         # What was not decoded on purpose counts as readable; what was tried and failed does not.
-        decoded = max(self.sent, shown - tally.lost) + table.empty
-        missing = declared is not None and decoded < declared and decoder.video.indexed_packets is None
+        decoded = max(self.sent, num_shown - tally.lost) + table.empty
+        missing = declared is not None and decoded < declared and not decoder.is_indexed
         self.desk.channel.send(
             {
                 "kind": "end",
@@ -304,6 +322,21 @@ class _FramesJob:
         return digest.hexdigest()
 
 
+def _is_webp(read_at: ReadAt) -> bool:
+    return container_kind(read_at(0, SNIFF_BYTES)) == "webp"
+
+
+def _info(read_at: ReadAt, size: int, limits: ReadLimits) -> dict[str, Any]:
+    """The fields of `VideoInfo`."""
+    if _is_webp(read_at):
+        return asdict(open_animation(read_at, size, limits).info())
+    video = open_video(read_at, size, limits)
+    try:
+        return describe(video, lambda: open_video(read_at, size, limits))
+    finally:
+        video.close()
+
+
 def _misbehave(fault: str, channel: Channel) -> None:
     """Do what a decoder hit by a hostile file might do. Only for tests that enabled it at the worker's start."""
     if fault == "segv":
@@ -320,9 +353,9 @@ def _misbehave(fault: str, channel: Channel) -> None:
         while True:
             pass
     elif fault == "garbage":
-        channel._write(os.urandom(64), None)
+        channel.write(os.urandom(64), None)
     elif fault == "half":
-        channel._write(b"\x40\0\0\0{", None)
+        channel.write(b"\x40\0\0\0{", None)
         os._exit(0)
     elif fault == "lie":
         channel.send({"kind": "head", "count": -1, "height": 10**9, "width": True})

@@ -19,7 +19,7 @@ from deeptrace.records import Frames, Reading, VideoInfo, check_number
 from deeptrace.video._job import Job
 from deeptrace.video._limits import DEFAULT_LIMITS, ReadLimits
 from deeptrace.video._open import open_source
-from deeptrace.video._plan import Window, choose, shrink
+from deeptrace.video._plan import TimeWindow, choose, shrink
 from deeptrace.video._pool import Pool, default_pool
 from deeptrace.video._protocol import Header
 
@@ -94,21 +94,24 @@ def sample_frames(
 def iter_frames(
     source: VideoSource,
     *,
+    fps: float | None = None,
     start_seconds: float = 0.0,
     end_seconds: float | None = None,
     short_side: int | None = None,
     chunk: int = 16,
     limits: ReadLimits = DEFAULT_LIMITS,
 ) -> FrameStream:
-    """All frames on screen in the window, at the video's own rate, in chunks of ``chunk`` frames.
+    """The frames of the window, ``chunk`` at a time: all of them, or those that `sample_frames` gives at ``fps``.
 
-    The first frame is the one on screen at ``start_seconds``. Memory stays bounded: a chunk here, and what the decoder
-    holds. The result is an iterator and a context manager; see `FrameStream`.
+    The first frame is the one on screen at ``start_seconds``. At the video's own rate divided by a whole number k, that
+    is every k-th frame. Memory stays bounded however long the video is: a chunk here, the next one in the decoder's
+    process, and there 25 bytes a frame of the video. Nothing is read twice from one chunk to the next. The result is an
+    iterator and a context manager; see `FrameStream`.
 
     Raises:
         VideoError: as `sample_frames`, here or while iterating.
     """
-    window = _check_window(None, start_seconds, end_seconds, None, short_side)
+    window = _check_window(fps, start_seconds, end_seconds, None, short_side)
     if isinstance(chunk, bool) or not isinstance(chunk, int) or chunk < 1:
         raise VideoError("BAD_WINDOW", f"chunk {chunk!r} is not a count of frames.")
     return FrameStream(source, window, short_side, chunk, limits)
@@ -124,7 +127,7 @@ class FrameStream:
     """
 
     def __init__(
-        self, source: VideoSource, window: Window, short_side: int | None, chunk: int, limits: ReadLimits
+        self, source: VideoSource, window: TimeWindow, short_side: int | None, chunk: int, limits: ReadLimits
     ) -> None:
         self.reading: Reading | None = None
         self._limits = limits
@@ -156,7 +159,7 @@ class FrameStream:
 
     def _of_frames(self, source: Frames) -> Generator[Frames, None, None]:
         duration = _end_of_frames(source)
-        chosen = choose(source.pts_seconds, duration, self._window, 0.0)
+        chosen = choose(source.pts_seconds, duration, self._window, 0.0 if self._window.fps is None else 1e-6)
         if not len(chosen):
             raise _no_frames(duration)
         for at in range(0, len(chosen), self._chunk):
@@ -270,7 +273,7 @@ def _receive_frames(
     return times, None
 
 
-def _request(window: Window, short_side: int | None, *, chunk: int | None) -> dict[str, Any]:
+def _request(window: TimeWindow, short_side: int | None, *, chunk: int | None) -> dict[str, Any]:
     return {
         "op": "frames",
         "window": {
@@ -289,7 +292,7 @@ def _request(window: Window, short_side: int | None, *, chunk: int | None) -> di
 
 def _check_window(
     fps: float | None, start: float, end: float | None, max_frames: int | None, short_side: int | None
-) -> Window:
+) -> TimeWindow:
     try:
         rate = None if fps is None else check_number(fps, "fps", above=0.0)
         start = check_number(start, "start_seconds", low=0.0)
@@ -299,7 +302,7 @@ def _check_window(
     for name, value in (("max_frames", max_frames), ("short_side", short_side)):
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
             raise VideoError("BAD_WINDOW", f"{name}: {value!r} is not a whole number of at least 1.")
-    return Window(rate, start, end, max_frames)
+    return TimeWindow(rate, start, end, max_frames)
 
 
 # ── frames that are already there ──
@@ -316,7 +319,7 @@ def _no_frames(end_seconds: float) -> VideoError:
     return VideoError("NO_FRAMES", f"the window asked for holds no picture; the video ends at {end_seconds:.3f} s.")
 
 
-def _sample_of_frames(source: Frames, window: Window, short_side: int | None) -> Frames:
+def _sample_of_frames(source: Frames, window: TimeWindow, short_side: int | None) -> Frames:
     end = _end_of_frames(source)
     chosen = choose(source.pts_seconds, end, window, 1e-6)
     if not len(chosen):

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deeptrace.errors import RecordError, VideoError
-from deeptrace.files import sync_folder
+from deeptrace.files import mark_alive, sync_folder
 from deeptrace.records import Frames, check_number
 from deeptrace.video._open import printable
 
@@ -226,6 +226,7 @@ class VideoWriter:
             0o666,
         )
         self._file = os.fdopen(descriptor, "w+b")
+        mark_alive(descriptor)
 
         # To move the index to the front the library opens its output once more; it gets our file, never a name.
         self._container = av.open(

@@ -1,14 +1,14 @@
 """An LLM judge of explanations: what is to be graded, the rubric and its replies, a run of grades, people beside it.
 
-Records and outcomes go in, ``judgements.jsonl`` comes out; `deeptrace.bench.score` takes its grades. Needs the extra
-``api`` to ask, and ``humans`` to compare with people.
+Records and outcomes go in, ``judgements.jsonl`` comes out; `deeptrace.bench.score.score` takes its grades. Needs the
+extra ``api`` to ask, and ``humans`` to compare with people.
 """
 
 from __future__ import annotations
 
 from deeptrace.bench.judge.grading import (
     JUDGEMENTS_NAME,
-    Item,
+    GradingItem,
     Judged,
     Judgement,
     estimate,
@@ -23,7 +23,7 @@ __all__ = [
     "JUDGEMENTS_NAME",
     "RUBRIC_SHA256",
     "RUBRIC_VERSION",
-    "Item",
+    "GradingItem",
     "Judged",
     "Judgement",
     "estimate",

@@ -27,10 +27,10 @@ from deeptrace.bench.judge.rubric import (
 from deeptrace.chat import Call, ChatClient, ChatFailed, ChatStopped, Prices
 from deeptrace.chat import Outcome as ChatOutcome
 from deeptrace.chat.messages import upper_bound
-from deeptrace.data.journal import Journal
 from deeptrace.errors import RecordError
 from deeptrace.files import dumps, read_jsonl, write_jsonl, write_text
-from deeptrace.metrics import Fields, is_explained, needs_grade, truth_of
+from deeptrace.journal import Journal
+from deeptrace.measures.video import Fields, is_explained, needs_grade, truth_of
 from deeptrace.records import Outcome, Record
 
 JUDGEMENTS_NAME: Final = "judgements.jsonl"
@@ -51,7 +51,7 @@ Control = Literal["shuffled", "identical"]
 
 
 @dataclass(frozen=True)
-class Item:
+class GradingItem:
     """One written explanation (``row`` counts the video's annotation rows) and what the model wrote, if anything."""
 
     video_id: str
@@ -98,8 +98,8 @@ class Judged:
     @property
     def counts(self) -> dict[str, int]:
         """How many of each status."""
-        found = Counter(judgement.status for judgement in self.judgements)
-        return {status: found.get(status, 0) for status in ("scored", "absent", "unscored", "failed")}
+        statuses = Counter(judgement.status for judgement in self.judgements)
+        return {status: statuses.get(status, 0) for status in ("scored", "absent", "unscored", "failed")}
 
     @property
     def mean(self) -> float | None:
@@ -122,8 +122,10 @@ class Judged:
             "schema_version": 1,
             "rubric_version": RUBRIC_VERSION,
             "rubric_sha256": RUBRIC_SHA256,
-            "judge": sorted({j.judge for j in self.judgements}),
-            "judge_model": sorted({j.judge_model for j in self.judgements if j.judge_model is not None}),
+            "judge": sorted({judgement.judge for judgement in self.judgements}),
+            "judge_model": sorted(
+                {judgement.judge_model for judgement in self.judgements if judgement.judge_model is not None}
+            ),
             "rows": len(self.judgements),
             **self.counts,
             "mean": self.mean,
@@ -140,54 +142,66 @@ class Judged:
 
 def items_of(
     records: Iterable[Record], outcomes: Mapping[str, Outcome], fields: Callable[[Outcome], Fields | None]
-) -> list[Item]:
+) -> list[GradingItem]:
     """An item for every annotation row of a fake video with a written explanation, by video and row.
 
     ``fields`` tells what the question behind an outcome asked for; an explanation that was not asked for is absent.
     """
     items = []
     # A video without an outcome belongs to the same model as the others.
-    model, revision = next(((o.origin.model, o.origin.revision) for o in outcomes.values()), (None, None))
+    model, revision = next(
+        ((outcome.origin.model, outcome.origin.revision) for outcome in outcomes.values()), (None, None)
+    )
     for record in sorted(records, key=lambda record: record.video_id):
         truth = truth_of(record)
         if truth is None:
             continue
         outcome = outcomes.get(record.video_id)
-        said = needs_grade(truth, outcome, None if outcome is None else fields(outcome))
-        candidates = {row: candidate for row, _, candidate in said}
+        to_grade = needs_grade(truth, outcome, None if outcome is None else fields(outcome))
+        candidates = {row: candidate for row, _, candidate in to_grade}
         made_by = (model, revision) if outcome is None else (outcome.origin.model, outcome.origin.revision)
         items += [
-            Item(truth.video_id, i, str(row.explanation), candidates.get(i), *made_by)
+            GradingItem(truth.video_id, i, str(row.explanation), candidates.get(i), *made_by)
             for i, row in enumerate(truth.rows)
             if is_explained(row)
         ]
     return items
 
 
-def control_items(items: Sequence[Item], count: int, seed: int) -> list[tuple[Control, Item]]:
+def control_items(items: Sequence[GradingItem], count: int, seed: int) -> list[tuple[Control, GradingItem]]:
     """Planted questions: what a person wrote of another video (must be graded 0), and of this one (must be 1)."""
     draw = random.Random(seed)
     chosen = draw.sample(list(items), min(count, len(items)))
-    planted: list[tuple[Control, Item]] = [("identical", replace(item, candidate=item.reference)) for item in chosen]
+    planted: list[tuple[Control, GradingItem]] = [
+        ("identical", replace(item, candidate=item.reference)) for item in chosen
+    ]
     for item in chosen:
-        others = [o.reference for o in items if o.video_id != item.video_id and o.reference != item.reference]
+        others = [
+            other.reference for other in items if other.video_id != item.video_id and other.reference != item.reference
+        ]
         if others:
             planted.append(("shuffled", replace(item, candidate=draw.choice(others))))
     return planted
 
 
 def estimate(
-    items: Sequence[Item], *, controls: int = 0, prices: Prices | None = None, params: Mapping[str, Any] | None = None
+    items: Sequence[GradingItem],
+    *,
+    controls: int = 0,
+    prices: Prices | None = None,
+    params: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """How many questions there are, and the most that they can cost (None without prices)."""
     params = {**DEFAULT_PARAMS, **(params or {})}
     planted = [item for _, item in control_items(items, controls, 0)]
-    prompts = {prompt_sha256(m): m for i in (*items, *planted) if (m := _messages(i)) is not None}
-    most = None if prices is None else sum(upper_bound(m, params, prices) for m in prompts.values())
+    prompts = {
+        prompt_sha256(messages): messages for item in (*items, *planted) if (messages := _messages(item)) is not None
+    }
+    most = None if prices is None else sum(upper_bound(messages, params, prices) for messages in prompts.values())
     return {"rows": len(items), "questions": len(prompts), "cost_at_most": most}
 
 
-def _messages(item: Item) -> list[dict[str, Any]] | None:
+def _messages(item: GradingItem) -> list[dict[str, Any]] | None:
     return None if item.candidate is None else judge_messages(item.reference, item.candidate)
 
 
@@ -195,7 +209,7 @@ def _messages(item: Item) -> list[dict[str, Any]] | None:
 
 
 def grade(
-    items: Sequence[Item],
+    items: Sequence[GradingItem],
     client: ChatClient,
     folder: str | os.PathLike[str],
     *,
@@ -217,17 +231,19 @@ def grade(
     root = Path(folder)
     params = {**DEFAULT_PARAMS, **(params or {})}
     planted = control_items(items, controls, seed)
-    settings = {"judge": client.model, "rubric": RUBRIC_SHA256, **params}
+    settings = {"judge": client.model, "base_url": client.base_url, "rubric": RUBRIC_SHA256, **params}
     spent_before = client.spent
     with Journal(root / JOURNAL_NAME, settings, lock=True) as journal:
-        asked = _Asked(client, journal, params)
-        stopped = asked.ask([*items, *(item for _, item in planted)], progress)
-        judgements = tuple(sorted((asked.judgement(item) for item in items), key=lambda j: (j.video_id, j.row)))
+        calls = _JudgeCalls(client, journal, params)
+        stopped = calls.ask([*items, *(item for _, item in planted)], progress)
+        judgements = tuple(
+            sorted((calls.judgement(item) for item in items), key=lambda judgement: (judgement.video_id, judgement.row))
+        )
         done = Judged(
             judgements,
-            {name: _control(asked, planted, name) for name in ("shuffled", "identical")},
+            {name: _control(calls, planted, name) for name in ("shuffled", "identical")},
             client.spent.requests - spent_before.requests,
-            asked.cost,
+            calls.cost,
             stopped,
         )
         write_judgements(root / JUDGEMENTS_NAME, judgements)
@@ -235,12 +251,12 @@ def grade(
     return done
 
 
-def _control(asked: _Asked, planted: Sequence[tuple[Control, Item]], name: str) -> tuple[float | None, int]:
-    grades = [g for kind, item in planted if kind == name and (g := asked.judgement(item).grade) is not None]
+def _control(calls: _JudgeCalls, planted: Sequence[tuple[Control, GradingItem]], name: str) -> tuple[float | None, int]:
+    grades = [grade for kind, item in planted if kind == name and (grade := calls.judgement(item).grade) is not None]
     return (fmean(grades) if grades else None), len(grades)
 
 
-class _Asked:
+class _JudgeCalls:
     """The questions of a run, by the hash of what the judge is shown."""
 
     def __init__(self, client: ChatClient, journal: Journal, params: Mapping[str, Any]) -> None:
@@ -252,9 +268,9 @@ class _Asked:
         costs = [row["cost"] for row in self._journal.rows.values() if row.get("cost") is not None]
         return sum(costs) if costs else None
 
-    def ask(self, items: Iterable[Item], progress: Callable[[int, int], None] | None) -> ChatStopped | None:
+    def ask(self, items: Iterable[GradingItem], progress: Callable[[int, int], None] | None) -> ChatStopped | None:
         """Ask what has no answer yet, and once more what cannot be read; what stopped the run, if anything did."""
-        prompts = {prompt_sha256(m): m for item in items if (m := _messages(item)) is not None}
+        prompts = {prompt_sha256(messages): messages for item in items if (messages := _messages(item)) is not None}
         for attempt in range(1, TRIES + 1):
             todo = {key: messages for key, messages in prompts.items() if self._is_open(key, attempt)}
             try:
@@ -279,7 +295,7 @@ class _Asked:
         attempt: int,
         progress: Callable[[int, int], None] | None,
     ) -> None:
-        calls = (Call(m, about={"rubric": RUBRIC_VERSION, "attempt": attempt}) for m in todo.values())
+        calls = (Call(messages, about={"rubric": RUBRIC_VERSION, "attempt": attempt}) for messages in todo.values())
         outcomes = self._client.map(calls, **self._params)
         for done, (key, outcome) in enumerate(zip(todo, outcomes, strict=False), 1):
             self._note(key, outcome, attempt)
@@ -291,7 +307,7 @@ class _Asked:
         cost = None if outcome.cost is None and before is None else (outcome.cost or 0.0) + (before or 0.0)
         self._journal.add(key, {"attempt": attempt, "cost": cost, **_read(outcome)})
 
-    def judgement(self, item: Item) -> Judgement:
+    def judgement(self, item: GradingItem) -> Judgement:
         """What became of an item."""
         about = Judgement(
             item.video_id, item.row, "absent", 0.0, self._client.model, model=item.model, revision=item.revision
@@ -302,22 +318,22 @@ class _Asked:
         key = prompt_sha256(messages)
         row = self._journal.rows.get(key) or {"status": "failed", "code": "NOT_ASKED", "reason": "the run was stopped"}
         names = ("status", "grade", "judge_model", "reply", "code", "reason")
-        kept: dict[str, Any] = {name: row.get(name) for name in names}
-        return replace(about, prompt_sha256=key, **kept)
+        fields: dict[str, Any] = {name: row.get(name) for name in names}
+        return replace(about, prompt_sha256=key, **fields)
 
 
 def _read(outcome: ChatOutcome) -> dict[str, Any]:
     if isinstance(outcome, ChatFailed):
         return {"status": "failed", "grade": None, "code": outcome.code, "reason": outcome.reason}
-    said = {"judge_model": outcome.model, "reply": outcome.text}
+    reply = {"judge_model": outcome.model, "reply": outcome.text}
     if not outcome.ok:
         code = "TRUNCATED" if "truncated" in outcome.flags else "REFUSED"
-        return {"status": "unscored", "grade": None, "code": code, "reason": "the reply is not whole", **said}
+        return {"status": "unscored", "grade": None, "code": code, "reason": "the reply is not whole", **reply}
     match read_grade(outcome.text):
         case NoGrade(reason=reason):
-            return {"status": "unscored", "grade": None, "code": "JUDGE_UNPARSABLE", "reason": reason, **said}
+            return {"status": "unscored", "grade": None, "code": "JUDGE_UNPARSABLE", "reason": reason, **reply}
         case grade:
-            return {"status": "scored", "grade": grade, **said}
+            return {"status": "scored", "grade": grade, **reply}
 
 
 # ── the file ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -325,7 +341,9 @@ def _read(outcome: ChatOutcome) -> dict[str, Any]:
 
 def write_judgements(path: Path, judgements: Iterable[Judgement]) -> None:
     """One row a judgement, atomically."""
-    write_jsonl(path, ({"schema": SCHEMA, "schema_version": SCHEMA_VERSION, **asdict(j)} for j in judgements))
+    write_jsonl(
+        path, ({"schema": SCHEMA, "schema_version": SCHEMA_VERSION, **asdict(judgement)} for judgement in judgements)
+    )
 
 
 def read_judgements(path: str | os.PathLike[str]) -> Iterator[Judgement]:

@@ -12,9 +12,9 @@ import re
 from dataclasses import dataclass
 from typing import Any, Final
 
+from deeptrace.characters import visible
 from deeptrace.errors import JsonError
 from deeptrace.files import dumps, loads
-from deeptrace.html import visible
 
 RUBRIC_VERSION: Final = "1"
 GRADES: Final = (0.0, 0.5, 1.0)
@@ -79,14 +79,14 @@ _MARKERS: Final = re.compile(
 
 def without_markers(text: str) -> str:
     """The text without what could be taken for markup of a chat or for a grade; each is replaced by "[removed]"."""
-    shown = visible(text[: 4 * MAX_CHARACTERS])
+    plain = visible(text[: 4 * MAX_CHARACTERS])
     # What is left can form a new marker around a removed one; each pass shortens or ends.
     for _ in range(8):
-        cleaned = _MARKERS.sub(" [removed] ", shown)
-        if cleaned == shown:
+        cleaned = _MARKERS.sub(" [removed] ", plain)
+        if cleaned == plain:
             break
-        shown = cleaned
-    return " ".join(shown.split()) if "[removed]" in shown else shown
+        plain = cleaned
+    return " ".join(plain.split()) if "[removed]" in plain else plain
 
 
 def prompt_sha256(messages: list[dict[str, Any]]) -> str:
@@ -130,7 +130,7 @@ def read_grade(reply: str) -> float | NoGrade:
     whole = (fenced[1] if fenced else text).strip()
     bare = _BARE.fullmatch(whole.strip(_DECORATION))
     if bare is not None and bare["number"].strip("."):
-        return _offered(float(bare["number"]))
+        return _check_grade(float(bare["number"]))
     if whole.startswith("{"):
         try:
             return _of_object(loads(whole))
@@ -139,7 +139,7 @@ def read_grade(reply: str) -> float | NoGrade:
     return _at_the_end(whole)
 
 
-def _offered(number: float) -> float | NoGrade:
+def _check_grade(number: float) -> float | NoGrade:
     return number if number in GRADES else NoGrade(f"{number:g} is not one of 0, 0.5, 1")
 
 
@@ -147,12 +147,12 @@ def _of_object(value: Any) -> float | NoGrade:
     score = value.get("score") if isinstance(value, dict) else None
     if isinstance(score, bool) or not isinstance(score, int | float):
         return NoGrade("a JSON object without a number under 'score'")
-    return _offered(float(score))
+    return _check_grade(float(score))
 
 
 def _at_the_end(text: str) -> float | NoGrade:
     """The grade of prose that ends in the object that was asked for, with no other grade before it."""
-    found: list[float | NoGrade] = []
+    grades: list[float | NoGrade] = []
     last_end = -1
     for match in _OBJECT.finditer(text):
         try:
@@ -160,12 +160,12 @@ def _at_the_end(text: str) -> float | NoGrade:
         except JsonError:
             continue
         if isinstance(value, dict) and "score" in value:
-            found.append(_of_object(value))
+            grades.append(_of_object(value))
             last_end = match.end()
-    if not found:
+    if not grades:
         return NoGrade("no grade in the form that was asked for")
-    if len(set(found)) > 1:
+    if len(set(grades)) > 1:
         return NoGrade("it says more than one grade")
     if text[last_end:].strip(_DECORATION):
         return NoGrade("text follows the grade")
-    return found[0]
+    return grades[0]

@@ -35,7 +35,7 @@ def radar(labels: Sequence[str], series: Sequence[tuple[str, Sequence[float | No
     A value that is not there is drawn at the centre and left out of the series' dots.
     """
     values = [value for _, row in series for value in row if value is not None]
-    top = next((t for t in (0.1, 0.25, 0.5, 1.0) if max(values, default=0.0) <= t), 1.0)
+    top = next((limit for limit in (0.1, 0.25, 0.5, 1.0) if max(values, default=0.0) <= limit), 1.0)
     turn = [2 * math.pi * i / len(labels) - math.pi / 2 for i in range(len(labels))]
     spokes = []
     for label, angle in zip(labels, turn, strict=True):
@@ -50,7 +50,9 @@ def radar(labels: Sequence[str], series: Sequence[tuple[str, Sequence[float | No
         ]
         dots = tuple(point for point, value in zip(points, row, strict=True) if value is not None)
         drawn.append((name, " ".join(f"{x:.1f},{y:.1f}" for x, y in points), dots))
-    return Radar(tuple(spokes), tuple((radius * s, top * s) for s in (0.25, 0.5, 0.75, 1.0)), tuple(drawn), top)
+    return Radar(
+        tuple(spokes), tuple((radius * share, top * share) for share in (0.25, 0.5, 0.75, 1.0)), tuple(drawn), top
+    )
 
 
 @dataclass(frozen=True)

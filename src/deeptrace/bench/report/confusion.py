@@ -9,7 +9,7 @@ from typing import Final
 
 from deeptrace.records import Outcome, Record, Verdict
 
-SAID: Final = ("fake", "real", "unparsed", "failed", "missing")
+OUTCOME_WORDS: Final = ("fake", "real", "unparsed", "failed", "missing")
 
 
 @dataclass(frozen=True)
@@ -19,25 +19,28 @@ class ConfusionRow:
     source: str
     label: str
     videos: int
-    said: Mapping[str, int]
+    counts: Mapping[str, int]
 
     @property
     def right(self) -> int:
         """How many were called what they are."""
-        return self.said.get(self.label, 0)
+        return self.counts.get(self.label, 0)
 
 
 def confusion(records: Iterable[Record], outcomes: Mapping[str, Outcome]) -> list[ConfusionRow]:
     """A row for each label and source, fakes first, the largest first."""
-    found: dict[tuple[str, str], Counter[str]] = {}
+    counts_by_source: dict[tuple[str, str], Counter[str]] = {}
     for record in records:
         key = (str(record.label), record.source or "unknown")
-        found.setdefault(key, Counter())[_said(outcomes.get(record.video_id))] += 1
-    rows = [ConfusionRow(source, label, counts.total(), dict(counts)) for (label, source), counts in found.items()]
+        counts_by_source.setdefault(key, Counter())[_outcome_word(outcomes.get(record.video_id))] += 1
+    rows = [
+        ConfusionRow(source, label, counts.total(), dict(counts))
+        for (label, source), counts in counts_by_source.items()
+    ]
     return sorted(rows, key=lambda row: (row.label, -row.videos, row.source))
 
 
-def _said(outcome: Outcome | None) -> str:
+def _outcome_word(outcome: Outcome | None) -> str:
     match outcome:
         case Verdict(label=label):
             return label

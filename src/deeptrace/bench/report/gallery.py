@@ -12,9 +12,10 @@ import numpy as np
 
 from deeptrace.data.paths import resolve
 from deeptrace.errors import RecordError, VideoError
-from deeptrace.metrics import Fields, Truth, claimed, score_video
-from deeptrace.overlay import chip_text, draw, write_jpeg
+from deeptrace.measures.video import Fields, Truth, claimed, score_video
+from deeptrace.pages.overlay import chip_text, draw, write_jpeg
 from deeptrace.records import Outcome, Record, Trace, Unparsed, Verdict
+from deeptrace.stamps import file_stamp
 from deeptrace.video import sample_frames
 
 logger = logging.getLogger(__name__)
@@ -30,7 +31,7 @@ class Case:
     kind: Kind
     video_id: str
     source: str
-    said: str
+    outcome_word: str
     viou_f1: float | None
     seconds: float | None
     people: str
@@ -51,7 +52,7 @@ def choose(
 
     Ties go by id, so the same run shows the same cases.
     """
-    found: dict[Kind, list[tuple[float, Record, float | None]]] = {
+    candidates: dict[Kind, list[tuple[float, Record, float | None]]] = {
         "best": [],
         "worst": [],
         "missed": [],
@@ -64,19 +65,19 @@ def choose(
         sure = outcome.p_fake if outcome.p_fake is not None else 0.5
         if truth.label == "real":
             if outcome.label == "fake":
-                found["false alarm"].append((-sure, record, None))
+                candidates["false alarm"].append((-sure, record, None))
             continue
         f1 = score_video(truth, outcome, fields=fields).viou_f1
         if outcome.label == "real":
-            found["missed"].append((sure, record, f1))
+            candidates["missed"].append((sure, record, f1))
         elif f1 is not None:
-            found["best"].append((-f1, record, f1))
-            found["worst"].append((f1, record, f1))
-    shown: set[str] = set()
+            candidates["best"].append((-f1, record, f1))
+            candidates["worst"].append((f1, record, f1))
+    used_ids: set[str] = set()
     chosen: list[tuple[Kind, Record, float | None]] = []
-    for kind, cases in found.items():
-        ranked = [case for case in sorted(cases, key=lambda case: case[0]) if case[1].video_id not in shown][:each]
-        shown |= {record.video_id for _, record, _ in ranked}
+    for kind, cases in candidates.items():
+        ranked = [case for case in sorted(cases, key=lambda case: case[0]) if case[1].video_id not in used_ids][:each]
+        used_ids |= {record.video_id for _, record, _ in ranked}
         chosen += [(kind, record, f1) for _, record, f1 in ranked]
     return chosen
 
@@ -111,7 +112,7 @@ def make_cases(
                 kind=kind,
                 video_id=record.video_id,
                 source=record.source or "unknown",
-                said=_said(outcome),
+                outcome_word=_outcome_word(outcome),
                 viou_f1=f1,
                 seconds=moment,
                 people=_words(people),
@@ -125,7 +126,7 @@ def make_cases(
     return cases
 
 
-def _said(outcome: Outcome) -> str:
+def _outcome_word(outcome: Outcome) -> str:
     match outcome:
         case Verdict():
             return chip_text(outcome)
@@ -141,7 +142,9 @@ def _words(traces: Sequence[Trace]) -> str:
     for trace in traces[:3]:
         when = "" if trace.onset_seconds is None else f"from {trace.onset_seconds:.1f} s"
         what = ", ".join(trace.categories or ())
-        lines.append(": ".join(part for part in (" ".join(p for p in (what, when) if p), trace.explanation) if part))
+        lines.append(
+            ": ".join(part for part in (" ".join(word for word in (what, when) if word), trace.explanation) if part)
+        )
     more = [f"and {len(traces) - 3} more"] if len(traces) > 3 else []
     return "\n".join([*(line for line in lines if line), *more]) or ("boxes alone" if traces else "no trace")
 
@@ -158,19 +161,22 @@ def _moment(record: Record, outcome: Outcome) -> float:
 
 def _write_picture(path: Path, record: Record, outcome: Outcome, root: Path, moment: float) -> None:
     source = resolve(root, record)
+    judged = outcome.origin.sha256
+    if judged is not None and (stamp := file_stamp(source)) is not None and stamp["sha256"] != judged:
+        raise RecordError("path", f"{record.path!r} is not the file that was judged: it was replaced since")
     try:
         frames = sample_frames(source, fps=1.0, start_seconds=moment, max_frames=1, short_side=SHORT_SIDE)
     except VideoError:  # a moment behind the end: a trace may be said to last longer than the video
         frames = sample_frames(source, fps=1.0, max_frames=1, short_side=SHORT_SIDE)
     image, time = frames.images[0], float(frames.pts_seconds[0])
-    left = draw(image, [_shown(trace, time, moment) for trace in record.traces], time, label="PEOPLE")
-    label = chip_text(outcome) if isinstance(outcome, Verdict) else _said(outcome).upper()
-    right = draw(image, [_shown(trace, time, moment) for trace in claimed(outcome)], time, label=label)
+    left = draw(image, [_trace_at(trace, time, moment) for trace in record.traces], time, label="PEOPLE")
+    label = chip_text(outcome) if isinstance(outcome, Verdict) else _outcome_word(outcome).upper()
+    right = draw(image, [_trace_at(trace, time, moment) for trace in claimed(outcome)], time, label=label)
     gap = np.full((image.shape[0], 6, 3), 255, np.uint8)
     write_jpeg(path, np.concatenate([left, gap, right], 1))
 
 
-def _shown(trace: Trace, time: float, moment: float) -> Trace:
+def _trace_at(trace: Trace, time: float, moment: float) -> Trace:
     """The trace, visible on this frame: the frame on screen at a moment can be a little earlier than its onset."""
     if trace.onset_seconds is not None and time < trace.onset_seconds <= moment:
         return replace(trace, onset_seconds=time)

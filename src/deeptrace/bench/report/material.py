@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from deeptrace.bench.drops import Rung
-from deeptrace.bench.reading import Foreign, iter_lines
-from deeptrace.bench.result import Scores
-from deeptrace.bench.runs import Dataset, Run
-from deeptrace.metrics import Truth
+from deeptrace.bench.score.drops import RungDrop
+from deeptrace.bench.score.reading import Foreign, iter_lines
+from deeptrace.bench.score.result import Scores
+from deeptrace.bench.score.runs import Dataset, RunTable
+from deeptrace.measures.video import Truth
 from deeptrace.records import Outcome
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ PROBES: Final[Mapping[str, str]] = {
 
 
 @dataclass(frozen=True)
-class Material:
+class ReportMaterial:
     """Everything of one report. ``outcomes``: of each of the scores' runs, in their order, by ``video_id``.
 
     ``probes`` are None where they were not run, and ``probes_reason`` says why. ``root`` is the folder of the videos,
@@ -40,7 +40,7 @@ class Material:
     probes: tuple[ProbeResult, ...] | None = None
     probes_reason: str | None = None
     root: Path | None = None
-    drops: Mapping[str, Sequence[Rung]] = field(default_factory=dict)
+    drops: Mapping[str, Sequence[RungDrop]] = field(default_factory=dict)
 
     @property
     def truths(self) -> dict[str, Truth]:
@@ -49,7 +49,7 @@ class Material:
 
 
 def gather(
-    paths: Sequence[str | os.PathLike[str]], runs: Sequence[Run], dataset: Dataset, foreign: Foreign | None = None
+    paths: Sequence[str | os.PathLike[str]], runs: Sequence[RunTable], dataset: Dataset, foreign: Foreign | None = None
 ) -> tuple[Mapping[str, Outcome], ...]:
     """The outcomes of each run that `read_runs` found in these files, in the same order.
 
@@ -66,7 +66,7 @@ def gather(
                 key = (origin.model, origin.question, origin.revision)
                 parts.setdefault(key, {})[str(origin.video_id)] = line.outcome
         # The runs of a file come together, in its order; each takes its own part first.
-        mine: list[tuple[Run, dict[str, Outcome]]] = []
+        mine: list[tuple[RunTable, dict[str, Outcome]]] = []
         while left and (key := (left[0].model, left[0].question, left[0].revision)) in parts:
             mine.append((left.pop(0), parts.pop(key)))
         # What is left joins a run of the same model and question, as `read_runs` joins it: a failed row may not know

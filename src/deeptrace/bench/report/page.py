@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from deeptrace import files, html
-from deeptrace.bench.drops import SHOWN, Rung
+from deeptrace import files
 from deeptrace.bench.report.charts import Bar, Radar, Reliability, radar, reliability
-from deeptrace.bench.report.confusion import SAID, confusion
+from deeptrace.bench.report.confusion import OUTCOME_WORDS, confusion
 from deeptrace.bench.report.gallery import Case, choose, make_cases
-from deeptrace.bench.report.material import PROBES, Material
-from deeptrace.bench.result import RunScore, Scores
-from deeptrace.bench.runinfo import versions
-from deeptrace.bench.statistics import Interval
-from deeptrace.bench.tables import (
-    Table,
+from deeptrace.bench.report.material import PROBES, ReportMaterial
+from deeptrace.bench.score.conclusion import conclusion
+from deeptrace.bench.score.drops import SHOWN, RungDrop
+from deeptrace.bench.score.result import RunScore, Scores
+from deeptrace.bench.score.statistics import Interval
+from deeptrace.bench.score.tables import (
+    TextTable,
     ablation_tables,
     comparison_tables,
     fair_table,
@@ -26,11 +26,16 @@ from deeptrace.bench.tables import (
     markdown,
     paper_table,
     probability_table,
+    short_table,
     skill_tables,
     text_tables,
+    without_repeats,
 )
 from deeptrace.categories import CATEGORIES
-from deeptrace.errors import FileError
+from deeptrace.characters import visible
+from deeptrace.lock import folder_lock
+from deeptrace.pages import html
+from deeptrace.provenance import versions
 
 PAGE_NAME: Final = "index.html"
 MARKDOWN_NAME: Final = "report.md"
@@ -41,7 +46,7 @@ _SERIES: Final = 6  # runs that a radar can show apart
 
 
 def write_report(
-    material: Material,
+    material: ReportMaterial,
     folder: str | os.PathLike[str],
     *,
     title: str = "Benchmark report",
@@ -55,92 +60,111 @@ def write_report(
     called after each picture.
 
     Raises:
-        FileError: something cannot be written. A video that cannot be read is no error: its case says why.
+        FileError: something cannot be written, or another process writes there (`LockError`). A video that cannot be
+            read is no error: its case says why.
     """
     out = Path(folder)
-    try:
-        (out / "media").mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FileError(f"cannot make the folder {out.name!r}: {error.strerror or error}") from None
+    with folder_lock(files.make_folder(out), wait_seconds=0):
+        return _write(material, out, title=title, command=command, cases=cases, progress=progress)
+
+
+def _write(
+    material: ReportMaterial,
+    out: Path,
+    *,
+    title: str,
+    command: str,
+    cases: int,
+    progress: Callable[[int, int], None] | None,
+) -> Path:
+    files.make_folder(out / "media")
     galleries = _galleries(material, out, cases, progress)
-    shown = _tables(material)
+    tables = _tables(material)
     files.write_text(out / SCORES_NAME, files.dumps(material.scores.to_json(), indent=1) + "\n")
-    files.write_text(out / MARKDOWN_NAME, f"# {_plain(title)}\n\n{markdown([*shown.main, *shown.more])}")
+    files.write_text(
+        out / MARKDOWN_NAME, f"# {_plain(title)}\n\n{markdown([*tables.main, *tables.more], tables.sentences)}"
+    )
     page = out / PAGE_NAME
-    files.write_text(page, _page(material, shown, galleries, title=title, command=command))
+    files.write_text(page, _page(material, tables, galleries, title=title, command=command))
     return page
 
 
 def _plain(text: str) -> str:
-    return " ".join(html.visible(text).replace("<", "&lt;").split())
+    return " ".join(visible(text).replace("<", "&lt;").split())
 
 
 # ── tables ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 @dataclass(frozen=True)
-class _Shown:
-    """The tables: those that are read first, and those to look things up in."""
+class _PageTables:
+    """The conclusion, the short table, those that are read next, and those to look things up in."""
 
-    main: tuple[Table, ...]
-    more: tuple[Table, ...]
-
-
-def _tables(material: Material) -> _Shown:
-    scores, beside = material.scores, probe_words(material)
-    accuracy = [paper_table(scores), fair_table(scores), probability_table(scores)]
-    accuracy[0] = replace(accuracy[0], notes=(beside, *accuracy[0].notes))
-    accuracy[2] = replace(accuracy[2], notes=(beside, *accuracy[2].notes))
-    drops = [drop_table(name, rungs) for name, rungs in material.drops.items()]
-    main = [*accuracy, *skill_tables(scores), *ablation_tables(scores), *comparison_tables(scores)]
-    main += [*text_tables(scores), *drops]
-    groups = [replace(table, notes=(beside, *table.notes)) for table in group_tables(scores)]
-    return _Shown(tuple(main), (*confusion_tables(material), *groups, denominator_table(scores)))
+    sentences: tuple[str, ...]
+    main: tuple[TextTable, ...]
+    more: tuple[TextTable, ...]
 
 
-def probe_words(material: Material) -> str:
-    """How far labels can be told without any trace, in a sentence that stands beside every accuracy."""
+def _tables(material: ReportMaterial) -> _PageTables:
+    scores = material.scores
+    main = [short_table(scores), paper_table(scores), fair_table(scores), probability_table(scores)]
+    main += [*skill_tables(scores), *ablation_tables(scores), *comparison_tables(scores), *text_tables(scores)]
+    main += [drop_table(name, rungs) for name, rungs in material.drops.items()]
+    more = [*confusion_tables(material), *group_tables(scores), denominator_table(scores)]
+    whole = without_repeats([*main, *more])
+    sentences = (*conclusion(scores), probe_words(material))
+    return _PageTables(sentences, tuple(whole[: len(main)]), tuple(whole[len(main) :]))
+
+
+def probe_words(material: ReportMaterial) -> str:
+    """How far labels can be told without any trace, in a sentence."""
     if material.probes is None:
         return f"Container and geometry probes were not run: {material.probes_reason or 'nobody asked for them'}."
-    said = []
+    sentences = []
     for probe in material.probes:
-        name, found = PROBES.get(probe.probe, probe.probe), probe.balanced_accuracy
-        if found is None:
-            said.append(f"{name}: not run ({probe.reason})")
+        name, accuracy = PROBES.get(probe.probe, probe.probe), probe.balanced_accuracy
+        if accuracy is None:
+            sentences.append(f"{name}: not run ({probe.reason})")
         else:
-            span = f"{100 * found.value:.1f} [{100 * found.low:.1f}, {100 * found.high:.1f}]"
-            said.append(f"{name}: balanced accuracy {span} (n={probe.n})")
-    return "Without seeing any trace: " + "; ".join(said) + "."
+            span = f"{100 * accuracy.value:.1f} [{100 * accuracy.low:.1f}, {100 * accuracy.high:.1f}]"
+            sentences.append(f"{name}: balanced accuracy {span} (n={probe.n})")
+    return "Without seeing any trace: " + "; ".join(sentences) + "."
 
 
-def confusion_tables(material: Material) -> list[Table]:
+def confusion_tables(material: ReportMaterial) -> list[TextTable]:
     """One table a run: what each generator's and each camera's videos were called, as counts."""
-    found = []
+    tables = []
     for run, outcomes in zip(material.scores.runs, material.outcomes, strict=True):
         rows = [
-            (row.source, row.label, str(row.videos), *(str(row.said.get(what, 0)) for what in SAID),
+            (row.source, row.label, str(row.videos), *(str(row.counts.get(word, 0)) for word in OUTCOME_WORDS),
              f"{100 * row.right / row.videos:.1f}")
             for row in confusion(material.dataset.records, outcomes)
         ]  # fmt: skip
-        heads = ("source", "truth", "videos", *(f"said {w}" if w in ("fake", "real") else w for w in SAID), "right, %")
-        found.append(Table(f"Confusion by source, {run.name}", heads, tuple(rows), (probe_words(material),)))
-    return found
+        heads = (
+            "source",
+            "truth",
+            "videos",
+            *(f"said {word}" if word in ("fake", "real") else word for word in OUTCOME_WORDS),
+            "right, %",
+        )
+        tables.append(TextTable(f"Confusion by source, {run.name}", heads, tuple(rows)))
+    return tables
 
 
-def denominator_table(scores: Scores) -> Table:
-    """What each metric is a mean over, run by run."""
+def denominator_table(scores: Scores) -> TextTable:
+    """What each metric is a mean over, run by run: counts of videos, rows and pairs, not shares."""
     runs = (*scores.runs, *scores.blind)
     keys = [("paper", key) for key in runs[0].n["paper"]] + [("fair", key) for key in runs[0].n["fair"]] if runs else []
-    rows = [(p, key, *(str(run.n[p].get(key, "-")) for run in runs)) for p, key in keys]  # type: ignore[index]
+    rows = [(protocol, key, *(str(run.n[protocol].get(key, "-")) for run in runs)) for protocol, key in keys]  # type: ignore[index]
     notes = tuple(
         f"{run.name}: {run.counts['videos']} videos, of which unparsed {run.counts['unparsed']}, failed"
         f" {run.counts['failed']}, missing {run.counts['missing']}; they count as the worst in every row."
         for run in scores.runs
     )
-    return Table("Denominators", ("protocol", "metric", *(run.name for run in runs)), tuple(rows), notes)
+    return TextTable("Denominators", ("protocol", "metric", *(run.name for run in runs)), tuple(rows), notes)
 
 
-def drop_table(name: str, rungs: Sequence[Rung]) -> Table:
+def drop_table(name: str, rungs: Sequence[RungDrop]) -> TextTable:
     """What a run loses on each rung of the platform track; positive: worse than on the originals."""
     rows = []
     for rung in rungs:
@@ -151,10 +175,10 @@ def drop_table(name: str, rungs: Sequence[Rung]) -> Table:
         "First row: values, 0-100. Below: how much is lost on the same videos (positive: worse), with 95 % intervals.",
         *(f"{rung.name}: {rung.what}" for rung in rungs),
     )
-    return Table(f"Platform track, {name}", heads, tuple(rows), notes)
+    return TextTable(f"Platform track, {name}", heads, tuple(rows), notes)
 
 
-def _drop_cell(rung: Rung, key: str) -> str | None:
+def _drop_cell(rung: RungDrop, key: str) -> str | None:
     value: Interval = rung.drops[key] if rung.drops else rung.values[key]
     if value.value is None:
         return None
@@ -166,7 +190,7 @@ def _drop_cell(rung: Rung, key: str) -> str | None:
 # ── charts ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def accuracy_bars(material: Material) -> list[Bar]:
+def accuracy_bars(material: ReportMaterial) -> list[Bar]:
     """Balanced accuracy of each run, of the blind row, and of the probes that see no trace, on one scale."""
     bars = [_run_bar(run, "") for run in material.scores.runs]
     bars += [_run_bar(run, "sees no pixels") for run in material.scores.blind if run.name == "blind"]
@@ -183,18 +207,21 @@ def accuracy_bars(material: Material) -> list[Bar]:
 def _run_bar(run: RunScore, note: str) -> Bar:
     value, counts = run.fair["balanced_accuracy"], run.counts
     words = f"n={counts['videos']}, unparsed {counts['unparsed']}, failed {counts['failed'] + counts['missing']}"
-    return Bar(run.name, ", ".join(w for w in (words, note) if w), value.value, value.low, value.high)
+    return Bar(run.name, ", ".join(part for part in (words, note) if part), value.value, value.low, value.high)
 
 
 def category_radar(scores: Scores) -> tuple[Radar, tuple[str, ...]]:
-    """vIoU-F1 by category of every run and of the blind row; with it, how many videos each category has."""
+    """vIoU-F1 in [0, 1] by category of every run and of the blind row, and the names of these rows.
+
+    The labels say how many videos each category has. The lines are SVG pixels about the middle.
+    """
     runs = [*scores.runs[: _SERIES - 1], *(run for run in scores.blind if run.name == "blind")]
     counts = [
-        next((run.groups["category"][c].videos for run in runs if c in run.groups.get("category", {})), 0)
-        for c in CATEGORIES
+        next((run.groups["category"][category].videos for run in runs if category in run.groups.get("category", {})), 0)
+        for category in CATEGORIES
     ]
-    series = [(run.name, [_group_value(run, "category", c) for c in CATEGORIES]) for run in runs]
-    labels = [f"{c} ({n})" for c, n in zip(CATEGORIES, counts, strict=True)]
+    series = [(run.name, [_group_value(run, "category", category) for category in CATEGORIES]) for run in runs]
+    labels = [f"{category} ({count})" for category, count in zip(CATEGORIES, counts, strict=True)]
     return radar(labels, series, radius=RADAR_RADIUS), tuple(run.name for run in runs)
 
 
@@ -204,8 +231,11 @@ def _group_value(run: RunScore, grouping: str, name: str) -> float | None:
 
 
 def gradients(scores: Scores) -> list[tuple[str, list[tuple[str, list[Bar]]]]]:
-    """Difficulty: per grouping, per run, a bar a group: vIoU-F1 by trace size, found fakes by length."""
-    shown = []
+    """Difficulty: per grouping, per run, a bar a group: vIoU-F1 by trace size, found fakes by length.
+
+    Values and their intervals lie in [0, 1]; None where a group has none.
+    """
+    charts = []
     for grouping, key, title in (
         ("trace_size", "viou_f1", "vIoU-F1 by size of the traces"),
         ("length", "fake_accuracy", "Fakes found, by length of the video"),
@@ -217,8 +247,8 @@ def gradients(scores: Scores) -> list[tuple[str, list[tuple[str, list[Bar]]]]]:
                 value = part.metrics["fair"][key]
                 bars.append(Bar(name, f"n={part.videos}", value.value, value.low, value.high))
             rows.append((run.name, bars))
-        shown.append((title, rows))
-    return shown
+        charts.append((title, rows))
+    return charts
 
 
 def calibrations(scores: Scores) -> list[Reliability]:
@@ -234,12 +264,12 @@ def calibrations(scores: Scores) -> list[Reliability]:
 
 
 def _galleries(
-    material: Material, out: Path, each: int, progress: Callable[[int, int], None] | None
+    material: ReportMaterial, out: Path, each: int, progress: Callable[[int, int], None] | None
 ) -> list[tuple[str, list[Case]]]:
     if material.root is None or each < 1:
         return []
     picked = [
-        choose(material.dataset.records, material.truths, outcomes, run.run.asked, each=each)
+        choose(material.dataset.records, material.truths, outcomes, run.run.asked_fields, each=each)
         for run, outcomes in zip(material.scores.runs, material.outcomes, strict=True)
     ]
     total, done = sum(map(len, picked)), 0
@@ -257,7 +287,12 @@ def _galleries(
 
 
 def _page(
-    material: Material, shown: _Shown, galleries: Sequence[tuple[str, list[Case]]], *, title: str, command: str
+    material: ReportMaterial,
+    tables: _PageTables,
+    galleries: Sequence[tuple[str, list[Case]]],
+    *,
+    title: str,
+    command: str,
 ) -> str:
     scores = material.scores
     drawn, names = category_radar(scores)
@@ -265,10 +300,11 @@ def _page(
         "title": title,
         "command": command,
         "scores": scores,
-        "main": shown.main,
-        "more": shown.more,
+        "sentences": tables.sentences,
+        "short": tables.main[0],
+        "main": tables.main[1:],
+        "more": tables.more,
         "bars": accuracy_bars(material),
-        "probe_words": probe_words(material),
         "radar": drawn,
         "radar_names": names,
         "gradients": gradients(scores),

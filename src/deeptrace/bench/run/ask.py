@@ -25,7 +25,7 @@ Open = Callable[[Record], VideoSource]
 
 
 @dataclass(frozen=True)
-class Answer:
+class VideoAnswer:
     """What was said of a record's video, and how long the worker was busy with it (waits included)."""
 
     record: Record
@@ -33,8 +33,8 @@ class Answer:
     seconds: float
 
 
-def ask(model: Model, records: Iterable[Record], open_video: Open, *, workers: int = 1) -> Iterator[Answer]:
-    """One `Answer` a record, in the order in which they come.
+def ask(model: Model, records: Iterable[Record], open_video: Open, *, workers: int = 1) -> Iterator[VideoAnswer]:
+    """One `VideoAnswer` a record, in the order in which they come.
 
     ``open_video`` gives the video of a record; what it cannot open is `Failed`. Leaving the iteration early stops the
     workers after the videos they are at.
@@ -53,8 +53,8 @@ def ask(model: Model, records: Iterable[Record], open_video: Open, *, workers: i
     left = len(threads)
     try:
         while left:
-            match crew.said.get():
-                case (Answer() as answer, noted):
+            match crew.answers.get():
+                case (VideoAnswer() as answer, noted):
                     yield answer
                     noted.release()
                 case None:
@@ -72,7 +72,9 @@ class _Crew:
     """What the workers share. ``stop``: begin no other video. ``taking``: somebody still takes answers."""
 
     def __init__(self, model: Model, records: Iterator[Record], open_video: Open) -> None:
-        self.said: queue.SimpleQueue[tuple[Answer, threading.Semaphore] | BaseException | None] = queue.SimpleQueue()
+        self.answers: queue.SimpleQueue[tuple[VideoAnswer, threading.Semaphore] | BaseException | None] = (
+            queue.SimpleQueue()
+        )
         self.stop = threading.Event()
         self.taking = threading.Event()
         self.taking.set()
@@ -81,23 +83,23 @@ class _Crew:
 
     def work(self) -> None:
         """Go through records until there are none, or somebody stops the crew. The last word is None."""
-        given: deque[Record] = deque()
+        waiting: deque[Record] = deque()
         began = time.monotonic()
         try:
-            for outcome in self._model.inspect_iter(self._videos(given)):
-                if not given:
+            for outcome in self._model.inspect_iter(self._videos(waiting)):
+                if not waiting:
                     raise ModelError(f"{self._model.name!r} gave more outcomes than it was given videos")
-                self._say(Answer(given.popleft(), outcome, time.monotonic() - began))
+                self._say(VideoAnswer(waiting.popleft(), outcome, time.monotonic() - began))
                 began = time.monotonic()
-            if given and not self.stop.is_set():
-                raise ModelError(f"{self._model.name!r} gave {len(given)} outcomes fewer than it was given videos")
+            if waiting and not self.stop.is_set():
+                raise ModelError(f"{self._model.name!r} gave {len(waiting)} outcomes fewer than it was given videos")
         except BaseException as error:  # noqa: BLE001 - handed over to the caller's thread, which raises it
             self.stop.set()
-            self.said.put(error)
+            self.answers.put(error)
         finally:
-            self.said.put(None)
+            self.answers.put(None)
 
-    def _videos(self, given: deque[Record]) -> Iterator[VideoSource]:
+    def _videos(self, waiting: deque[Record]) -> Iterator[VideoSource]:
         """The videos of one worker, drawn one at a time; called by the thread that reads ahead."""
         while not self.stop.is_set():
             with self._next:
@@ -112,15 +114,15 @@ class _Crew:
             except RecordError as error:
                 failed = Failed(NO_USABLE_PATH, str(error), Origin())
             else:
-                given.append(record)
+                waiting.append(record)
                 yield video
                 continue
-            self._say(Answer(record, failed, time.monotonic() - began))
+            self._say(VideoAnswer(record, failed, time.monotonic() - began))
 
-    def _say(self, answer: Answer) -> None:
+    def _say(self, answer: VideoAnswer) -> None:
         """Hand an answer over, and wait until it is taken care of: a kill then costs each worker one video at most."""
         noted = threading.Semaphore(0)
-        self.said.put((answer, noted))
+        self.answers.put((answer, noted))
         while not noted.acquire(timeout=0.2):
             if self.stop.is_set() and not self.taking.is_set():
                 return

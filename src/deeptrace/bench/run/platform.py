@@ -7,6 +7,7 @@ the video's id alone, never on the label.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -17,22 +18,23 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from deeptrace.data.journal import Journal
-from deeptrace.data.jsonl import write_records
 from deeptrace.data.normalise.files import (
     begin,
     clear_leftovers,
-    failing,
     journal_key,
     mp4_path,
-    record_stamp,
     unique_targets,
+    work_stamp,
 )
 from deeptrace.data.normalise.geometry import View, carry_trace
 from deeptrace.data.paths import resolve
+from deeptrace.data.read.jsonl import write_records
 from deeptrace.errors import FileError, RecordError, VideoError
-from deeptrace.overlay import FrameSink
+from deeptrace.files import failing
+from deeptrace.journal import Journal
+from deeptrace.pages.overlay import FrameSink
 from deeptrace.records import Box, Frames, KeyBox, Record, Trace, VideoInfo
+from deeptrace.stamps import file_stamp, is_stamped
 from deeptrace.video import iter_frames, probe
 
 ORIGINAL: Final = "original"
@@ -103,36 +105,48 @@ def climb(
     """
     source, target = Path(src), Path(dst)
     begin(source, target, _MARK)
-    with failing(target):
+    with failing(target / _MARK):
         (target / _MARK).touch()
-    made: list[Record] = []
+    changed_records: list[Record] = []
     unreadable: list[tuple[str, str]] = []
     dropped = 0
     with Journal(target / _JOURNAL, {"run": "ladder", "rung": rung.name, "seed": seed}, lock=True) as journal:
         clear_leftovers(target)
-        paths = unique_targets([(r.video_id, mp4_path(r)) for r in records], {})
+        paths = unique_targets([(record.video_id, mp4_path(record)) for record in records], {})
         for done, record in enumerate(records):
             if progress is not None:
                 progress(done, len(records))
             path = paths[record.video_id]
-            stamp = record_stamp(record, source, [path])
+            stamp = work_stamp(record, [path])
             line = journal.rows.get(journal_key(record))
-            if line is None or line.get("stamp") != stamp or not _is_there(line, target / path):
-                line = {"stamp": stamp, "problem": _change(record, source, target / path, rung, seed)}
+            if line is None or line.get("stamp") != stamp or not _is_there(line, record, source, target / path):
+                file = _stamp(record, source)
+                line = {"stamp": stamp, "file": file, "problem": _change(record, source, target / path, rung, seed)}
                 journal.add(journal_key(record), line)
             if line["problem"] is not None:
                 unreadable.append((record.video_id, line["problem"]))
-            new, lost = _carried(record, None if line["problem"] else path, target, rung, seed)
-            made.append(new)
+            new, lost = _carry_record(record, None if line["problem"] else path, target, rung, seed)
+            changed_records.append(new)
             dropped += lost
         if progress is not None:
             progress(len(records), len(records))
-        write_records(target / "records.jsonl", made, counts=getattr(records, "counts", {}))
-    return Climbed(tuple(made), target, tuple(unreadable), dropped)
+        write_records(target / "records.jsonl", changed_records, counts=getattr(records, "counts", {}))
+    return Climbed(tuple(changed_records), target, tuple(unreadable), dropped)
 
 
-def _is_there(line: Mapping[str, Any], path: Path) -> bool:
-    return line.get("problem") is None and path.is_file()
+def _is_there(line: Mapping[str, Any], record: Record, source: Path, path: Path) -> bool:
+    """Whether the changed video lies there, made of the bytes that the record's file still holds."""
+    if line.get("problem") is not None or not path.is_file():
+        return False
+    with contextlib.suppress(RecordError):
+        return is_stamped(line.get("file"), resolve(source, record))
+    return False
+
+
+def _stamp(record: Record, source: Path) -> dict[str, str | None] | None:
+    with contextlib.suppress(RecordError):
+        return file_stamp(resolve(source, record))
+    return None
 
 
 # ── pictures ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -159,10 +173,10 @@ def _change(record: Record, src: Path, path: Path, rung: Rung, seed: int) -> str
 def _transcode(source: Path, path: Path, rung: Rung, draw: tuple[float, float], crf: int) -> None:
     with FrameSink(path, crf=crf) as sink, iter_frames(source, short_side=rung.short_side) as stream:
         for frames in stream:
-            sink.write(_changed(frames, rung.change, draw))
+            sink.write(_edit(frames, rung.change, draw))
 
 
-def _changed(frames: Frames, change: str | None, draw: tuple[float, float]) -> Frames:
+def _edit(frames: Frames, change: str | None, draw: tuple[float, float]) -> Frames:
     match change:
         case "crop":
             return replace(frames, images=_crop(frames.images, _crop_box(draw)))
@@ -190,7 +204,7 @@ def _crop_box(draw: tuple[float, float]) -> Box:
 
 def _crop(images: Image, box: Box) -> Image:
     height, width = images.shape[1:3]
-    x0, y0, x1, y1 = (round(v * s) for v, s in zip(box, (width, height, width, height), strict=True))
+    x0, y0, x1, y1 = (round(edge * side) for edge, side in zip(box, (width, height, width, height), strict=True))
     return np.ascontiguousarray(images[:, y0 : max(y1, y0 + 1), x0 : max(x1, x0 + 1)])
 
 
@@ -229,18 +243,18 @@ def _logo(images: Image, draw: tuple[float, float]) -> Image:
 # ── truth ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _carried(record: Record, path: str | None, root: Path, rung: Rung, seed: int) -> tuple[Record, int]:
+def _carry_record(record: Record, path: str | None, root: Path, rung: Rung, seed: int) -> tuple[Record, int]:
     """The record of the changed video, and how many of its traces are gone."""
     draw, lost = _draw(record.video_id, seed), 0
     annotations = []
     for annotation in record.annotations:
         traces = []
         for trace in annotation.traces:
-            seen = carry(trace, rung.change, draw)
-            if seen is None:
+            new_trace = carry(trace, rung.change, draw)
+            if new_trace is None:
                 lost += 1
             else:
-                traces.append(seen)
+                traces.append(new_trace)
         annotations.append(replace(annotation, traces=tuple(traces)))
     info = record.info
     if path is not None:
@@ -260,12 +274,12 @@ def carry(trace: Trace, change: str | None, draw: tuple[float, float]) -> Trace 
     """The trace as it is seen in the changed video; None where the crop took it away."""
     match change:
         case "crop":
-            seen = carry_trace(trace, View(_crop_box(draw), 0.0, float("inf")), min_share=MIN_SHARE)
-            return seen if isinstance(seen, Trace) else None
+            new_trace = carry_trace(trace, View(_crop_box(draw), 0.0, float("inf")), min_share=MIN_SHARE)
+            return new_trace if isinstance(new_trace, Trace) else None
         case "border":
-            return _mapped(trace, _into_border, 1.0)
+            return _map_trace(trace, _into_border, 1.0)
         case "speed":
-            return _mapped(trace, lambda box: box, SPEED)
+            return _map_trace(trace, lambda box: box, SPEED)
         case _:
             return trace
 
@@ -276,7 +290,7 @@ def _into_border(box: Box) -> Box:
     return (x0, y0, x1, y1)
 
 
-def _mapped(trace: Trace, place: Callable[[Box], Box], faster: float) -> Trace:
+def _map_trace(trace: Trace, place: Callable[[Box], Box], faster: float) -> Trace:
     def time(value: float | None) -> float | None:
         return None if value is None else value / faster
 
@@ -290,5 +304,5 @@ def _mapped(trace: Trace, place: Callable[[Box], Box], faster: float) -> Trace:
         offset_seconds=time(trace.offset_seconds),
         track=None
         if trace.track is None
-        else tuple(KeyBox(k.time_seconds / faster, box(k.bbox_xyxy), k.visible) for k in trace.track),
+        else tuple(KeyBox(key.time_seconds / faster, box(key.bbox_xyxy), key.visible) for key in trace.track),
     )

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from deeptrace.answer import FORMAT_VERSIONS, FORMATS, QUESTIONS, check_format
+from collections.abc import Mapping
+from typing import Any
+
+from deeptrace.answer import FIELDS, FORMAT_VERSIONS, FORMATS, QUESTIONS, check_format
 from deeptrace.errors import RecordError
-from deeptrace.metrics import Fields
+from deeptrace.measures.video import Fields
+from deeptrace.models import DECLARED_FIELDS
 from deeptrace.records import Origin
 
 
@@ -38,3 +42,15 @@ def fields_of(origin: Origin) -> Fields | None:
     """
     name = format_of(origin)
     return None if name is None else FORMATS[name].fields
+
+
+def declared_fields(model: str | None, settings: Mapping[str, Any]) -> Fields | None:
+    """The fields that a model which is asked nothing says it is able to give; None where nobody says.
+
+    From its ``run.json``, or for a model of ours by its name.
+    """
+    listed = settings.get("fields")
+    if isinstance(listed, list):
+        return frozenset(field for field in FIELDS if field in listed)
+    own = DECLARED_FIELDS.get(model or "")
+    return None if own is None else frozenset(own)

@@ -8,6 +8,7 @@ about in `ask`, the files are kept in `verdicts`, what the model sees is chosen 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, is_dataclass
@@ -15,10 +16,13 @@ from pathlib import Path
 from typing import Any, Final
 
 import deeptrace
-from deeptrace.bench.ask import Answer, ask
-from deeptrace.bench.runinfo import write_run
-from deeptrace.bench.verdicts import (
+from deeptrace.answer import FIELDS
+from deeptrace.bench.run.ask import VideoAnswer, ask
+from deeptrace.bench.run.runinfo import write_run
+from deeptrace.bench.run.verdicts import (
+    FILE_CHANGED,
     JOURNAL_NAME,
+    RunFiles,
     codes,
     count_statuses,
     held_outcomes,
@@ -28,14 +32,14 @@ from deeptrace.bench.verdicts import (
     worth_another_try,
     write_verdicts,
 )
-from deeptrace.bench.views import View, look, sampling_of
+from deeptrace.bench.run.views import View, look, sampling_of
 from deeptrace.chat import ChatStopped
-from deeptrace.data.journal import Journal
-from deeptrace.data.normalise.files import journal_key
 from deeptrace.data.paths import resolve
 from deeptrace.errors import RecordError
-from deeptrace.models import Model
-from deeptrace.records import Outcome, Record
+from deeptrace.files import dumps
+from deeptrace.journal import Journal
+from deeptrace.models import DECLARED_FIELDS, Model
+from deeptrace.records import Failed, Outcome, Record
 from deeptrace.video import VideoSource
 
 DEFAULT_TRIES: Final = 2
@@ -46,7 +50,7 @@ SYNC_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True)
-class Progress:
+class RunProgress:
     """How far a run is. ``seconds_left`` is an estimate; ``cost`` counts earlier pieces of the run too, None: free."""
 
     done: int
@@ -58,16 +62,16 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class Run:
+class RunOutcomes:
     """What a run has brought: an outcome for each video that was asked about, by ``video_id``.
 
-    ``asked`` counts the questions of this piece, ``stopped`` is what ended it early (out of money, say).
+    ``num_asked`` counts the questions of this piece, ``stopped`` is what ended it early (out of money, say).
     """
 
     folder: Path
     outcomes: Mapping[str, Outcome]
     total: int
-    asked: int
+    num_asked: int
     cost: float | None
     stopped: ChatStopped | None
 
@@ -86,7 +90,7 @@ class Run:
             "answered": len(self.outcomes),
             **count_statuses(self.outcomes.values()),
             "codes": codes(list(self.outcomes.values())),
-            "asked": self.asked,
+            "asked": self.num_asked,
             "cost": self.cost,
             "stopped": None if self.stopped is None else {"code": self.stopped.code, "reason": str(self.stopped)},
         }
@@ -104,16 +108,18 @@ def run(
     workers: int | None = None,
     tries: int = DEFAULT_TRIES,
     command: str | None = None,
-    progress: Callable[[Progress], None] | None = None,
-) -> Run:
+    progress: Callable[[RunProgress], None] | None = None,
+) -> RunOutcomes:
     """Ask the model about the video of every record under ``root``, and keep the answers in ``folder``.
 
     Call it again with the same arguments and it asks only about what has no answer yet, and about failures that may
-    pass. ``about`` is noted in ``run.json`` and must be the same in every piece (the track, the split). ``view`` is
+    pass. An answer is of a file's bytes: a video that was replaced under its name is asked about again.
+
+    ``about`` is noted in ``run.json`` and must be the same in every piece (the track, the split). ``view`` is
     what the model sees of a video; ``workers`` asks about so many at once (None: as many as the model says it can
     take, else one). A failure that may pass is tried ``tries`` times in all. ``command`` is noted.
 
-    A model that cannot go on (out of money) ends the run early: what was answered is kept, see `Run.stopped`.
+    A model that cannot go on (out of money) ends the run early: what was answered is kept, see `RunOutcomes.stopped`.
 
     Raises:
         FileError: the folder holds a run with other settings, cannot be written, or another process is at work in it.
@@ -128,10 +134,12 @@ def run(
     _say_ids(model, records, root)
 
     def open_video(record: Record) -> VideoSource:
+        files.take(record)
         return look(resolve(root, record), view, sampling, record.video_id, seed)
 
     with Journal(out / JOURNAL_NAME, settings, lock=True, sync_seconds=SYNC_SECONDS) as journal:
-        book = _Book(journal, records, model, progress)
+        files = RunFiles(journal.rows, root)
+        book = _Book(journal, records, model, files, progress)
         write_run(out, settings, None, command=command)
         stopped: ChatStopped | None = None
         try:
@@ -143,13 +151,16 @@ def run(
             stopped = error
         finally:
             write_verdicts(out, book.outcomes)
-        done = Run(out, book.outcomes, len(records), book.asked, book.cost, stopped)
+        done = RunOutcomes(out, book.outcomes, len(records), book.num_asked, book.cost, stopped)
         write_run(out, settings, done.to_json(), command=command)
     return done
 
 
 def settings_of(model: Model, about: Mapping[str, Any], view: View, seed: int) -> dict[str, Any]:
-    """What must be the same in every piece of a run: two runs never mix in one folder."""
+    """What must be the same in every piece of a run: two runs never mix in one folder.
+
+    ``base_url``: where the model is served, of one that is.
+    """
     sampling = getattr(model, "sampling", None)
     return {
         "run": "bench",
@@ -157,6 +168,8 @@ def settings_of(model: Model, about: Mapping[str, Any], view: View, seed: int) -
         "model": model.name,
         "revision": model.revision,
         "question": getattr(model, "question", None),
+        "fields": _declared(model),
+        "base_url": getattr(getattr(model, "client", None), "base_url", None),
         "sampling": asdict(sampling) if is_dataclass(sampling) and not isinstance(sampling, type) else sampling,
         "view": view,
         "seed": seed,
@@ -164,18 +177,34 @@ def settings_of(model: Model, about: Mapping[str, Any], view: View, seed: int) -
     }
 
 
+def _declared(model: Model) -> list[str] | None:
+    """What a model that is asked nothing is able to say of a trace; None of one that does not tell."""
+    fields = getattr(model, "fields", DECLARED_FIELDS.get(model.name))
+    return None if fields is None else [field for field in FIELDS if field in fields]
+
+
+def identity_of(records: Sequence[Record], root: str | Path) -> dict[str, Any]:
+    """Which dataset a run is of, for its settings: the name of its folder, and a hash of its records' ids and paths.
+
+    Take it of a whole split, so that a run that was begun with a few of its videos can go on with all. Datasets alike
+    in this are told apart video by video, by the bytes of the files.
+    """
+    names = sorted([record.video_id, record.path or ""] for record in records)
+    return {"name": Path(root).resolve().name, "sha256": hashlib.sha256(dumps(names).encode()).hexdigest()}
+
+
 def concurrency_of(model: Model) -> int:
     """How many videos the model can be asked about at once, as it says itself; 1 where it says nothing."""
-    said = getattr(model, "concurrency", 1)
-    return said if isinstance(said, int) and said > 0 else 1
+    concurrency = getattr(model, "concurrency", 1)
+    return concurrency if isinstance(concurrency, int) and concurrency > 0 else 1
 
 
 def _one_record_an_id(records: Sequence[Record]) -> None:
-    seen: set[str] = set()
+    ids: set[str] = set()
     for record in records:
-        if record.video_id in seen:
+        if record.video_id in ids:
             raise RecordError("video_id", f"{record.video_id!r} stands on two records")
-        seen.add(record.video_id)
+        ids.add(record.video_id)
 
 
 def _say_ids(model: Model, records: Sequence[Record], root: str | Path) -> None:
@@ -198,11 +227,13 @@ class _Book:
         journal: Journal,
         records: Sequence[Record],
         model: Model,
-        progress: Callable[[Progress], None] | None,
+        files: RunFiles,
+        progress: Callable[[RunProgress], None] | None,
     ) -> None:
         self._journal, self._records, self._model, self._progress = journal, records, model, progress
-        self.outcomes = held_outcomes(journal.rows, records)
-        self.asked = 0
+        self._files = files
+        self.outcomes = held_outcomes(journal.rows, records, files)
+        self.num_asked = 0
         self._counts = count_statuses(self.outcomes.values())
         self._held_cost = sum(float(line.get("cost") or 0.0) for line in journal.rows.values())
         self._spent_before, self._noted_cost = self._spent(), 0.0
@@ -227,27 +258,32 @@ class _Book:
             for record in self._records
             if (held := self.outcomes.get(record.video_id)) is None or worth_another_try(held)
         ]
-        self._todo = self.asked + len(todo)
+        self._todo = self.num_asked + len(todo)
         if tell:
             self._report()
         return todo
 
-    def note(self, answer: Answer) -> None:
+    def note(self, answer: VideoAnswer) -> None:
         """Keep one answer; no kill takes it back once this returns."""
-        record, outcome = answer.record, of_record(answer.outcome, answer.record)
-        before = self._journal.rows.get(journal_key(record), {})
+        record, outcome = answer.record, answer.outcome
+        if self._files.has_changed(record, outcome):
+            outcome = Failed(FILE_CHANGED, "the file was changed while it was asked about", outcome.origin)
+        stamp, key = self._files.stamp(record), self._files.key(record)
+        outcome = of_record(outcome, record, None if stamp is None else stamp["sha256"])
+        before = self._journal.rows.get(key, {})
         row = journal_row(
             outcome,
+            file=stamp,
             attempt=int(before.get("attempt", 0)) + 1,
             seconds=answer.seconds,
             cost=self._cost_since(before.get("cost")),
         )
-        self._journal.add(journal_key(record), row)
+        self._journal.add(key, row)
         if (held := self.outcomes.get(record.video_id)) is not None:
             self._counts[outcome_status(held)] -= 1
         self.outcomes[record.video_id] = outcome
         self._counts[outcome_status(outcome)] += 1
-        self.asked += 1
+        self.num_asked += 1
         self._report()
 
     def _cost_since(self, before: float | None) -> float | None:
@@ -264,14 +300,14 @@ class _Book:
     def _report(self) -> None:
         if self._progress is None:
             return
-        took, left = time.monotonic() - self._began, max(0, self._todo - self.asked)
+        took, left = time.monotonic() - self._began, max(0, self._todo - self.num_asked)
         self._progress(
-            Progress(
+            RunProgress(
                 done=len(self._records) - left,
                 total=len(self._records),
                 unparsed=self._counts["unparsed"],
                 failed=self._counts["failed"],
-                seconds_left=took / self.asked * left if self.asked else None,
+                seconds_left=took / self.num_asked * left if self.num_asked else None,
                 cost=self.cost,
             )
         )

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, Literal
 
-from deeptrace.bench.platform import LADDER, ORIGINAL, climb
-from deeptrace.bench.runner import Progress, Run, run
-from deeptrace.bench.views import View
+from deeptrace.bench.run.platform import LADDER, ORIGINAL, climb
+from deeptrace.bench.run.runner import RunOutcomes, RunProgress, identity_of, run
+from deeptrace.bench.run.views import View
 from deeptrace.data import Records, load_records
 from deeptrace.errors import RecordError
 from deeptrace.models import Model
@@ -21,7 +21,6 @@ from deeptrace.records import Record
 
 Track = Literal["original", "normalised", "platform"]
 
-TRACKS: Final[tuple[Track, ...]] = get_args(Track)
 DATA_FOLDER: Final = "data"
 SHORT_SIDE: Final = 360
 
@@ -31,7 +30,7 @@ class Variant:
     """One run of a track, with the records it was shown and where their videos lie. ``notes`` count what was lost."""
 
     name: str
-    run: Run
+    run: RunOutcomes
     records: tuple[Record, ...]
     root: Path
     notes: Mapping[str, int]
@@ -39,10 +38,10 @@ class Variant:
 
 @dataclass(frozen=True)
 class Steps:
-    """Who hears how far things are: making videos by (what, done, total), asking by `Progress`."""
+    """Who hears how far things are: making videos by (what, done, total), asking by `RunProgress`."""
 
     making: Callable[[str, int, int], None] | None = None
-    asking: Callable[[Progress], None] | None = None
+    asking: Callable[[RunProgress], None] | None = None
 
 
 def select(records: Records, split: str, *, limit: int | None = None) -> Records:
@@ -72,12 +71,14 @@ def run_track(
     seed: int = 0,
     workers: int | None = None,
     command: str | None = None,
+    dataset: Mapping[str, Any] | None = None,
     short_side: int = SHORT_SIDE,
     steps: Steps | None = None,
 ) -> list[Variant]:
     """Run the model over every variant of the dataset that the track has, each in its folder; see `runner.run`.
 
-    ``short_side``: pixels of the normalised track; smaller videos are left out of it, and counted.
+    ``short_side``: pixels of the normalised track; smaller videos are left out of it, and counted. ``dataset`` says
+    which one ``records`` are (a part) of, see `runner.identity_of`; None: they are all of it.
 
     A model that had to stop ends the track at that variant; run again, everything goes on.
 
@@ -85,28 +86,31 @@ def run_track(
         FileError, RecordError, ModelError: as `runner.run`, `normalise` and `climb`.
     """
     steps = steps or Steps()
-    made: list[Variant] = []
+    variants: list[Variant] = []
+    dataset = dataset or identity_of(records, records.root)
     for name in _variants(track):
         out = folder / name if track == "platform" else folder
-        shown, notes = _shown(records, out / DATA_FOLDER, track, name, seed=seed, short_side=short_side, steps=steps)
-        settings: dict[str, Any] = {"track": track, "variant": name, "split": split}
+        variant_records, notes = _prepare(
+            records, out / DATA_FOLDER, track, name, seed=seed, short_side=short_side, steps=steps
+        )
+        settings: dict[str, Any] = {"dataset": dict(dataset), "track": track, "variant": name, "split": split}
         if track == "normalised":
             settings["short_side"] = short_side
         done = run(
-            model, shown, shown.root, out,
+            model, variant_records, variant_records.root, out,
             about=settings, view=view, seed=seed, workers=workers, command=command, progress=steps.asking,
         )  # fmt: skip
-        made.append(Variant(name, done, tuple(shown), shown.root, notes))
+        variants.append(Variant(name, done, tuple(variant_records), variant_records.root, notes))
         if done.stopped is not None:
             break
-    return made
+    return variants
 
 
 def _variants(track: Track) -> Sequence[str]:
     return (ORIGINAL, *LADDER) if track == "platform" else (track,)
 
 
-def _shown(
+def _prepare(
     records: Records, data: Path, track: Track, name: str, *, seed: int, short_side: int, steps: Steps
 ) -> tuple[Records, dict[str, int]]:
     """The records that the model is shown, and what got lost on the way to them."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 from dataclasses import replace
-from typing import Final, Literal, get_args
+from typing import Literal
 
 import numpy as np
 
@@ -19,8 +19,6 @@ from deeptrace.records import Frames
 from deeptrace.video import VideoSource, sample_frames
 
 View = Literal["in-order", "shuffled", "single"]
-
-VIEWS: Final[tuple[View, ...]] = get_args(View)
 
 
 def sampling_of(model: Model) -> Sampling:
@@ -44,17 +42,17 @@ def look(path: str | os.PathLike[str], view: View, sampling: Sampling | None, vi
     if view == "in-order" or sampling is None:
         return path
     frames = sample_frames(path, fps=sampling.fps, max_frames=sampling.max_frames, short_side=sampling.short_side)
-    return shuffled(frames, video_id, seed) if view == "shuffled" else single(frames)
+    return shuffle(frames, video_id, seed) if view == "shuffled" else keep_middle(frames)
 
 
-def shuffled(frames: Frames, video_id: str, seed: int) -> Frames:
-    """The same pictures at the same times, in another order."""
+def shuffle(frames: Frames, video_id: str, seed: int) -> Frames:
+    """The pictures ``(T, H, W, 3)`` in another order, at the same times; the order is drawn from seed and id."""
     digest = hashlib.sha256(f"{seed} {video_id}".encode("utf-8", "surrogatepass")).digest()
     order = np.random.default_rng(int.from_bytes(digest[:8], "big")).permutation(len(frames))
     return replace(frames, images=np.ascontiguousarray(frames.images[order]))
 
 
-def single(frames: Frames) -> Frames:
-    """The middle frame alone, shown from the start on."""
+def keep_middle(frames: Frames) -> Frames:
+    """The middle frame alone, ``(1, H, W, 3)``, at 0 seconds; of an even number the later one."""
     middle = len(frames) // 2
     return replace(frames, images=frames.images[middle : middle + 1], pts_seconds=np.zeros(1))

@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from typing import Final, Literal
 
 from deeptrace.answer import FIELDS
-from deeptrace.bench.dataset import Dataset
-from deeptrace.bench.grades import GradeBook
-from deeptrace.bench.run_table import Run
-from deeptrace.bench.runs import score_outcomes
-from deeptrace.blind import Blind, BlindName, constant_verdicts, fit_blind
+from deeptrace.bench.score.dataset import Dataset
+from deeptrace.bench.score.grades import GradeBook
+from deeptrace.bench.score.run_table import RunTable
+from deeptrace.bench.score.runs import score_outcomes
 from deeptrace.errors import RecordError
+from deeptrace.measures.blind import Blind, BlindName, constant_verdicts, fit_blind
 from deeptrace.records import Record, Trace, Verdict
 
 CONSTANT: Final[tuple[Literal["always FAKE", "always REAL", "whole frame"], ...]] = (
@@ -28,7 +28,7 @@ def blind_rows(
     grades: GradeBook | None = None,
     seed: int = 0,
     keep_texts: bool = False,
-) -> tuple[list[Run], str | None]:
+) -> tuple[list[RunTable], str | None]:
     """The four rows, and a note: why there are only three, or that they learned from videos scored here.
 
     "always FAKE" claims the constants that were learned, or nothing without them. They are asked for everything, so
@@ -50,8 +50,8 @@ def blind_rows(
     everything = frozenset(FIELDS)
     runs = []
     for name in names:
-        said = blind_verdicts(dataset.records, blind, name)
-        runs.append(score_outcomes(dataset, said, name, asked=everything, grades=grades, keep_texts=keep_texts))
+        verdicts = blind_verdicts(dataset.records, blind, name)
+        runs.append(score_outcomes(dataset, verdicts, name, fields=everything, grades=grades, keep_texts=keep_texts))
     return runs, note
 
 

@@ -9,10 +9,11 @@ from typing import Final
 
 import numpy as np
 
-from deeptrace.bench.measure import Measured, Setting, metrics_of
-from deeptrace.bench.result import Difference, Protocol
-from deeptrace.bench.run_table import Floats, Run
-from deeptrace.bench.statistics import (
+from deeptrace.bench.score.measure import HITS, Measured, Setting, doubt, metrics_of
+from deeptrace.bench.score.result import Difference, Protocol
+from deeptrace.bench.score.run_table import Floats, RunTable
+from deeptrace.bench.score.statistics import (
+    Interval,
     Spread,
     cluster_sums,
     holm,
@@ -21,9 +22,9 @@ from deeptrace.bench.statistics import (
     smallest_detectable,
     spread,
 )
-from deeptrace.bench.totals import LOWER_IS_BETTER, PAPER_KEYS, Metrics, overall_fields
+from deeptrace.bench.score.totals import LOWER_IS_BETTER, PAPER_KEYS, Metrics, overall_fields
 from deeptrace.files import dumps
-from deeptrace.metrics import Fields
+from deeptrace.measures.video import Fields
 
 TESTED: Final[Mapping[Protocol, tuple[str, ...]]] = {
     "paper": (*PAPER_KEYS, "overall_without_judge"),
@@ -60,7 +61,7 @@ def differences(
         None if row.run is base.run else _tests(row, own, base_sums, setting)
         for row, own in zip(rows, bases, strict=True)
     ]
-    found: list[dict[Protocol, dict[str, Difference]]] = [{"paper": {}, "fair": {}} for _ in rows]
+    result: list[dict[Protocol, dict[str, Difference]]] = [{"paper": {}, "fair": {}} for _ in rows]
     protocols: tuple[Protocol, ...] = ("paper", "fair")
     for protocol in protocols:
         for key in base.of(protocol):
@@ -69,25 +70,29 @@ def differences(
             for i, (row, own) in enumerate(zip(rows, bases, strict=True)):
                 sign = -1.0 if key in LOWER_IS_BETTER else 1.0
                 apart = sign * (row.of(protocol)[key] - own.of(protocol)[key])
-                if key in _OVERALLS and overall_fields(row.run.fields) != overall_fields(own.run.fields):
+                if key in HITS or (
+                    key in _OVERALLS and overall_fields(row.run.fields) != overall_fields(own.run.fields)
+                ):
                     apart = np.full_like(apart, np.nan)
-                span = interval(apart)
+                span = interval(apart, clusters=setting.fewest)
                 smallest = None if span.value is None else smallest_detectable(apart)
+                if doubt(row.run.rows, setting.clusters, key) is not None:
+                    span, smallest = Interval(span.value, None, None), None
                 p, p_holm = (None, None) if span.value is None else (p_values[i], adjusted[i])
-                found[i][protocol][key] = Difference(span.value, span.low, span.high, smallest, p, p_holm)
-    return found
+                result[i][protocol][key] = Difference(span.value, span.low, span.high, smallest, p, p_holm)
+    return result
 
 
 def _bases(rows: Sequence[Measured], base: Measured, setting: Setting, *, adapt: bool) -> list[Measured]:
     """The base for each row; with ``adapt`` on the row's own fields."""
     known: dict[Fields, Measured] = {base.run.fields: base}
-    found = []
+    bases = []
     for row in rows:
         fields = row.run.fields if adapt else base.run.fields
         if fields not in known:
-            known[fields] = setting.measure(replace(base.run, asked=fields))
-        found.append(known[fields])
-    return found
+            known[fields] = setting.measure(replace(base.run, asked_fields=fields))
+        bases.append(known[fields])
+    return bases
 
 
 def _tests(
@@ -97,7 +102,7 @@ def _tests(
         return None
     sums = cluster_sums(row.run.rows, setting.clusters)
 
-    def of(run: Run) -> Callable[[Floats], Metrics]:
+    def of(run: RunTable) -> Callable[[Floats], Metrics]:
         return lambda totals: {
             f"{protocol}.{key}": values
             for protocol, keys in TESTED.items()
@@ -105,19 +110,19 @@ def _tests(
             if key in keys
         }
 
-    found = permutation_test(
+    p_values = permutation_test(
         sums, base_sums, of(row.run), of(base.run), permutations=setting.permutations, seed=setting.seed
     )
     result: dict[Protocol, dict[str, float | None]] = {"paper": {}, "fair": {}}
-    for name, p in found.items():
+    for name, p_value in p_values.items():
         protocol, _, key = name.partition(".")
-        result["paper" if protocol == "paper" else "fair"][key] = p
+        result["paper" if protocol == "paper" else "fair"][key] = p_value
     return result
 
 
 def variance(rows: Sequence[Measured]) -> dict[str, dict[str, dict[str, Spread]]]:
     """By model: runs alike in all but the seed are repeats; judges that graded one run are judges."""
-    found: dict[str, dict[str, dict[str, Spread]]] = {}
+    spreads: dict[str, dict[str, dict[str, Spread]]] = {}
     repeats: dict[str, list[Measured]] = {}
     for row in rows:
         about = {key: value for key, value in row.run.settings.items() if key != "seed"}
@@ -130,12 +135,12 @@ def variance(rows: Sequence[Measured]) -> dict[str, dict[str, dict[str, Spread]]
                 for protocol, keys in TESTED.items()
                 for key in keys
             }
-            found.setdefault(same[0].run.model or same[0].run.name, {})["seeds"] = values
+            spreads.setdefault(same[0].run.model or same[0].run.name, {})["seeds"] = values
     for row in rows:
         if len(row.run.grades_by_judge) > 1:
             means = [sum(grades) / len(grades) if grades else None for grades in row.run.grades_by_judge.values()]
-            found.setdefault(row.run.name, {})["judges"] = {"paper.explanation": spread(means)}
-    return found
+            spreads.setdefault(row.run.name, {})["judges"] = {"paper.explanation": spread(means)}
+    return spreads
 
 
 def _number(value: float) -> float | None:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deeptrace.errors import RecordError
-from deeptrace.metrics import Truth, truth_of
+from deeptrace.measures.video import Truth, truth_of
 from deeptrace.records import Origin, Record
 
 
@@ -86,5 +86,7 @@ def dataset_of(records: Iterable[Record], split: str) -> Dataset:
         truths=tuple(truth for _, truth in pairs),
         split=split,
         unsure=len(chosen) - len(pairs),
-        elsewhere=frozenset({r.video_id for r in others} | {r.path for r in others if r.path is not None}),
+        elsewhere=frozenset(
+            {record.video_id for record in others} | {record.path for record in others if record.path is not None}
+        ),
     )

@@ -13,13 +13,13 @@ from typing import Any, Final
 
 import numpy as np
 
-from deeptrace.bench.measure import metrics_of
-from deeptrace.bench.platform import LADDER, ORIGINAL
-from deeptrace.bench.result import Protocol
-from deeptrace.bench.runinfo import RUN_NAME
-from deeptrace.bench.runs import Dataset, Floats, Run, dataset_of, read_runs
-from deeptrace.bench.statistics import REPLICATES, Interval, draw, interval, replicate_sums
-from deeptrace.bench.totals import LOWER_IS_BETTER
+from deeptrace.bench.run.platform import LADDER, ORIGINAL
+from deeptrace.bench.run.runinfo import RUN_NAME
+from deeptrace.bench.score.measure import metrics_of
+from deeptrace.bench.score.result import Protocol
+from deeptrace.bench.score.runs import Dataset, Floats, RunTable, dataset_of, read_runs
+from deeptrace.bench.score.statistics import REPLICATES, Interval, draw, interval, replicate_sums
+from deeptrace.bench.score.totals import LOWER_IS_BETTER
 from deeptrace.data import load_records
 from deeptrace.errors import RecordError
 from deeptrace.records import Record
@@ -39,7 +39,7 @@ SHOWN: Final[tuple[tuple[Protocol, str], ...]] = (
 
 
 @dataclass(frozen=True)
-class Rung:
+class RungDrop:
     """One rung: the metrics there, and what they lose on the originals (positive: worse than before). In [0, 1]."""
 
     name: str
@@ -62,7 +62,7 @@ def is_platform(folder: Path) -> bool:
 
 def platform_drops(
     folder: Path, records: list[Record], split: str, *, replicates: int = REPLICATES, seed: int = 0
-) -> list[Rung]:
+) -> list[RungDrop]:
     """The originals and each rung that was run, in the order of the ladder.
 
     ``records`` are those of the dataset as it was given to the run.
@@ -75,7 +75,7 @@ def platform_drops(
     first, order = _run(folder / ORIGINAL, base), [truth.video_id for truth in base.truths]
     draws = draw(order, replicates=replicates, seed=seed)
     before = _measure(first, first.rows, draws)
-    found = [_rung(ORIGINAL, "the videos as they are", first, before, before)]
+    drops = [_rung(ORIGINAL, "the videos as they are", first, before, before)]
     for name, rung in LADDER.items():
         if not (folder / name / "verdicts.jsonl").is_file():
             continue
@@ -85,29 +85,29 @@ def platform_drops(
         if missing := [video_id for video_id in order if video_id not in place]:
             raise RecordError(name, f"{len(missing)} videos of the originals are not on this rung: {missing[0]!r}")
         rows = run.rows[[place[video_id] for video_id in order]]
-        found.append(_rung(name, rung.what, run, before, _measure(run, rows, draws)))
-    return found
+        drops.append(_rung(name, rung.what, run, before, _measure(run, rows, draws)))
+    return drops
 
 
-def _run(folder: Path, dataset: Dataset) -> Run:
+def _run(folder: Path, dataset: Dataset) -> RunTable:
     runs = read_runs([folder], dataset)
     if len(runs) != 1:
         raise RecordError("runs", f"{folder.name!r} holds answers of {len(runs)} models; one is expected")
     return runs[0]
 
 
-def _measure(run: Run, rows: Any, draws: Any) -> dict[str, Floats]:
+def _measure(run: RunTable, rows: Any, draws: Any) -> dict[str, Floats]:
     sums = replicate_sums(rows, draws)
     by = {protocol: metrics_of(run, protocol)(sums) for protocol in ("paper", "fair")}
     return {key: np.asarray(by[protocol][key], np.float64) for protocol, key in SHOWN}
 
 
-def _rung(name: str, what: str, run: Run, before: Mapping[str, Floats], here: Mapping[str, Floats]) -> Rung:
-    from deeptrace.bench.counts import count
+def _rung(name: str, what: str, run: RunTable, before: Mapping[str, Floats], here: Mapping[str, Floats]) -> RungDrop:
+    from deeptrace.bench.score.counts import count
 
     counts = count(run, run.total)
     lost = {key: (before[key] - here[key]) * (-1.0 if key in LOWER_IS_BETTER else 1.0) for key in here}
-    return Rung(
+    return RungDrop(
         name=name,
         what=what,
         videos=counts["videos"],

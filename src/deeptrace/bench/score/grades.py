@@ -3,29 +3,45 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from deeptrace.errors import RecordError
 from deeptrace.files import read_jsonl
-from deeptrace.metrics import Grades
-from deeptrace.records import check_number
+from deeptrace.measures.video import Grades
+from deeptrace.schema import Share, WholeNumber, check
 
 _Model: TypeAlias = tuple[str | None, str | None]
 _NOTHING: Final[Grades] = {}
 
 
+@dataclass(frozen=True)
+class GradeLine:
+    """One line of a file of grades; what else it holds is the judge's own affair.
+
+    ``row`` is the annotation row, from 0. ``grade`` None: the judge's reply could not be read. ``prompt_sha256`` is the
+    hash of what the judge was shown.
+    """
+
+    video_id: str
+    row: WholeNumber
+    grade: Share | None
+    model: str | None = None
+    revision: str | None = None
+    judge: str | None = None
+    prompt_sha256: str | None = None
+
+
 class GradeBook:
     """Grades by judge, model and revision, video, and annotation row. ``judges`` in the order of the file.
 
-    A line is a JSON object with ``video_id``, ``row`` (from 0), ``grade`` (in [0, 1]; null: the judge's reply could not
-    be read), and may name ``model``, ``revision`` and ``judge``; what else it holds is the judge's own affair. The last
-    line on one row counts.
+    It is made of `GradeLine`s. The last line on one row counts.
     """
 
     def __init__(self) -> None:
         self._by_judge: dict[str, dict[_Model, dict[str, dict[int, float | None]]]] = {}
+        self._questions: dict[tuple[_Model, str, int], str] = {}
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str]) -> GradeBook:
@@ -49,19 +65,19 @@ class GradeBook:
         Raises:
             RecordError: it is no grade.
         """
-        if not isinstance(line, Mapping):
-            raise RecordError("line", "is not an object")
-        video_id, row = line.get("video_id"), line.get("row")
-        if not isinstance(video_id, str):
-            raise RecordError("video_id", f"{video_id!r} is not text")
-        if isinstance(row, bool) or not isinstance(row, int) or row < 0:
-            raise RecordError("row", f"{row!r} is not the number of an annotation row")
-        if "grade" not in line:
-            raise RecordError("grade", "is missing; null says that the judge's reply could not be read")
-        grade = None if line["grade"] is None else check_number(line["grade"], "grade", low=0.0, high=1.0)
-        models = self._by_judge.setdefault(str(line.get("judge") or "judge"), {})
-        videos = models.setdefault((line.get("model"), line.get("revision")), {})
-        videos.setdefault(video_id, {})[row] = grade
+        graded, problems = check(GradeLine, line, unknown="ignored")
+        if graded is None:
+            field, _, problem = problems[0].partition(": ")
+            raise RecordError(field, "; ".join([problem, *problems[1:]]))
+        model = (graded.model, graded.revision)
+        videos = self._by_judge.setdefault(graded.judge or "judge", {}).setdefault(model, {})
+        videos.setdefault(graded.video_id, {})[graded.row] = graded.grade
+        if graded.prompt_sha256 is not None:
+            self._questions[model, graded.video_id, graded.row] = graded.prompt_sha256
+
+    def question(self, model: str | None, revision: str | None, video_id: str, row: int) -> str | None:
+        """The hash of what the judge was shown (`prompt_sha256`); None where the file does not say."""
+        return self._questions.get(((model, revision), video_id, row))
 
     @property
     def judges(self) -> tuple[str, ...]:

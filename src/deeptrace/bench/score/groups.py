@@ -8,9 +8,9 @@ from typing import Final, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from deeptrace.bench.dataset import Dataset
+from deeptrace.bench.score.dataset import Dataset
 from deeptrace.categories import CATEGORIES
-from deeptrace.metrics import Truth
+from deeptrace.measures.video import Truth
 from deeptrace.records import Record
 
 Grouping = Literal["generator", "real_source", "category", "length", "trace_size", "edit"]
@@ -44,8 +44,8 @@ def group(dataset: Dataset) -> dict[Grouping, dict[str, Mask]]:
 
 
 def _by(names: Sequence[str], among: Mask) -> dict[str, Mask]:
-    found = np.array(names, dtype=object)
-    return {name: (found == name) & among for name in sorted(set(found[among].tolist()))}
+    labels = np.array(names, dtype=object)
+    return {name: (labels == name) & among for name in sorted(set(labels[among].tolist()))}
 
 
 def _by_size(values: Sequence[float | None], edges: Sequence[float], unit: str, among: Mask) -> dict[str, Mask]:
@@ -68,20 +68,24 @@ def _by_category(records: Sequence[Record], fake: Mask) -> dict[str, Mask]:
 
 def _by_edit(records: Sequence[Record], real: Mask) -> dict[str, Mask]:
     """Real videos that went through the editor and show nothing, and those that nobody touched."""
-    said = [_is_sham(record) for record in records]
-    if not any(one is not None for one, is_real in zip(said, real, strict=True) if is_real):
+    shams = [_is_sham(record) for record in records]
+    if not any(sham is not None for sham, is_real in zip(shams, real, strict=True) if is_real):
         return {}
     names = {True: "sham", False: "untouched", None: "unknown"}
-    masks = {name: np.array([one is value for one in said], np.bool_) & real for value, name in names.items()}
+    masks = {name: np.array([sham is value for sham in shams], np.bool_) & real for value, name in names.items()}
     return {name: mask for name, mask in masks.items() if mask.any()}
 
 
 def _is_sham(record: Record) -> bool | None:
     """What a record says under ``sham``, itself or in one of its annotations; None where it says nothing."""
-    said = [extra["sham"] for extra in (record.extra, *(a.extra for a in record.annotations)) if "sham" in extra]
-    return next((one for one in said if isinstance(one, bool)), None)
+    values = [
+        extra["sham"]
+        for extra in (record.extra, *(annotation.extra for annotation in record.annotations))
+        if "sham" in extra
+    ]
+    return next((value for value in values if isinstance(value, bool)), None)
 
 
 def _mean_area(truth: Truth) -> float | None:
     boxes = [trace.bbox_xyxy for trace in truth.rows if trace.bbox_xyxy is not None]
-    return sum((b[2] - b[0]) * (b[3] - b[1]) for b in boxes) / len(boxes) if boxes else None
+    return sum((box[2] - box[0]) * (box[3] - box[1]) for box in boxes) / len(boxes) if boxes else None

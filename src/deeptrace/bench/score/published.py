@@ -11,7 +11,7 @@ from importlib import resources
 from typing import Any, Final, Literal
 
 from deeptrace.files import loads
-from deeptrace.metrics import Truth
+from deeptrace.measures.video import Truth
 
 Split = Literal["test", "val"]
 
@@ -63,7 +63,7 @@ def is_release(truths: Iterable[Truth], split: str) -> bool:
 # ── whole counts ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def shown(right: int, of: int) -> Decimal:
+def as_printed(right: int, of: int) -> Decimal:
     """A share as the paper's tables show it: in percent, rounded half up to two decimals and then to one.
 
     By hand: 33 of 332 are 9.9398 %, so 9.94 and then 9.9. 67 of 332 are 20.1807, 20.18, 20.2.
@@ -76,10 +76,19 @@ def shown(right: int, of: int) -> Decimal:
 def whole_counts(row: Published, split: str) -> list[tuple[int, int]]:
     """Counts of right annotation rows of fakes, and of right reals, that give all three published accuracies."""
     rows, _, reals = RELEASE_COUNTS[split]
-    fakes_right = [n for n in _near(row.fake_accuracy, rows) if shown(n, rows) == _tenth(row.fake_accuracy)]
-    reals_right = [n for n in _near(row.real_accuracy, reals) if shown(n, reals) == _tenth(row.real_accuracy)]
+    fakes_right = [
+        count for count in _near(row.fake_accuracy, rows) if as_printed(count, rows) == _tenth(row.fake_accuracy)
+    ]
+    reals_right = [
+        count for count in _near(row.real_accuracy, reals) if as_printed(count, reals) == _tenth(row.real_accuracy)
+    ]
     accuracy = _tenth(row.accuracy)
-    return [(f, r) for f in fakes_right for r in reals_right if shown(f + r, rows + reals) == accuracy]
+    return [
+        (fakes, right_reals)
+        for fakes in fakes_right
+        for right_reals in reals_right
+        if as_printed(fakes + right_reals, rows + reals) == accuracy
+    ]
 
 
 def _near(percent: float, of: int) -> range:

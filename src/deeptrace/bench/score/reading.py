@@ -1,7 +1,7 @@
 """Files of answers -> outcomes: our own ``verdicts.jsonl``, or raw answers made elsewhere. Streamed, line by line.
 
 A foreign line holds ``video_id`` and ``text``; it may name ``model``, ``format``, ``format_version`` and ``space``, and
-where it does not, the caller's defaults hold. Called by `deeptrace.bench.runs`.
+where it does not, the caller's defaults hold. Called by `deeptrace.bench.score.runs`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from deeptrace.answer import FORMAT_VERSIONS, Space, check_format, parse
+from deeptrace.answer.space import SIZELESS, SPACE_NAMES
 from deeptrace.errors import AnswerError, RecordError
 from deeptrace.files import read_jsonl
 from deeptrace.records import Failed, Origin, Outcome, Record, Unparsed, Verdict
@@ -29,7 +30,7 @@ _FOREIGN: Final = frozenset({"video_id", "text", "model", "revision", "format", 
 class Foreign:
     """How raw answers of a foreign file are read where a line does not say: format and space by name.
 
-    ``space``: "source" (pixels of the video as its record gives its size), "per-mille", or "resized:WIDTHxHEIGHT".
+    ``space``: one of `SPACE_NAMES`; "source" is pixels of the video as its record gives its size.
 
     Raises:
         AnswerError: there is no such format or space.
@@ -53,8 +54,8 @@ def read_space(space: object, record: Record | None) -> Space:
     """
     if isinstance(space, Mapping):
         return Space.from_json(space)
-    if space == "per-mille":
-        return Space("per-mille")
+    if space in SIZELESS:
+        return Space.of(str(space), None, None)
     if space == "source":
         if record is None or record.info is None:
             name = "?" if record is None else record.video_id
@@ -64,7 +65,7 @@ def read_space(space: object, record: Record | None) -> Space:
     width, _, height = size.partition("x")
     if kind == "resized" and width.isdecimal() and height.isdecimal():
         return Space("resized", int(width), int(height))
-    raise AnswerError(f"{space!r} is not a space. Known: source, per-mille, resized:WIDTHxHEIGHT")
+    raise AnswerError(f"{space!r} is not a space. Known: {', '.join(SPACE_NAMES)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,5 +135,5 @@ def _foreign_outcome(row: object, records: Mapping[str, Record], defaults: Forei
     )
     if row["text"] is None:
         return Failed(NO_ANSWER, "the file holds no answer", origin)
-    said: Verdict | Unparsed = parse(row["text"], name, space)
-    return replace(said, origin=origin)
+    outcome: Verdict | Unparsed = parse(row["text"], name, space)
+    return replace(outcome, origin=origin)

@@ -7,12 +7,14 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
 
 from deeptrace.answer import FIELDS, Field
-from deeptrace.bench.published import Published
-from deeptrace.bench.run_table import Run
-from deeptrace.bench.statistics import Interval, Spread
-from deeptrace.bench.totals import FAIR_VERSION, PAPER_KEYS, overall_fields
+from deeptrace.bench.score.catalogue import Protocol
+from deeptrace.bench.score.published import Published
+from deeptrace.bench.score.run_table import RunTable
+from deeptrace.bench.score.statistics import Interval, Spread
+from deeptrace.bench.score.totals import FAIR_NAME, FAIR_VERSION, PAPER_KEYS, overall_fields, paper_overall_fields
 
-Protocol = Literal["paper", "fair"]
+__all__ = ["Comparison", "Difference", "GroupScore", "Kind", "Protocol", "RunScore", "Scores"]
+
 Kind = Literal["measured", "blind"]
 
 SCHEMA: Final = "deeptrace.bench.scores"
@@ -55,7 +57,7 @@ class RunScore:
 
     name: str
     kind: Kind
-    run: Run
+    run: RunTable
     paper: Mapping[str, Interval]
     fair: Mapping[str, Interval]
     n: Mapping[Protocol, Mapping[str, int]]
@@ -69,6 +71,11 @@ class RunScore:
     def fair_fields(self) -> tuple[Field, ...]:
         """The fields that fair_overall is made of; only rows of equal ones can be ranked."""
         return overall_fields(self.run.fields)
+
+    @property
+    def paper_fields(self) -> tuple[Field, ...]:
+        """The fields that earn something in the paper's Overall; only rows of equal ones can be ranked."""
+        return paper_overall_fields(self.run.fields)
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values: ``paper`` on 0-100, ``fair`` in [0, 1]."""
@@ -92,14 +99,17 @@ class RunScore:
                 "unit": "0-100",
                 "model": self.name,
                 "kind": self.kind,
+                "overall_fields": list(self.paper_fields),
                 **{key: _times_100(self.paper[key].value) for key in (*PAPER_KEYS, "overall_without_judge")},
                 "n": dict(self.n["paper"]),
                 "intervals": {key: _pair(value, 100) for key, value in self.paper.items()},
             },
             "fair": {
+                "name": FAIR_NAME,
                 "version": FAIR_VERSION,
                 "unit": "0-1",
                 "fair_overall_fields": list(self.fair_fields),
+                "not_given": {key: value.reason for key, value in self.fair.items() if value.reason is not None},
                 "filled": dict(run.filled),
                 **{key: value.value for key, value in self.fair.items()},
                 "n": dict(self.n["fair"]),
@@ -151,11 +161,14 @@ class Scores:
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values. With one run, its ``paper`` and ``fair`` stand at the top too."""
+        from deeptrace.bench.score.conclusion import conclusion
+
         runs = [run.to_json() for run in self.runs]
         alone = {key: runs[0][key] for key in ("paper", "fair", "counts", "skill")} if len(runs) == 1 else {}
         return {
             "schema": SCHEMA,
             "schema_version": SCHEMA_VERSION,
+            "conclusion": list(conclusion(self)),
             "split": self.split,
             "videos": self.videos,
             "unsure": self.unsure,
@@ -167,12 +180,19 @@ class Scores:
             "runs": runs,
             "blind": [run.to_json() for run in self.blind],
             "blind_note": self.blind_note,
-            "published": {"unit": "0-100", "same_videos": self.is_release, "rows": [asdict(r) for r in self.published]},
+            "published": {
+                "unit": "0-100",
+                "same_videos": self.is_release,
+                "rows": [asdict(row) for row in self.published],
+            },
             "comparisons": [
-                {"name": c.name, "against": c.against, **_differences(c.differences)} for c in self.comparisons
+                {"name": comparison.name, "against": comparison.against, **_differences(comparison.differences)}
+                for comparison in self.comparisons
             ],
             "variance": {
-                model: {source: {key: asdict(s) for key, s in lines.items()} for source, lines in sources.items()}
+                model: {
+                    source: {key: asdict(spread) for key, spread in lines.items()} for source, lines in sources.items()
+                }
                 for model, sources in self.variance.items()
             },
         }
@@ -186,8 +206,10 @@ def _pair(value: Interval, scale: float) -> list[float] | None:
     return None if value.low is None or value.high is None else [scale * value.low, scale * value.high]
 
 
-def _differences(found: Mapping[Protocol, Mapping[str, Difference]]) -> dict[str, Any]:
-    return {str(protocol): {key: asdict(value) for key, value in values.items()} for protocol, values in found.items()}
+def _differences(differences: Mapping[Protocol, Mapping[str, Difference]]) -> dict[str, Any]:
+    return {
+        str(protocol): {key: asdict(value) for key, value in values.items()} for protocol, values in differences.items()
+    }
 
 
 def _group_json(score: GroupScore) -> dict[str, Any]:

@@ -14,23 +14,25 @@ import numpy as np
 import numpy.typing as npt
 
 from deeptrace.answer import FIELDS
-from deeptrace.bench.dataset import Dataset
-from deeptrace.bench.questions import fields_of
-from deeptrace.bench.totals import COLUMNS, PLACE, row_of, worst_p
+from deeptrace.bench.run.questions import fields_of
+from deeptrace.bench.score.dataset import Dataset
+from deeptrace.bench.score.totals import COLUMNS, PLACE, row_of, worst_p
 from deeptrace.errors import RecordError
-from deeptrace.metrics import Fields, VideoScore, said_fields
+from deeptrace.measures.video import Fields, VideoScore, claimed_fields
 from deeptrace.records import Outcome, Verdict
 
 Floats = npt.NDArray[np.float64]
 
 
 @dataclass(eq=False)
-class Run:
+class RunTable:
     """One model's answers on the videos of a `Dataset`: ``rows`` (N, K) in the order of `COLUMNS`, ``p`` (N,).
 
-    ``asked``: what its question asks for, None where it is asked nothing; ``fields``: the same, or what its answers
-    said. ``settings``: what a ``run.json`` says of it. ``revisions``: others than ``revision``, where the model's name
+    ``asked_fields``: what its question asks for, None where it is asked nothing; ``declared``: what it is then able to
+    give.
+    ``settings``: what a ``run.json`` says of it. ``revisions``: others than ``revision``, where the model's name
     changed on the way. ``elsewhere`` and ``unknown`` count answers on videos of other splits, and of no record.
+    ``stale_grades`` counts grades of another explanation than the one that the answer holds now.
     ``texts``: by annotation row with a written explanation, (video, written, candidate); only where texts are wanted.
     """
 
@@ -43,16 +45,18 @@ class Run:
     p: Floats
     settings: Mapping[str, Any] = field(default_factory=dict)
     revisions: tuple[str, ...] = ()
-    asked: Fields | None = None
+    asked_fields: Fields | None = None
+    declared: Fields | None = None
     judged: bool = False
     elsewhere: int = 0
     unknown: int = 0
+    stale_grades: int = 0
     calibrations: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
     filled: Counter[str] = field(default_factory=Counter)
     grades_by_judge: dict[str, list[float]] = field(default_factory=dict)
     texts: list[tuple[int, str, str]] = field(default_factory=list)
-    _said: set[str] = field(default_factory=set)
+    _claimed_fields: set[str] = field(default_factory=set)
     _has_answer: npt.NDArray[np.bool_] = field(init=False)
     _knows_question: bool = False
 
@@ -61,8 +65,16 @@ class Run:
 
     @property
     def fields(self) -> Fields:
-        """What answers of this run carry."""
-        return frozenset(f for f in FIELDS if f in self._said) if self.asked is None else self.asked
+        """What answers of this run are able to carry.
+
+        What was asked for; else what the model declares; else what it said of any trace. Of a model of which nobody
+        knows, and which claims nothing, it is everything, as of the rows that see no pixels: it scores 0.
+        """
+        if self.asked_fields is not None:
+            return self.asked_fields
+        if self.declared is not None:
+            return self.declared
+        return frozenset(name for name in FIELDS if name in self._claimed_fields) or frozenset(FIELDS)
 
     @property
     def total(self) -> Floats:
@@ -89,42 +101,43 @@ class Run:
         """
         if not isinstance(outcome, Verdict):
             return  # it claims nothing, so it does not matter what was asked for
-        asked = fields_of(outcome.origin)
-        if self._knows_question and asked != self.asked:
+        fields = fields_of(outcome.origin)
+        if self._knows_question and fields != self.asked_fields:
             raise RecordError("question", f"answers of {self.name!r} are to two questions: score them as two files")
-        self.asked, self._knows_question = asked, True
+        self.asked_fields, self._knows_question = fields, True
 
     @property
     def answers(self) -> int:
         """How many videos have a row."""
         return int(self._has_answer.sum())
 
-    def is_continued_by(self, other: Run) -> bool:
+    def is_continued_by(self, other: RunTable) -> bool:
         """Whether the other one is a part of this run: the same model and question, and no video in both."""
         same = self.model == other.model and (self.question == other.question or other.question is None)
-        agree = not other._knows_question or not self._knows_question or self.asked == other.asked
+        agree = not other._knows_question or not self._knows_question or self.asked_fields == other.asked_fields
         return same and agree and not (self._has_answer & other._has_answer).any()
 
-    def take(self, other: Run) -> None:
+    def take(self, other: RunTable) -> None:
         """Take over the answers of a part."""
-        taken = other._has_answer
-        self.rows[taken], self.p[taken] = other.rows[taken], other.p[taken]
-        self._has_answer |= taken
+        theirs = other._has_answer
+        self.rows[theirs], self.p[theirs] = other.rows[theirs], other.p[theirs]
+        self._has_answer |= theirs
         if other._knows_question:
-            self.asked, self._knows_question = other.asked, True
+            self.asked_fields, self._knows_question = other.asked_fields, True
         self.judged |= other.judged
         self.elsewhere, self.unknown = self.elsewhere + other.elsewhere, self.unknown + other.unknown
+        self.stale_grades += other.stale_grades
         for counter in ("calibrations", "reasons", "filled"):
             getattr(self, counter).update(getattr(other, counter))
         for judge, grades in other.grades_by_judge.items():
             self.grades_by_judge.setdefault(judge, []).extend(grades)
         self.texts += other.texts
-        self._said |= other._said
+        self._claimed_fields |= other._claimed_fields
         if other.revision is not None:
             self.revisions += (other.revision,)
 
     def place(self, index: int, score: VideoScore) -> None:
-        """Note the score of a video."""
+        """Note the score of a video: its numbers in ``rows[index]`` ``(K,)``, its p_fake in [0, 1] in ``p[index]``."""
         self.rows[index] = row_of(score)
         self.p[index] = worst_p(score)
         self._has_answer[index] = True
@@ -135,15 +148,15 @@ class Run:
 
     def note(self, outcome: Outcome) -> None:
         """Count what is said beside the numbers."""
-        self.note_said(outcome)
+        self.note_claimed_fields(outcome)
         if not isinstance(outcome, Verdict):
             self.reasons[getattr(outcome, "code", None) or outcome.reason] += 1
         elif outcome.calibration is not None:
             self.calibrations[outcome.calibration] += 1
 
-    def note_said(self, outcome: Outcome) -> None:
+    def note_claimed_fields(self, outcome: Outcome) -> None:
         """Learn what the answers of this model say; those on other splits tell it too."""
-        self._said |= said_fields(outcome)
+        self._claimed_fields |= claimed_fields(outcome)
 
 
 def new_run(
@@ -155,10 +168,10 @@ def new_run(
     revision: str | None = None,
     question: str | None = None,
     settings: Mapping[str, Any] | None = None,
-) -> Run:
+) -> RunTable:
     """A run without any answer yet."""
     n = len(dataset.truths)
-    return Run(
+    return RunTable(
         name,
         file,
         model,

@@ -8,24 +8,26 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from deeptrace.bench.dataset import Dataset, dataset_of
-from deeptrace.bench.grades import GradeBook
-from deeptrace.bench.reading import Foreign, Line, iter_lines, verdicts_file
-from deeptrace.bench.run_table import Floats, Run, new_run
-from deeptrace.bench.runinfo import RUN_NAME
-from deeptrace.calibration import Calibration
+from deeptrace.bench.run.questions import declared_fields
+from deeptrace.bench.run.runinfo import RUN_NAME
+from deeptrace.bench.score.dataset import Dataset, dataset_of
+from deeptrace.bench.score.grades import GradeBook
+from deeptrace.bench.score.reading import Foreign, Line, iter_lines, verdicts_file
+from deeptrace.bench.score.run_table import Floats, RunTable, new_run
 from deeptrace.errors import RecordError
 from deeptrace.files import loads, read_bytes
-from deeptrace.metrics import Fields, Truth, first_claim, needs_grade, score_video
+from deeptrace.measures.calibration import Calibration
+from deeptrace.measures.video import Fields, Grades, Truth, first_claim, needs_grade, score_video
 from deeptrace.records import Outcome
+from deeptrace.schema import check
 
-__all__ = ["Dataset", "Floats", "Run", "dataset_of", "read_runs", "score_outcomes", "settings_of"]
+__all__ = ["Dataset", "Floats", "RunTable", "dataset_of", "read_runs", "score_outcomes", "settings_of"]
 
-SETTINGS: Final = ("view", "seed", "track", "variant", "sampling")
+SETTINGS: Final = ("view", "seed", "track", "variant", "sampling", "fields")
 """What of a run's settings makes it another run than one of the same model and question."""
 
 
@@ -37,7 +39,7 @@ def read_runs(
     grades: GradeBook | None = None,
     calibration: Calibration | None = None,
     keep_texts: bool = False,
-) -> list[Run]:
+) -> list[RunTable]:
     """The runs in some files, in the order in which they appear: one for each model, revision and question of a file.
 
     ``calibration`` turns the raw probabilities of its own model into calibrated ones; others stay as they are.
@@ -48,11 +50,11 @@ def read_runs(
             calibration of another track, or of a model that has no answer here.
     """
     by_id = {record.video_id: record for record in dataset.records}
-    runs: list[Run] = []
+    runs: list[RunTable] = []
     for path in paths:
         lines = iter_lines(path, by_id, foreign)
         if calibration is not None:
-            lines = _calibrated(lines, calibration, settings_of(path))
+            lines = _calibrate(lines, calibration, settings_of(path))
         runs += _runs_of_file(path, dataset, lines, _Filling(dataset, grades, keep_texts))
     if calibration is not None and not any(run.calibrations[calibration.name] for run in runs):
         raise RecordError("calibration", f"is of the model {calibration.model!r}, which gives no probability here")
@@ -65,13 +67,13 @@ def score_outcomes(
     outcomes: Mapping[str, Outcome],
     name: str,
     *,
-    asked: Fields | None,
+    fields: Fields | None,
     grades: GradeBook | None = None,
     keep_texts: bool = False,
-) -> Run:
+) -> RunTable:
     """A run of outcomes that are at hand, by ``video_id``; used for the rows that see no pixels."""
     run = new_run(dataset, name, model=name)
-    run.asked, run._knows_question = asked, True
+    run.asked_fields, run._knows_question = fields, True
     filling = _Filling(dataset, grades, keep_texts)
     for index, truth in enumerate(dataset.truths):
         filling.add(run, index, outcomes.get(truth.video_id))
@@ -81,10 +83,10 @@ def score_outcomes(
 
 def _runs_of_file(
     path: str | os.PathLike[str], dataset: Dataset, lines: Iterator[Line], filling: _Filling
-) -> list[Run]:
+) -> list[RunTable]:
     file = verdicts_file(path)
     stem, settings = Path(path).name if Path(path).is_dir() else file.stem, settings_of(path)
-    runs: dict[tuple[str | None, ...], Run] = {}
+    runs: dict[tuple[str | None, ...], RunTable] = {}
     for line in lines:
         origin = line.outcome.origin
         key = (origin.model, origin.revision, origin.question)
@@ -99,9 +101,10 @@ def _runs_of_file(
                 question=origin.question,
                 settings=settings,
             )
+            run.declared = declared_fields(origin.model, settings)
         index = dataset.index_of(origin)
         if index is None:
-            run.note_said(line.outcome)
+            run.note_claimed_fields(line.outcome)
             if dataset.is_elsewhere(origin):
                 run.elsewhere += 1
             else:
@@ -111,15 +114,15 @@ def _runs_of_file(
         else:
             run.learn_question(line.outcome)
             filling.add(run, index, line.outcome)
-    found = [run for run in _joined(list(runs.values())) if run.answers]
-    if not found:
+    answered_runs = [run for run in _join(list(runs.values())) if run.answers]
+    if not answered_runs:
         raise RecordError("video_id", f"{file.name} holds no answer on any of the {len(dataset.truths)} videos scored")
-    for run in found:
+    for run in answered_runs:
         filling.finish(run)
-    return found
+    return answered_runs
 
 
-def _calibrated(lines: Iterator[Line], calibration: Calibration, settings: Mapping[str, Any]) -> Iterator[Line]:
+def _calibrate(lines: Iterator[Line], calibration: Calibration, settings: Mapping[str, Any]) -> Iterator[Line]:
     track = settings.get("track", calibration.track)
     for line in lines:
         if line.outcome.origin.model != calibration.model:
@@ -132,16 +135,16 @@ def _calibrated(lines: Iterator[Line], calibration: Calibration, settings: Mappi
             yield replace(line, outcome=calibration.apply(line.outcome))
 
 
-def _joined(runs: Sequence[Run]) -> list[Run]:
+def _join(runs: Sequence[RunTable]) -> list[RunTable]:
     """Parts of one run as one: a failed row may not know the model's dated name, and that may change on the way."""
-    found: list[Run] = []
+    wholes: list[RunTable] = []
     for run in sorted(runs, key=lambda run: run.revision is None):
-        whole = next((one for one in found if one.is_continued_by(run)), None)
+        whole = next((candidate for candidate in wholes if candidate.is_continued_by(run)), None)
         if whole is None:
-            found.append(run)
+            wholes.append(run)
         else:
             whole.take(run)
-    return sorted(found, key=runs.index)
+    return sorted(wholes, key=runs.index)
 
 
 def settings_of(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -149,13 +152,34 @@ def settings_of(path: str | os.PathLike[str]) -> dict[str, Any]:
 
     Raises:
         JsonError: the file is not JSON.
+        RecordError: it says something else than a run does; names the file and the key.
     """
     file = Path(path) / RUN_NAME
     if not Path(path).is_dir() or not file.exists():
         return {}
     row = loads(read_bytes(file))
-    said = row.get("settings") if isinstance(row, dict) else None
-    return {key: said[key] for key in SETTINGS if key in said} if isinstance(said, dict) else {}
+    checked, problems = check(_RunFile, row, name=f"{Path(path).name}/{RUN_NAME}", unknown="ignored")
+    if checked is None:
+        field, _, problem = problems[0].partition(": ")
+        raise RecordError(field, "; ".join([problem, *problems[1:]]))
+    return {key: row["settings"][key] for key in SETTINGS if key in row["settings"]}
+
+
+@dataclass(frozen=True)
+class _RunSettings:
+    """What is read of a run's settings; see `SETTINGS`. The rest is for people."""
+
+    view: str | None = None
+    seed: int | None = None
+    track: str | None = None
+    variant: str | None = None
+    sampling: Any = None
+    fields: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class _RunFile:
+    settings: _RunSettings
 
 
 class _Filling:
@@ -164,44 +188,57 @@ class _Filling:
     def __init__(self, dataset: Dataset, grades: GradeBook | None, keep_texts: bool) -> None:
         self._dataset, self._grades, self._keep_texts = dataset, grades, keep_texts
 
-    def add(self, run: Run, index: int, outcome: Outcome | None) -> None:
+    def add(self, run: RunTable, index: int, outcome: Outcome | None) -> None:
         truth = self._dataset.truths[index]
         grades = None
         if self._grades is not None and self._grades.knows(run.model, run.revision):
             run.judged = True
-            grades = self._grades.of(run.model, run.revision, truth.video_id)
+            grades = self._current(run, truth, outcome)
             self._by_judge(run, truth, outcome)
-        score = score_video(truth, outcome, fields=run.asked, grades=grades)
+        score = score_video(truth, outcome, fields=run.asked_fields, grades=grades)
         run.place(index, score)
         run.filled.update(score.filled)
         if outcome is not None:
             run.note(outcome)
         if self._keep_texts:
-            candidate = first_claim(outcome, run.asked).explanation or ""
+            candidate = first_claim(outcome, run.asked_fields).explanation or ""
             run.texts += [(index, str(row.explanation), candidate) for row in truth.rows if row.explanation]
 
-    def _by_judge(self, run: Run, truth: Truth, outcome: Outcome | None) -> None:
+    def _current(self, run: RunTable, truth: Truth, outcome: Outcome | None) -> Grades:
+        """The grades of what the answer says now; one of another explanation, or by another rubric, is none."""
+        from deeptrace.bench.judge.rubric import judge_messages, prompt_sha256
+
+        if self._grades is None:
+            return {}
+        grades = dict(self._grades.of(run.model, run.revision, truth.video_id))
+        for row, written, candidate in needs_grade(truth, outcome, run.asked_fields):
+            graded = self._grades.question(run.model, run.revision, truth.video_id, row)
+            if graded is not None and graded != prompt_sha256(judge_messages(written, candidate)):
+                run.stale_grades += grades.pop(row, None) is not None
+        return grades
+
+    def _by_judge(self, run: RunTable, truth: Truth, outcome: Outcome | None) -> None:
         """Each judge's own mean, for their spread: the rows where 0 is sure count for all of them alike."""
         if self._grades is None:
             return
-        asked = {row for row, _, _ in needs_grade(truth, outcome, run.asked)}
+        rows_to_grade = {row for row, _, _ in needs_grade(truth, outcome, run.asked_fields)}
         for judge in self._grades.judges:
             own = self._grades.of(run.model, run.revision, truth.video_id, judge=judge)
             values = run.grades_by_judge.setdefault(judge, [])
             for i, row in enumerate(truth.rows):
                 if row.explanation and row.explanation.strip():
-                    grade = own.get(i) if i in asked else 0.0
+                    grade = own.get(i) if i in rows_to_grade else 0.0
                     if grade is not None:
                         values.append(grade)
 
-    def finish(self, run: Run) -> None:
+    def finish(self, run: RunTable) -> None:
         """Videos without any row are missing: the worst."""
         for index in range(len(self._dataset.truths)):
             if not run.has_answer(index):
                 self.add(run, index, None)
 
 
-def _tell_apart(runs: Sequence[Run]) -> None:
+def _tell_apart(runs: Sequence[RunTable]) -> None:
     """Give runs of one model names of their own: by revision, question or file, whatever differs."""
     for about in ("revision", "question", "file"):
         counts = Counter(run.name for run in runs)
@@ -210,8 +247,8 @@ def _tell_apart(runs: Sequence[Run]) -> None:
             others = {getattr(other, about) for other in runs if other.model == run.model}
             if counts[run.name] > 1 and value and len(others) > 1:
                 run.name = f"{run.name}, {value[:40]}"
-    taken: Counter[str] = Counter()
+    times_used: Counter[str] = Counter()
     for run in runs:
-        taken[run.name] += 1
-        if taken[run.name] > 1:
-            run.name = f"{run.name} ({taken[run.name]})"
+        times_used[run.name] += 1
+        if times_used[run.name] > 1:
+            run.name = f"{run.name} ({times_used[run.name]})"

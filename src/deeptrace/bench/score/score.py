@@ -1,7 +1,7 @@
 """The scores of some runs: both protocols with their denominators and intervals, beside rows that see no pixels.
 
 `read_runs` gives tables of numbers, `score` turns them into `Scores`; `Scores.to_json` is what ``bench score --json``
-prints, and `deeptrace.bench.tables` what a person reads. Scores are computed from rows alone.
+prints, and `deeptrace.bench.score.tables` what a person reads. Scores are computed from rows alone.
 """
 
 from __future__ import annotations
@@ -9,16 +9,27 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Final
 
-from deeptrace.bench.compare import differences, variance
-from deeptrace.bench.counts import count, fair_n, paper_n, reliability
-from deeptrace.bench.dataset import Dataset
-from deeptrace.bench.groups import group
-from deeptrace.bench.measure import Measured, Setting, metrics_of
-from deeptrace.bench.published import is_release, published
-from deeptrace.bench.result import Comparison, Difference, GroupScore, Kind, Protocol, RunScore, Scores
-from deeptrace.bench.run_table import Run
-from deeptrace.bench.statistics import PERMUTATIONS, REPLICATES, Draws, Interval, draw, interval, replicate_sums
-from deeptrace.bench.totals import PAPER_KEYS
+import numpy as np
+import numpy.typing as npt
+
+from deeptrace.bench.score.catalogue import METRICS
+from deeptrace.bench.score.compare import differences, variance
+from deeptrace.bench.score.counts import count, denominators, reliability
+from deeptrace.bench.score.dataset import Dataset
+from deeptrace.bench.score.groups import group
+from deeptrace.bench.score.measure import Measured, Setting, doubt, metrics_of, span_of
+from deeptrace.bench.score.published import is_release, published
+from deeptrace.bench.score.result import Comparison, Difference, GroupScore, Kind, Protocol, RunScore, Scores
+from deeptrace.bench.score.run_table import RunTable
+from deeptrace.bench.score.statistics import (
+    PERMUTATIONS,
+    REPLICATES,
+    Draws,
+    Interval,
+    draw,
+    replicate_sums,
+)
+from deeptrace.bench.score.totals import PAPER_KEYS
 from deeptrace.errors import RecordError
 
 BLIND: Final = "blind"
@@ -32,9 +43,9 @@ _GROUPED: Final[Mapping[Protocol, tuple[str, ...]]] = {
 
 
 def score(
-    runs: Sequence[Run],
+    runs: Sequence[RunTable],
     dataset: Dataset,
-    blind: Sequence[Run] = (),
+    blind: Sequence[RunTable] = (),
     *,
     blind_note: str | None = None,
     clusters: Mapping[str, Hashable] | None = None,
@@ -83,8 +94,8 @@ def score(
         published=published(dataset.split),
         is_release=is_release(dataset.truths, dataset.split),
         comparisons=tuple(
-            Comparison(row.run.name, reference.run.name, found)
-            for row, found in zip(others, apart, strict=True)
+            Comparison(row.run.name, reference.run.name, difference)
+            for row, difference in zip(others, apart, strict=True)
             if reference is not None
         ),
         variance=variance(measured),
@@ -93,7 +104,7 @@ def score(
 
 def _clusters(dataset: Dataset, clusters: Mapping[str, Hashable] | None) -> list[Hashable]:
     known = clusters or {}
-    return [(1, known[t.video_id]) if t.video_id in known else (0, t.video_id) for t in dataset.truths]
+    return [(1, known[truth.video_id]) if truth.video_id in known else (0, truth.video_id) for truth in dataset.truths]
 
 
 # ── one row of the tables ───────────────────────────────────────────────────────────────────────────────────────────
@@ -111,9 +122,9 @@ def _run_score(
         name=run.name,
         kind=kind,
         run=run,
-        paper={key: interval(values) for key, values in measured.paper.items()},
-        fair={key: interval(values) for key, values in measured.fair.items()},
-        n={"paper": paper_n(total), "fair": fair_n(total)},
+        paper={key: setting.interval(measured, "paper", key) for key in measured.paper},
+        fair={key: setting.interval(measured, "fair", key) for key in measured.fair},
+        n={"paper": denominators(total, "paper"), "fair": denominators(total, "fair")},
         counts=count(run, total),
         reliability=reliability(total) if run.gives_p else None,
         groups=_groups(run, setting),
@@ -122,18 +133,28 @@ def _run_score(
     )
 
 
-def _groups(run: Run, setting: Setting) -> dict[str, dict[str, GroupScore]]:
-    found: dict[str, dict[str, GroupScore]] = {}
+def _groups(run: RunTable, setting: Setting) -> dict[str, dict[str, GroupScore]]:
+    scores: dict[str, dict[str, GroupScore]] = {}
     for grouping, masks in group(setting.dataset).items():
-        found[grouping] = {}
+        scores[grouping] = {}
         for name, mask in masks.items():
-            part = Draws(setting.draws.weights[:, mask], setting.draws.clusters)
-            sums = replicate_sums(run.rows[mask], part)
-            metrics: dict[Protocol, Mapping[str, Interval]] = {
-                protocol: {
-                    key: interval(values) for key, values in metrics_of(run, protocol)(sums).items() if key in keys
-                }
-                for protocol, keys in _GROUPED.items()
-            }
-            found[grouping][name] = GroupScore(int(mask.sum()), metrics)
-    return found
+            scores[grouping][name] = _group(run, mask, setting)
+    return scores
+
+
+def _group(run: RunTable, mask: npt.NDArray[np.bool_], setting: Setting) -> GroupScore:
+    sums = replicate_sums(run.rows[mask], Draws(setting.draws.weights[:, mask], setting.draws.clusters))
+    clusters = [cluster for cluster, inside in zip(setting.clusters, mask, strict=True) if inside]
+
+    def of(protocol: Protocol, key: str, values: npt.NDArray[np.float64]) -> Interval:
+        if (reason := doubt(run.rows[mask], clusters, key)) is not None:
+            return Interval(None if np.isnan(values[0]) else float(values[0]), None, None, reason)
+        return span_of(values, METRICS[protocol][key], len(set(clusters)))
+
+    metrics: dict[Protocol, Mapping[str, Interval]] = {
+        protocol: {
+            key: of(protocol, key, values) for key, values in metrics_of(run, protocol)(sums).items() if key in keys
+        }
+        for protocol, keys in _GROUPED.items()
+    }
+    return GroupScore(int(mask.sum()), metrics)

@@ -8,8 +8,10 @@ difference of two models has an interval of its own, narrower than theirs.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from statistics import NormalDist
 from typing import Final, TypeAlias
 
@@ -30,11 +32,12 @@ _BLOCK: Final = 200
 
 @dataclass(frozen=True)
 class Interval:
-    """A value with the middle 95 % of its bootstrap replicates. None: a mean of nothing."""
+    """A value with its 95 % interval. None: a mean of nothing, or ``reason`` says why it is not given."""
 
     value: float | None
     low: float | None
     high: float | None
+    reason: str | None = None
 
 
 @dataclass(frozen=True)
@@ -76,16 +79,100 @@ def replicate_sums(rows: npt.NDArray[np.floating], draws: Draws) -> Floats:
     return np.vstack([draws.weights[at : at + _BLOCK].astype(np.float64) @ exact for at in blocks])
 
 
-def interval(values: Floats, *, level: float = LEVEL) -> Interval:
-    """The interval of a metric's replicates ``(1 + B,)``, the first being the value itself. NaN is left out."""
+def interval(values: Floats, *, clusters: int | None = None, level: float = LEVEL) -> Interval:
+    """The interval of a metric's replicates ``(1 + B,)``, the first being the value itself. NaN is left out.
+
+    Percentiles of the bootstrap are too narrow for few clusters; they are taken further out, as Student's t and the
+    missing ``n / (n - 1)`` ask for (Hesterberg, "What Teachers Should Know About the Bootstrap", 2015, section 5.3).
+    ``clusters``: how many there are of the label with fewer; None: so many that it makes no difference.
+    """
     value = float(values[0])
     if math.isnan(value):
         return Interval(None, None, None)
     drawn = values[1:][np.isfinite(values[1:])]
     if not len(drawn):
         return Interval(value, None, None)
-    low, high = np.percentile(drawn, (50 * (1 - level), 50 * (1 + level)))
+    tail = 100 * _expanded_tail(clusters, level)
+    low, high = np.percentile(drawn, (tail, 100 - tail))
     return Interval(value, float(low), float(high))
+
+
+@cache
+def _expanded_tail(clusters: int | None, level: float) -> float:
+    tail = (1 - level) / 2
+    if clusters is None or clusters < 2:
+        return tail
+    from scipy.stats import t
+
+    reach = float(t.ppf(1 - tail, clusters - 1)) * math.sqrt(clusters / (clusters - 1))
+    return NormalDist().cdf(-reach)
+
+
+def bounded_interval(values: Floats, clusters: float, *, level: float = LEVEL) -> Interval:
+    """The interval of a metric in [0, 1] that is a mean, or made of means, from replicates ``(1 + B,)``.
+
+    Draws of the videos cannot show what the sample lacks: a model that missed nothing seems never to miss. As Agresti
+    and Coull (1998) do for a share, z^2 / 2 clusters of value 0 and as many of value 1 are put beside the ones there
+    are, whose spread is that of the replicates; the reach is Student's. Never without the value itself.
+    ``clusters``: how many there are of the label with fewer; a fraction where the freedom of the spread is less.
+    """
+    value = float(values[0])
+    drawn = values[1:][np.isfinite(values[1:])]
+    if math.isnan(value) or len(drawn) < 2:
+        return Interval(None if math.isnan(value) else value, None, None)
+    if clusters < 2:
+        return Interval(value, None, None, f"needs 2 independent videos; there are {clusters:g}")
+    from scipy.stats import t
+
+    added = NormalDist().inv_cdf((1 + level) / 2) ** 2
+    count = clusters + added
+    middle = (clusters * value + added / 2) / count
+    squares = clusters * (clusters * float(drawn.var(ddof=1)) + (value - middle) ** 2)
+    squares += added / 2 * (middle**2 + (1 - middle) ** 2)
+    reach = float(t.ppf((1 + level) / 2, clusters - 1)) * math.sqrt(squares) / count
+    return Interval(value, max(0.0, min(value, middle - reach)), min(1.0, max(value, middle + reach)))
+
+
+_OVER, _UNDER, _RATE = 0.036, 0.010, 0.002
+"""How the 5 % are spent: a threshold too low, one too high, and each end of the hit rate. So 331 reals do for 1 %."""
+
+
+def hits_interval(
+    score: Floats, positive: npt.NDArray[np.bool_], clusters: Sequence[Hashable], *, fpr: float
+) -> tuple[float, float] | str:
+    """95 % bounds of the hit rate at a threshold that raises a false alarm on a share ``fpr`` of all reals there are.
+
+    Scores ``(N,)``. The reals tell between which of their order statistics that threshold lies (binomial), the fakes
+    how many lie beyond each end (Clopper and Pearson); no shape is supposed, and the 5 % are shared among the three,
+    so that it holds the truth at least so often. Clusters are taken to be copies: the counts are Kish's effective
+    ones. A text where there are too few reals to tell: it says how many it takes.
+    """
+    from scipy.stats import beta, binom
+
+    reals, fakes = (_effective(clusters, mask) for mask in (~positive, positive))
+    least = math.ceil(math.log(_OVER) / math.log(1 - fpr))
+    if reals < least or fakes < 1:
+        return f"needs {least} independent real videos; there are {math.floor(reals)}"
+    count = math.floor(reals)
+    ranks = np.arange(1, count + 1)
+    upper = int(ranks[binom.cdf(ranks - 1, count, fpr) <= _OVER].max())
+    above = ranks[binom.sf(ranks - 1, count, fpr) <= _UNDER]
+    down = np.sort(score[~positive])[::-1]  # equal weights: a cluster's copies have one score
+    high_threshold = down[math.ceil(upper / count * len(down)) - 1]
+    low_threshold = down[math.ceil(int(above.min()) / count * len(down)) - 1] if len(above) else -np.inf
+    least_hits = float((score[positive] > high_threshold).mean()) * fakes
+    most_hits = float((score[positive] >= low_threshold).mean()) * fakes
+    low = float(beta.ppf(_RATE, least_hits, fakes - least_hits + 1)) if least_hits > 0 else 0.0
+    high = float(beta.ppf(1 - _RATE, most_hits + 1, fakes - most_hits)) if most_hits < fakes else 1.0
+    return low, high
+
+
+def _effective(clusters: Sequence[Hashable], mask: npt.NDArray[np.bool_]) -> float:
+    """Kish's number of independent videos: (sum of cluster sizes)^2 / sum of their squares."""
+    sizes = np.array(
+        list(Counter(cluster for cluster, inside in zip(clusters, mask, strict=True) if inside).values()), float
+    )
+    return float(sizes.sum() ** 2 / (sizes**2).sum()) if len(sizes) else 0.0
 
 
 def smallest_detectable(differences: Floats, *, level: float = LEVEL, power: float = POWER) -> float | None:
@@ -137,15 +224,15 @@ def permutation_test(
         shifts.append(coins @ apart_rows)
     shift = np.vstack(shifts)
     first, second = metrics(total / 2 + shift), other(total / 2 - shift)
-    found: dict[str, float | None] = {}
+    p_values: dict[str, float | None] = {}
     for name, values in first.items():
         apart = np.abs(values - second[name])
         drawn = apart[1:][np.isfinite(apart[1:])]
         if math.isnan(apart[0]) or not len(drawn):
-            found[name] = None
+            p_values[name] = None
         else:  # equal up to rounding counts as equal
-            found[name] = (1 + int((drawn >= apart[0] - 1e-12).sum())) / (1 + len(drawn))
-    return found
+            p_values[name] = (1 + int((drawn >= apart[0] - 1e-12).sum())) / (1 + len(drawn))
+    return p_values
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 from deeptrace.answer import FIELDS, Field
-from deeptrace.bench.published import Published
-from deeptrace.bench.result import Difference, Protocol, RunScore, Scores
-from deeptrace.bench.statistics import Interval
+from deeptrace.bench.score.catalogue import METRICS, PAPER_KEYS
+from deeptrace.bench.score.published import Published
+from deeptrace.bench.score.result import Difference, Protocol, RunScore, Scores
+from deeptrace.bench.score.statistics import Interval
 
 Cell = str | None
 
 
 @dataclass(frozen=True)
-class Table:
+class TextTable:
     """A table of text; None is an empty cell. ``notes`` stand below it; the first ``keys`` columns name a row."""
 
     title: str
@@ -26,62 +27,97 @@ class Table:
     keys: int = 1
 
 
-_PAPER: Final[Mapping[str, str]] = {
-    "overall": "Overall",
-    "accuracy": "Acc.",
-    "fake_accuracy": "Fake",
-    "real_accuracy": "Real",
-    "explanation": "Expl.",
-    "bbox_iou": "IoU",
-    "bbox_distance": "Box dist. ↓",
-    "time_distance": "Time dist. ↓",
-}
-_FAIR: Final[Mapping[str, str]] = {
-    "fair_overall": "Fair overall",
-    "viou_f1": "vIoU-F1",
-    "viou_f1_if_fake": "vIoU-F1 if FAKE",
-    "viou_precision": "Precision ≥",
-    "viou_recall": "Recall",
-    "tiou": "tIoU",
-    "onset_error_seconds": "Onset s ↓",
-    "category_f1": "Category F1",
-    "explanation": "Expl.",
-}
-_PROBABILITY: Final[Mapping[str, str]] = {
-    "balanced_accuracy": "Balanced acc.",
-    "auroc": "AUROC",
-    "tpr_at_1_fpr": "TPR at 1% FPR",
-    "tpr_at_10_fpr": "TPR at 10% FPR",
-    "calibration_error": "ECE ↓",
-    "brier": "Brier ↓",
-}
+def _heads(protocol: Protocol, *names: str) -> dict[str, str]:
+    return {name: METRICS[protocol][name].head for name in names}
+
+
+_PAPER: Final = _heads("paper", *PAPER_KEYS)
+_FAIR: Final = _heads(
+    "fair", "fair_overall", "viou_f1", "viou_f1_if_fake", "viou_precision", "viou_recall", "tiou",
+    "onset_error_seconds", "category_f1", "explanation",
+)  # fmt: skip
+_PROBABILITY: Final = _heads(
+    "fair", "balanced_accuracy", "informedness", "false_alarms", "auroc", "tpr_at_1_fpr", "tpr_at_10_fpr",
+    "calibration_error", "brier",
+)  # fmt: skip
+_SHORT: Final[Sequence[tuple[Protocol, str]]] = (
+    ("paper", "overall"),
+    ("fair", "balanced_accuracy"),
+    ("fair", "viou_f1"),
+    ("fair", "category_f1"),
+    ("paper", "time_distance"),
+    ("fair", "whole_frame_share"),
+)
 _COUNTS: Final = ("videos", "unparsed", "failed", "missing")
 
 
-def tables(scores: Scores) -> list[Table]:
-    """All tables: the paper's protocol, the fair one, skill over the blind row, comparisons, groups."""
-    return [paper_table(scores), *_other_tables(scores)]
+def tables(scores: Scores) -> list[TextTable]:
+    """All tables: the short one, the paper's protocol, the fair one, skill over blind, comparisons, groups.
+
+    Scores in [0, 1] are written on 0-100, onset errors in seconds, each as ``value [low, high]``.
+    """
+    return without_repeats([short_table(scores), paper_table(scores), *_other_tables(scores)])
 
 
-def terminal_tables(scores: Scores) -> list[Table]:
-    """`tables` for a narrow page: where each row stands among the published ones, then the paper's with intervals."""
-    return [standing_table(scores), paper_table(scores, published=False), *_other_tables(scores)]
+def terminal_tables(scores: Scores) -> list[TextTable]:
+    """`tables` for a narrow page: where each row stands among the published ones, then the paper's with intervals.
+
+    Scores in [0, 1] are written on 0-100.
+    """
+    first = [short_table(scores), standing_table(scores), paper_table(scores, published=False)]
+    return without_repeats([*first, *_other_tables(scores)])
 
 
-def _other_tables(scores: Scores) -> list[Table]:
-    found = [fair_table(scores), probability_table(scores), *skill_tables(scores)]
-    found += [*ablation_tables(scores), *comparison_tables(scores)]
-    return [*found, *text_tables(scores), *group_tables(scores)]
+def without_repeats(tables: Iterable[TextTable]) -> list[TextTable]:
+    """The tables, each note below the first of them that has it."""
+    earlier_notes: set[str] = set()
+    result = []
+    for table in tables:
+        result.append(replace(table, notes=tuple(note for note in table.notes if note not in earlier_notes)))
+        earlier_notes.update(table.notes)
+    return result
 
 
-def standing_table(scores: Scores) -> Table:
+def short_table(scores: Scores) -> TextTable:
+    """The few numbers to look at first (scores in [0, 1] on 0-100), and how many answers are behind them."""
+    everyone = (*scores.runs, *scores.blind)
+    judged = all(run.fair["fair_overall"].value is not None for run in everyone)
+    overall = "fair_overall" if judged else "fair_overall_without_judge"
+    rows = [
+        (_name(run), " ".join(run.fair_fields) or None, _span(run.fair[overall], 100, 1),
+         *(_bare(run, protocol, key) for protocol, key in _SHORT), *_counts(run))
+        for run in _rank(everyone, "fair")
+    ]  # fmt: skip
+    metric_heads = (METRICS[protocol][key].head for protocol, key in _SHORT)
+    heads = ("model", "overall of", METRICS["fair"][overall].head, *metric_heads, *_COUNTS)
+    notes = (
+        _videos(scores),
+        "Only rows with equal fields under 'overall of' can be ranked against each other.",
+        "Whole frame: the share of its boxes that are all of the frame, and so say nothing of where.",
+        *_incomplete(scores),
+    )
+    return _without_empty_columns(TextTable(f"In short, {scores.split}, 0-100", heads, tuple(rows), notes))
+
+
+def _bare(run: RunScore, protocol: Protocol, key: str) -> Cell:
+    value = (run.paper if protocol == "paper" else run.fair)[key].value
+    return None if value is None else f"{100 * value:.1f}"
+
+
+def _other_tables(scores: Scores) -> list[TextTable]:
+    first = [fair_table(scores), probability_table(scores), *skill_tables(scores)]
+    first += [*ablation_tables(scores), *comparison_tables(scores)]
+    return [*first, *text_tables(scores), *group_tables(scores)]
+
+
+def standing_table(scores: Scores) -> TextTable:
     """The paper's protocol on 0-100 in bare numbers: measured, rows that see no pixels, published."""
     rows = [
         (_name(run), *(_span(Interval(run.paper[key].value, None, None), 100, 1) for key in _PAPER))
-        for run in (*_ranked(scores.runs, "paper"), *scores.blind)
+        for run in (*_rank(scores.runs, "paper"), *scores.blind)
     ]
     rows += [_published_row(row) for row in scores.published]
-    return Table(
+    return TextTable(
         f"Where it stands: the paper's protocol, {scores.split}, 0-100", ("model", *_PAPER.values()), tuple(rows)
     )
 
@@ -90,69 +126,81 @@ def _published_row(row: Published) -> tuple[Cell, ...]:
     return (f"{row.model} (published)", *(f"{getattr(row, key):.1f}" for key in _PAPER))
 
 
-def paper_table(scores: Scores, *, published: bool = True) -> Table:
+def paper_table(scores: Scores, *, published: bool = True) -> TextTable:
     """The paper's protocol on 0-100: measured rows, the rows that see no pixels, and below them the published ones."""
-    rows = [_paper_row(run) for run in _ranked(scores.runs, "paper")]
-    rows += [_paper_row(run) for run in scores.blind]
+    rows = [_paper_row(run) for run in (*_rank(scores.runs, "paper"), *scores.blind)]
     if published:
-        rows += [(*_published_row(row), *[None] * (len(_COUNTS) + 1)) for row in scores.published]
+        rows += [(*_published_row(row), None, None) for row in scores.published]
     notes = [
         _videos(scores),
         "Intervals: 95 %, bootstrap over clusters of near-duplicates. Accuracy weighs annotation rows.",
     ]
     if scores.published and not scores.is_release:
         notes.append("The published rows are of the release's split; these are other videos.")
-    if scores.blind_note is not None:
-        notes.append(scores.blind_note)
     if not any(run.run.judged for run in scores.runs):
         notes.append("No judge graded explanations: Overall and Expl. are empty where an answer would need one.")
+    if len({run.paper_fields for run in scores.runs}) > 1:
+        notes.append("Overall gives 0 or 100 for what was not asked for: only rows of equal 'asked for' are ranked.")
     notes += _incomplete(scores)
-    heads = ("model", *_PAPER.values(), *_COUNTS, "explained, graded")
-    return Table(f"The paper's protocol, {scores.split}, 0-100", heads, tuple(rows), tuple(notes))
+    heads = ("model", *_PAPER.values(), "asked for", "explained, graded")
+    return TextTable(f"The paper's protocol, {scores.split}, 0-100", heads, tuple(rows), tuple(notes))
 
 
 def _paper_row(run: RunScore) -> tuple[Cell, ...]:
     values = [_span(run.paper[key], 100, 1) for key in _PAPER]
     graded = f"{run.counts['explained_rows']}, {run.counts['graded_rows']}"
-    return (_name(run), *values, *_counts(run), graded)
+    return (_name(run), *values, " ".join(run.paper_fields) or None, graded)
 
 
-def fair_table(scores: Scores) -> Table:
+def fair_table(scores: Scores) -> TextTable:
     """The fair protocol in [0, 1], rows of equal fields together, the best first."""
     rows = [
-        (_name(run), " ".join(run.fair_fields) or None, *(_span(run.fair[key], 1, 3) for key in _FAIR), *_pairs(run),
-         *_counts(run))
-        for run in _ranked((*scores.runs, *scores.blind), "fair")
+        (_name(run), " ".join(run.fair_fields) or None, *(_span(run.fair[key], 1, 3) for key in _FAIR), _pairs(run))
+        for run in _rank((*scores.runs, *scores.blind), "fair")
     ]  # fmt: skip
-    heads = ("model", "overall of", *_FAIR.values(), "pairs", "true traces", *_COUNTS)
+    heads = ("model", "overall of", *_FAIR.values(), "pairs of traces")
     notes = [
         _videos(scores),
         "Only rows with equal fields under 'overall of' can be ranked against each other.",
         "tIoU and onset error are of matched pairs. Precision is a lower bound: people did not mark every trace.",
-        *(f"{run.name}: its format has no {_filled(run)}" for run in scores.runs if run.run.filled),
+        *(f"{run.name}: its format has no {_filled_words(run)}" for run in scores.runs if run.run.filled),
+        *_not_given(scores, tuple(_FAIR)),
         *_incomplete(scores),
     ]
-    return Table(f"The fair protocol, {scores.split}, 0-1", heads, tuple(rows), tuple(notes))
+    return TextTable(f"The fair protocol, {scores.split}, 0-1", heads, tuple(rows), tuple(notes))
 
 
-def _filled(run: RunScore) -> str:
+def _filled_words(run: RunScore) -> str:
     ends = {"onset": "onset, filled in with the video's start", "offset": "offset, filled in with the video's end"}
     return "; no ".join(ends[name] for name in ("onset", "offset") if run.run.filled[name])
 
 
-def probability_table(scores: Scores) -> Table:
+def probability_table(scores: Scores) -> TextTable:
     """Labels and probabilities; rows without probabilities have only the first."""
     rows = [
-        (_name(run), *(_span(run.fair[key], 1, 3) for key in _PROBABILITY), str(run.counts["with_p"]), *_counts(run))
+        (_name(run), *(_span(run.fair[key], 1, 3) for key in _PROBABILITY), str(run.counts["with_p"]))
         for run in (*scores.runs, *scores.blind)
     ]
-    heads = ("model", *_PROBABILITY.values(), "with p", *_COUNTS)
-    notes = ("A video without a probability counts as the one that is most wrong, where the model gives any.",)
-    return Table(f"Labels and probabilities, {scores.split}, 0-1", heads, tuple(rows), notes)
+    heads = ("model", *_PROBABILITY.values(), "with p")
+    note = "A video without a probability counts as the one that is most wrong, where the model gives any."
+    notes = (note, *_not_given(scores, tuple(_PROBABILITY)))
+    return TextTable(f"Labels and probabilities, {scores.split}, 0-1", heads, tuple(rows), notes)
 
 
-def _pairs(run: RunScore) -> tuple[Cell, Cell]:
-    return str(run.n["fair"]["viou_of_pairs"]), str(run.n["fair"]["pairs_per_trace"])
+def _not_given(scores: Scores, keys: Sequence[str]) -> list[str]:
+    """Why metrics of the fair protocol, or their intervals, are not given; each reason once."""
+    reasons: dict[str, None] = {}
+    for run in (*scores.runs, *scores.blind):
+        for key in keys:
+            metric, title = run.fair[key], METRICS["fair"][key].title
+            if metric.reason is not None:
+                what = title if metric.value is None else f"interval of {title}"
+                reasons[f"No {what}: it {metric.reason}."] = None
+    return sorted(reasons)
+
+
+def _pairs(run: RunScore) -> Cell:
+    return f"{run.n['fair']['viou_of_pairs']} of {run.n['fair']['pairs_per_trace']}"
 
 
 _ABLATION: Final[Sequence[tuple[Protocol, str, str, Field | None]]] = (
@@ -169,8 +217,11 @@ _ABLATION: Final[Sequence[tuple[Protocol, str, str, Field | None]]] = (
 )
 
 
-def ablation_tables(scores: Scores) -> list[Table]:
-    """Runs that were asked for different fields: each one's metrics of what it was asked for, and nothing else."""
+def ablation_tables(scores: Scores) -> list[TextTable]:
+    """Runs that were asked for different fields: each one's metrics of what it was asked for, and nothing else.
+
+    Scores in [0, 1] are written on 0-100. No table where all runs were asked for the same.
+    """
     if len({run.run.fields for run in scores.runs}) < 2:
         return []
     rows = []
@@ -181,26 +232,26 @@ def ablation_tables(scores: Scores) -> list[Table]:
             else None
             for protocol, key, _, needs in _ABLATION
         ]
-        asked = " ".join(field for field in FIELDS if field in run.run.fields) or None
-        rows.append((_name(run), asked, *cells, *_counts(run)))
-    heads = ("model", "asked for", *(label for _, _, label, _ in _ABLATION), *_COUNTS)
-    notes = ("The paper's Overall gives 0 or 100 for what was not asked for, so it cannot rank these rows.",)
-    return [Table(f"What was asked for, {scores.split}, 0-100", heads, tuple(rows), notes)]
+        fields = " ".join(field for field in FIELDS if field in run.run.fields) or None
+        rows.append((_name(run), fields, *cells))
+    heads = ("model", "asked for", *(label for _, _, label, _ in _ABLATION))
+    notes = ("Each row has a value only for what it was asked for.",)
+    return [TextTable(f"What was asked for, {scores.split}, 0-100", heads, tuple(rows), notes)]
 
 
-def skill_tables(scores: Scores) -> list[Table]:
-    """What each row has over the blind one; more is better, for distances too."""
+def skill_tables(scores: Scores) -> list[TextTable]:
+    """What each row has over the blind one, [-1, 1] written on -100 to 100; more is better, for distances too."""
     rows = [(run.name, run.skill) for run in scores.runs if run.skill]
     title = "Skill over the blind row (more is better)"
     return [_difference_table(title, rows)] if rows else []
 
 
-def comparison_tables(scores: Scores) -> list[Table]:
-    """Each measured row less the reference row."""
+def comparison_tables(scores: Scores) -> list[TextTable]:
+    """Each measured row less the reference row: differences of scores in [0, 1], written on -100 to 100."""
     if not scores.comparisons:
         return []
     title = f"Difference from {scores.comparisons[0].against} (more is better)"
-    return [_difference_table(title, [(c.name, c.differences) for c in scores.comparisons])]
+    return [_difference_table(title, [(comparison.name, comparison.differences) for comparison in scores.comparisons])]
 
 
 _COMPARED: Final[Sequence[tuple[Protocol, str, str]]] = (
@@ -218,10 +269,12 @@ _COMPARED: Final[Sequence[tuple[Protocol, str, str]]] = (
 )
 
 
-def _difference_table(title: str, found: Sequence[tuple[str, Mapping[Protocol, Mapping[str, Difference]]]]) -> Table:
+def _difference_table(
+    title: str, differences: Sequence[tuple[str, Mapping[Protocol, Mapping[str, Difference]]]]
+) -> TextTable:
     rows = [
         (name, label, *_difference_cells(values[protocol][key]))
-        for name, values in found
+        for name, values in differences
         for protocol, key, label in _COMPARED
         if values[protocol][key].value is not None
     ]
@@ -229,15 +282,15 @@ def _difference_table(title: str, found: Sequence[tuple[str, Mapping[Protocol, M
         "0-100. p: paired permutation test; Holm: adjusted over the rows of the table, metric by metric.",
         "Smallest detectable: the true difference that would be found in 4 cases of 5.",
     )
-    return Table(
+    return TextTable(
         title, ("model", "metric", "difference", "p", "Holm", "smallest detectable"), tuple(rows), notes, keys=2
     )
 
 
-def _difference_cells(d: Difference) -> tuple[Cell, ...]:
-    span = _span(Interval(d.value, d.low, d.high), 100, 1, sign=True)
-    small = None if d.smallest_detectable is None else f"{100 * d.smallest_detectable:.1f}"
-    return span, _p(d.p), _p(d.p_holm), small
+def _difference_cells(difference: Difference) -> tuple[Cell, ...]:
+    span = _span(Interval(difference.value, difference.low, difference.high), 100, 1, sign=True)
+    small = None if difference.smallest_detectable is None else f"{100 * difference.smallest_detectable:.1f}"
+    return span, _p(difference.p), _p(difference.p_holm), small
 
 
 def _p(value: float | None) -> Cell:
@@ -264,50 +317,61 @@ _GROUP_TITLES: Final = {
 }
 
 
-def group_tables(scores: Scores) -> list[Table]:
-    """One table a grouping: each group of each measured row, and of the blind one. Columns without a value go."""
-    shown = (*scores.runs, *(run for run in scores.blind if run.name == "blind"))
-    found = []
+def group_tables(scores: Scores) -> list[TextTable]:
+    """One table a grouping: each group of each measured row, and of the blind one. Columns without a value go.
+
+    Scores in [0, 1] are written on 0-100.
+    """
+    runs = (*scores.runs, *(run for run in scores.blind if run.name == "blind"))
+    result = []
     for grouping, title in _GROUP_TITLES.items():
         rows = [
-            (run.name, name, str(part.videos), *(_span(part.metrics[p][key], 100, 1) for p, key, _ in _GROUP_METRICS))
-            for run in shown
+            (
+                run.name,
+                name,
+                str(part.videos),
+                *(_span(part.metrics[protocol][key], 100, 1) for protocol, key, _ in _GROUP_METRICS),
+            )
+            for run in runs
             for name, part in run.groups[grouping].items()
         ]
         if not rows:
             continue
         heads = ("model", "group", "videos", *(label for _, _, label in _GROUP_METRICS))
         notes = (_SHAM,) if grouping == "edit" else ()
-        found.append(_without_empty_columns(Table(f"{title}, 0-100", heads, tuple(rows), notes, keys=2)))
-    return found
+        result.append(_without_empty_columns(TextTable(f"{title}, 0-100", heads, tuple(rows), notes, keys=2)))
+    return result
 
 
-def _without_empty_columns(table: Table) -> Table:
-    kept = [i for i in range(len(table.heads)) if any(row[i] is not None for row in table.rows)]
-    rows = tuple(tuple(row[i] for i in kept) for row in table.rows)
-    return replace(table, heads=tuple(table.heads[i] for i in kept), rows=rows)
+def _without_empty_columns(table: TextTable) -> TextTable:
+    columns = [i for i in range(len(table.heads)) if any(row[i] is not None for row in table.rows)]
+    rows = tuple(tuple(row[i] for i in columns) for row in table.rows)
+    return replace(table, heads=tuple(table.heads[i] for i in columns), rows=rows)
 
 
-def text_tables(scores: Scores) -> list[Table]:
-    """Explanations compared by words, where that was asked for."""
+def text_tables(scores: Scores) -> list[TextTable]:
+    """Explanations compared by words, where that was asked for: means in [0, 1], written on 0-100."""
     runs = [(run.name, run.texts) for run in (*scores.runs, *scores.blind) if run.texts]
     if not runs:
         return []
     keys = ("bleu", "rouge_l", "chrf", "embedding_similarity")
-    rows = [(name, *(f"{100 * t[k]:.1f}" for k in keys), f"{t['n']:.0f}", f"{t['empty']:.0f}") for name, t in runs]
+    rows = [
+        (name, *(f"{100 * means[key]:.1f}" for key in keys), f"{means['n']:.0f}", f"{means['empty']:.0f}")
+        for name, means in runs
+    ]
     heads = ("model", "BLEU", "ROUGE-L", "chrF", "Embedding", "rows", "no explanation")
-    return [Table("Explanations beside the written ones, 0-100", heads, tuple(rows))]
+    return [TextTable("Explanations beside the written ones, 0-100", heads, tuple(rows))]
 
 
 # ── Markdown ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def markdown(found: Sequence[Table]) -> str:
-    """The tables in Markdown, one after another."""
-    return "\n\n".join(_markdown(table) for table in found) + "\n"
+def markdown(tables: Sequence[TextTable], sentences: Sequence[str] = ()) -> str:
+    """The sentences, and below them the tables, in Markdown."""
+    return "\n\n".join([*map(_escape, sentences), *(_markdown(table) for table in tables)]) + "\n"
 
 
-def _markdown(table: Table) -> str:
+def _markdown(table: TextTable) -> str:
     lines = [f"## {_escape(table.title)}", "", _line(table.heads), _line(["---"] * len(table.heads))]
     lines += [_line(row) for row in table.rows]
     return "\n".join([*lines, *(f"\n{_escape(note)}" for note in table.notes)])
@@ -350,15 +414,21 @@ def _span(value: Interval, scale: float, digits: int, *, sign: bool = False) -> 
     return f"{scale * value.value:{plus}.{digits}f} [{low}, {high}]"
 
 
-def _ranked(runs: Sequence[RunScore], protocol: Protocol) -> list[RunScore]:
+def _rank(runs: Sequence[RunScore], protocol: Protocol) -> list[RunScore]:
     """The best first, where rows can be ranked; incomplete rows last."""
 
+    name = "overall" if protocol == "paper" else "fair_overall"
+
+    def of(run: RunScore) -> Mapping[str, Interval]:
+        return run.paper if protocol == "paper" else run.fair
+
+    if any(of(run)[name].value is None and of(run)[f"{name}_without_judge"].value is not None for run in runs):
+        name = f"{name}_without_judge"  # not graded everywhere: what all of them have ranks them
+
     def key(run: RunScore) -> tuple[object, ...]:
-        values = run.paper if protocol == "paper" else run.fair
-        name = "overall" if protocol == "paper" else "fair_overall"
-        value, other = values[name].value, values[f"{name}_without_judge"].value
-        fields = "" if protocol == "paper" else "+".join(run.fair_fields)
-        return (run.run.incomplete, fields, value is None, -(value or 0.0), -(other or 0.0), run.name)
+        value = of(run)[name].value
+        fields = run.paper_fields if protocol == "paper" else run.fair_fields
+        return (run.run.incomplete, -len(fields), fields, value is None, -(value or 0.0), run.name)
 
     return sorted(runs, key=key)
 

@@ -70,10 +70,10 @@ def embedding_similarity(pairs: Sequence[Pair]) -> float:
     import numpy as np
 
     model = _embedder()
-    said = [(written, candidate) for written, candidate in pairs if written.strip() and candidate.strip()]
-    if not said:
+    both_written = [(written, candidate) for written, candidate in pairs if written.strip() and candidate.strip()]
+    if not both_written:
         return 0.0
-    written, candidates = (model.embed(list(texts), norm=True) for texts in zip(*said, strict=True))
+    written, candidates = (model.embed(list(texts), norm=True) for texts in zip(*both_written, strict=True))
     cosines = np.clip((written * candidates).sum(1), 0.0, 1.0)
     return float(cosines.sum()) / len(pairs)
 

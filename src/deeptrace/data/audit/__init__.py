@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -18,16 +18,16 @@ import numpy as np
 
 from deeptrace.data.audit import checks
 from deeptrace.data.audit import scan as files
-from deeptrace.data.audit.checks import Count, Finding
+from deeptrace.data.audit.checks import AuditFinding, Count
 from deeptrace.data.audit.duplicates import clusters, members, near_duplicates, same
-from deeptrace.data.audit.features import RATE_FEATURES, Table, container_table, geometry_table, stack
+from deeptrace.data.audit.features import RATE_FEATURES, FeatureTable, container_table, geometry_table, stack
 from deeptrace.data.audit.probes import Shortcuts, run_probes
 from deeptrace.data.audit.scan import Backbone, Scan
-from deeptrace.data.infos import info_seconds
+from deeptrace.data.read.infos import info_seconds
 from deeptrace.errors import MissingExtra, RecordError
 from deeptrace.records import Record, VideoInfo
 
-__all__ = ["Audit", "Backbone", "Count", "Distribution", "Finding", "audit"]
+__all__ = ["Audit", "AuditFinding", "Backbone", "Count", "LabelDistribution", "audit"]
 
 Level = Literal["annotations", "headers", "pictures"]
 Progress = Callable[[str, int, int], None]
@@ -35,11 +35,15 @@ Progress = Callable[[str, int, int], None]
 SCHEMA: Final = "deeptrace.audit"
 SCHEMA_VERSION: Final = 1
 BINS: Final = 24
+SHOWN_CLUSTERS: Final = 60
+SHOWN_IN_CLUSTER: Final = 8
+"""Of this many groups of like footage, this many videos each are shown as pictures."""
+
 _KNOWN_FIELDS: Final = 20
 
 
 @dataclass(frozen=True)
-class Distribution:
+class LabelDistribution:
     """How one number is spread within each label: ``counts[label][k]`` clips in ``[edges[k], edges[k + 1])``.
 
     The last bin holds its upper edge too. ``unknown`` counts clips of which the number is not known.
@@ -65,15 +69,17 @@ class Audit:
     level: Level
     counts: Mapping[str, int]
     release: tuple[Count, ...] | None
-    findings: tuple[Finding, ...]
+    findings: tuple[AuditFinding, ...]
     problems: Mapping[str, int]
-    distributions: tuple[Distribution, ...]
+    distributions: tuple[LabelDistribution, ...]
     clusters: tuple[tuple[str, ...], ...] | None
     shortcuts: Shortcuts | None
     shortcuts_reason: str | None
     geometry_from: Literal["files", "annotations"]
     grouped_by: tuple[str, ...]
     seed: int
+    thumbnails: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    """JPEGs of the videos in the first clusters, by id: for the page, not for JSON."""
 
     @property
     def errors(self) -> int:
@@ -82,7 +88,8 @@ class Audit:
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values, with schema name and version."""
-        row = asdict(self)
+        row = asdict(replace(self, thumbnails={}))
+        del row["thumbnails"]
         row["shortcuts"] = None if self.shortcuts is None else self.shortcuts.to_json()
         return {"schema": SCHEMA, "schema_version": SCHEMA_VERSION, **row}
 
@@ -122,17 +129,20 @@ def audit(
         findings += files.check_files(records, folder)
     if (probe or deep) and folder is not None:
         scan = files.scan(records, folder, deep=deep, backbone=backbone, jobs=jobs, progress=progress)
-        findings += files.check_reading(records, scan)
+        findings += files.check_reading(records, scan, files.absences(records, folder))
         findings += checks.check_declared(records, scan.infos)
     pairs: list[tuple[int, int]] = []
     cluster: list[int] | None = None
     if deep and folder is not None:
-        pairs = [*same([s.sha256 for s in scan.pictures]), *near_duplicates([s.print for s in scan.pictures])]
+        pairs = [
+            *same([pictures.sha256 for pictures in scan.pictures]),
+            *near_duplicates([pictures.print for pictures in scan.pictures]),
+        ]
         cluster = clusters(len(records), pairs)
         findings += checks.check_duplicates(records, cluster, scan.sha256)
     if not records:
-        findings.append(Finding("no_records", "error", 1, 0, "there is not one record", ()))
-    infos = [seen or record.info for seen, record in zip(scan.infos, records, strict=True)]
+        findings.append(AuditFinding("no_records", "error", 1, 0, "there is not one record", ()))
+    infos = [file_info or record.info for file_info, record in zip(scan.infos, records, strict=True)]
     findings += checks.check_times(records, infos)
     shortcuts, reason = _shortcuts(records, infos, scan, _groups(records, cluster, group_by), seed)
     level: Level = "annotations" if not scan.headers else "pictures" if scan.deep else "headers"
@@ -140,7 +150,9 @@ def audit(
         level=level,
         counts=checks.count(records),
         release=checks.compare_with_release(records),
-        findings=tuple(sorted(findings, key=lambda f: (("error", "warning", "note").index(f.level), -f.count))),
+        findings=tuple(
+            sorted(findings, key=lambda finding: (("error", "warning", "note").index(finding.level), -finding.count))
+        ),
         problems=dict(getattr(records, "counts", {})),
         distributions=tuple(_distributions(records, infos)),
         clusters=None
@@ -149,9 +161,16 @@ def audit(
         shortcuts=shortcuts,
         shortcuts_reason=reason,
         geometry_from="files" if scan.headers else "annotations",
-        grouped_by=tuple(x for x in (group_by, "near-duplicates" if cluster is not None else None) if x),
+        grouped_by=tuple(reason for reason in (group_by, "near-duplicates" if cluster is not None else None) if reason),
         seed=seed,
+        thumbnails={} if cluster is None else _thumbnails(records, scan, cluster),
     )
+
+
+def _thumbnails(records: Sequence[Record], scan: Scan, cluster: Sequence[int]) -> dict[str, bytes]:
+    """Pictures of the first videos of the first clusters; a page of all of them could not be opened."""
+    indices = [i for items in list(members(cluster).values())[:SHOWN_CLUSTERS] for i in items[:SHOWN_IN_CLUSTER]]
+    return {records[i].video_id: image for i in indices if (image := scan.pictures[i].thumbnail) is not None}
 
 
 # ── shortcuts ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -163,10 +182,10 @@ def _groups(records: Sequence[Record], cluster: Sequence[int] | None, group_by: 
         return None
     pairs = [] if cluster is None else list(enumerate(cluster))
     if group_by is not None:
-        values = [r.source if group_by == "source" else r.extra.get(group_by) for r in records]
+        values = [record.source if group_by == "source" else record.extra.get(group_by) for record in records]
         if records and all(value is None for value in values):
-            known = ["source", *sorted({name for record in records for name in record.extra})]
-            some = ", ".join(known[:_KNOWN_FIELDS]) + (", ..." if len(known) > _KNOWN_FIELDS else "")
+            fields = ["source", *sorted({name for record in records for name in record.extra})]
+            some = ", ".join(fields[:_KNOWN_FIELDS]) + (", ..." if len(fields) > _KNOWN_FIELDS else "")
             raise RecordError("group_by", f"no record has the field {group_by!r}. Known: {some}")
         pairs += same([None if value is None else str(value) for value in values])
     return clusters(len(records), pairs)
@@ -179,15 +198,15 @@ def _shortcuts(
     groups: list[int] | None,
     seed: int,
 ) -> tuple[Shortcuts | None, str | None]:
-    tables: dict[str, Table] = {}
+    tables: dict[str, FeatureTable] = {}
     if scan.headers:
         container = container_table(scan.facts)
         tables["container"] = container
         tables["container_without_rate"] = container.without(RATE_FEATURES)
     tables["geometry"] = geometry_table(infos)
     if scan.deep:
-        tables["lowlevel"] = stack([s.lowlevel for s in scan.pictures])
-        tables["content"] = stack([s.content for s in scan.pictures])
+        tables["lowlevel"] = stack([pictures.lowlevel for pictures in scan.pictures])
+        tables["content"] = stack([pictures.content for pictures in scan.pictures])
     try:
         shortcuts = run_probes(
             tables,
@@ -204,25 +223,25 @@ def _shortcuts(
 # ── distributions ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _distributions(records: Sequence[Record], infos: Sequence[VideoInfo | None]) -> list[Distribution]:
+def _distributions(records: Sequence[Record], infos: Sequence[VideoInfo | None]) -> list[LabelDistribution]:
     numbers: list[tuple[str, str, list[float | None]]] = [
         ("length", "s", [info_seconds(i) for i in infos]),
         ("frame rate", "fps", [None if i is None else i.fps for i in infos]),
         ("short side", "px", [None if i is None else min(i.width, i.height) for i in infos]),
         ("aspect", "width / height", [None if i is None else i.width / i.height for i in infos]),
     ]
-    return [_spread(name, unit, values, [str(r.label) for r in records]) for name, unit, values in numbers]
+    return [_spread(name, unit, values, [str(record.label) for record in records]) for name, unit, values in numbers]
 
 
-def _spread(name: str, unit: str, values: Sequence[float | None], labels: Sequence[str]) -> Distribution:
-    known = np.array([value for value in values if value is not None], float)
+def _spread(name: str, unit: str, values: Sequence[float | None], labels: Sequence[str]) -> LabelDistribution:
+    numbers = np.array([value for value in values if value is not None], float)
     of = np.array([label for label, value in zip(labels, values, strict=True) if value is not None])
     # A single film among clips must not flatten the rest: what lies beyond the 99th percentile is put at it.
-    high = float(np.percentile(known, 99)) if len(known) else 1.0
-    low = float(known.min()) if len(known) else 0.0
+    high = float(np.percentile(numbers, 99)) if len(numbers) else 1.0
+    low = float(numbers.min()) if len(numbers) else 0.0
     edges = np.linspace(low, max(high, low + 1e-6), BINS + 1)
     counts = {
-        label: tuple(int(n) for n in np.histogram(np.minimum(known[of == label], edges[-1]), edges)[0])
+        label: tuple(int(number) for number in np.histogram(np.minimum(numbers[of == label], edges[-1]), edges)[0])
         for label in sorted(Counter(of.tolist()))
     }
-    return Distribution(name, unit, tuple(float(e) for e in edges), counts, len(values) - len(known))
+    return LabelDistribution(name, unit, tuple(float(edge) for edge in edges), counts, len(values) - len(numbers))

@@ -52,8 +52,8 @@ def frame_hash(image: npt.NDArray[np.uint8]) -> Bits | None:
 
 def fingerprint(images: npt.NDArray[np.uint8]) -> Fingerprint:
     """The fingerprint of a video from its frames ``(T, H, W, 3)``; take `FRAMES` of them, evenly spread."""
-    found = [bits for image in images if (bits := frame_hash(image)) is not None]
-    return Fingerprint(np.stack(found) if found else np.empty((0, HASH_BITS), np.bool_))
+    hashes = [bits for image in images if (bits := frame_hash(image)) is not None]
+    return Fingerprint(np.stack(hashes) if hashes else np.empty((0, HASH_BITS), np.bool_))
 
 
 def near_duplicates(
@@ -64,11 +64,12 @@ def near_duplicates(
     Alike: at least half of the frames of each (of the video with fewer frames) have a like frame in the other, at
     whatever time, and at least two do where both have two. Every pair is compared; 6,638 videos take some seconds.
     """
-    owners = [i for i, p in enumerate(prints) for _ in range(0 if p is None else len(p.bits))]
+    owners = [i for i, video in enumerate(prints) for _ in range(0 if video is None else len(video.bits))]
     if not owners:
         return []
     owner = np.array(owners)
-    signs = np.concatenate([p.bits for p in prints if p is not None]).astype(np.float32) * 2 - 1  # (K, 63)
+    bits = np.concatenate([video.bits for video in prints if video is not None])  # (K, 63)
+    signs = bits.astype(np.float32) * 2 - 1
     counts = np.bincount(owner, minlength=len(prints))
     # The product of two rows of signs is 63 - 2 * (bits apart).
     least = HASH_BITS - 2 * max_bits_apart
@@ -124,7 +125,7 @@ def same(keys: Sequence[Hashable | None]) -> list[tuple[int, int]]:
 
 def members(cluster: Sequence[int]) -> Mapping[int, list[int]]:
     """The clusters of more than one item, by their smallest index."""
-    found: dict[int, list[int]] = {}
+    groups: dict[int, list[int]] = {}
     for i, head in enumerate(cluster):
-        found.setdefault(head, []).append(i)
-    return {head: items for head, items in found.items() if len(items) > 1}
+        groups.setdefault(head, []).append(i)
+    return {head: items for head, items in groups.items() if len(items) > 1}

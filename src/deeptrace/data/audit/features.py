@@ -1,7 +1,7 @@
 """What can be measured of a video without understanding it: its container and its geometry, as tables of numbers.
 
-Paths and `VideoInfo` go in, a `Table` comes out; the shortcut probes (`probes`) learn from tables. What needs pictures
-is in `pixels`.
+Paths and `VideoInfo` go in, a `FeatureTable` comes out; the shortcut probes (`probes`) learn from tables. What needs
+pictures is in `pixels`.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import IO, Final
 import numpy as np
 import numpy.typing as npt
 
-from deeptrace.blind import METADATA, metadata_row
-from deeptrace.data.infos import info_seconds
+from deeptrace.data.read.infos import info_seconds
+from deeptrace.measures.blind import METADATA, metadata_row
 from deeptrace.records import VideoInfo
 
 Floats = npt.NDArray[np.float64]
@@ -39,16 +39,16 @@ RATE_FEATURES: Final = ("log_size", "log_bitrate", "bits_per_pixel")
 
 
 @dataclass(frozen=True)
-class Table:
+class FeatureTable:
     """Features of N videos: ``values`` is ``(N, D)`` float64, NaN where not known; ``names`` names the D columns."""
 
     names: tuple[str, ...]
     values: Floats
 
-    def without(self, names: Sequence[str]) -> Table:
+    def without(self, names: Sequence[str]) -> FeatureTable:
         """The table without the named columns."""
-        kept = [i for i, name in enumerate(self.names) if name not in names]
-        return Table(tuple(self.names[i] for i in kept), self.values[:, kept])
+        columns = [i for i, name in enumerate(self.names) if name not in names]
+        return FeatureTable(tuple(self.names[i] for i in columns), self.values[:, columns])
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def _scan(file: IO[bytes], size: int) -> tuple[str, bool | None, frozenset[str]]
         return "", None, _marks(head + file.read(_MEDIA_HEAD_BYTES))
     brand = head[8:12].decode("latin-1").strip()
     order: list[bytes] = []
-    found: frozenset[str] = frozenset()
+    marks: frozenset[str] = frozenset()
     at = 0
     for _ in range(_MAX_BOXES):
         file.seek(at)
@@ -105,11 +105,11 @@ def _scan(file: IO[bytes], size: int) -> tuple[str, bool | None, frozenset[str]]
         order.append(kind)
         if kind in (b"moov", b"mdat", b"udta", b"uuid", b"meta"):
             file.seek(at)
-            found |= _marks(file.read(min(length, _MEDIA_HEAD_BYTES if kind == b"mdat" else _MAX_MOOV_BYTES)))
+            marks |= _marks(file.read(min(length, _MEDIA_HEAD_BYTES if kind == b"mdat" else _MAX_MOOV_BYTES)))
         at += length
     if b"moov" not in order or b"mdat" not in order:
-        return brand, None, found
-    return brand, order.index(b"moov") < order.index(b"mdat"), found
+        return brand, None, marks
+    return brand, order.index(b"moov") < order.index(b"mdat"), marks
 
 
 def _marks(data: bytes) -> frozenset[str]:
@@ -119,15 +119,15 @@ def _marks(data: bytes) -> frozenset[str]:
 # ── tables ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def container_table(facts: Sequence[FileFacts | None]) -> Table:
+def container_table(facts: Sequence[FileFacts | None]) -> FeatureTable:
     """Codec, audio, brand, order, marks of tools, size and rate; a row of NaN where there are no facts.
 
     ``log_size`` and ``log_bitrate`` are natural logarithms of bytes and of bits a second; ``bits_per_pixel`` is bits by
     pictures and pixels. These three (`RATE_FEATURES`) say something of the content even when every clip went through
     one encoder: a busy picture needs more bits.
     """
-    codecs = _levels([f.info.codec for f in facts if f is not None])
-    brands = _levels([f.brand for f in facts if f is not None])
+    codecs = _levels([fact.info.codec for fact in facts if fact is not None])
+    brands = _levels([fact.brand for fact in facts if fact is not None])
     names = (
         "has_audio",
         "variable_frame_rate",
@@ -150,7 +150,7 @@ def container_table(facts: Sequence[FileFacts | None]) -> Table:
             *(float(name == fact.brand) for name in brands),
             *_rates(fact),
         ]
-    return Table(names, rows)
+    return FeatureTable(names, rows)
 
 
 def _levels(values: Sequence[str | None]) -> list[str]:
@@ -172,18 +172,18 @@ def _rates(fact: FileFacts) -> tuple[float, float, float]:
 GEOMETRY_NAMES: Final = METADATA
 
 
-def geometry_table(infos: Sequence[VideoInfo | None]) -> Table:
+def geometry_table(infos: Sequence[VideoInfo | None]) -> FeatureTable:
     """What a viewer sees without looking at the picture: size in pixels, aspect, rate, length. NaN where not known."""
-    return Table(
+    return FeatureTable(
         GEOMETRY_NAMES, np.array([metadata_row(info) for info in infos], np.float64).reshape(-1, len(METADATA))
     )
 
 
-def stack(rows: Sequence[Mapping[str, float] | None]) -> Table:
+def stack(rows: Sequence[Mapping[str, float] | None]) -> FeatureTable:
     """A table of rows that all have the same keys; a row of NaN for None."""
     names = next((tuple(row) for row in rows if row is not None), ())
     values = np.full((len(rows), len(names)), np.nan)
     for i, row in enumerate(rows):
         if row is not None:
             values[i] = [row[name] for name in names]
-    return Table(names, values)
+    return FeatureTable(names, values)

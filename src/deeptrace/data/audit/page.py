@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from deeptrace import files, html
-from deeptrace.data.audit import Audit, Distribution
-from deeptrace.data.audit.probes import Estimate, ProbeResult, Task
+from deeptrace import files
+from deeptrace.data.audit import SHOWN_CLUSTERS, SHOWN_IN_CLUSTER, Audit, LabelDistribution
+from deeptrace.data.audit.probes import ProbeResult, ProbeScore, Task
+from deeptrace.pages import html
 
-__all__ = ["AuditTable", "audit_tables", "write_audit_page"]
+__all__ = ["AuditTable", "audit_tables", "write_audit", "write_audit_page"]
 
 PROBES: Final = {
     "container": ("Container", "codec, brand and marks of tools, sound, file size, bit rate"),
@@ -43,18 +45,27 @@ class AuditTable:
 
 def audit_tables(audit: Audit) -> list[AuditTable]:
     """Counts, findings, loading problems and shortcuts as text; empty tables are left out. Scores are 0-100."""
-    tables = [AuditTable("Counts", ("What", "Count"), tuple((name, f"{n:,}") for name, n in audit.counts.items()))]
+    tables = [
+        AuditTable("Counts", ("What", "Count"), tuple((name, f"{number:,}") for name, number in audit.counts.items()))
+    ]
     if audit.release is not None:
         rows = tuple(
-            (c.name, f"{c.expected:,}", f"{c.found:,}", "" if c.found == c.expected else "differs")
-            for c in audit.release
+            (count.name, f"{count.expected:,}", f"{count.found:,}", "" if count.found == count.expected else "differs")
+            for count in audit.release
         )
         tables.append(AuditTable("Beside the published counts", ("What", "Published", "Here", ""), rows))
-    found = tuple(
-        (f.level, f.code, f"{f.count:,} of {f.of:,}", f.message, ", ".join(f.examples[:3])) for f in audit.findings
+    finding_rows = tuple(
+        (
+            finding.level,
+            finding.code,
+            f"{finding.count:,} of {finding.of:,}",
+            finding.message,
+            ", ".join(finding.examples[:3]),
+        )
+        for finding in audit.findings
     )
-    tables.append(AuditTable("Findings", ("Level", "Code", "How many", "What", "For example"), found))
-    loading = tuple((name, f"{n:,}") for name, n in audit.problems.items())
+    tables.append(AuditTable("Findings", ("Level", "Code", "How many", "What", "For example"), finding_rows))
+    loading = tuple((name, f"{number:,}") for name, number in audit.problems.items())
     tables.append(AuditTable("When the annotations were read", ("Field: action", "Count"), loading))
     if audit.shortcuts is not None:
         tables += [_shortcut_table(task, audit.shortcuts.results) for task in _TASKS]
@@ -63,7 +74,7 @@ def audit_tables(audit: Audit) -> list[AuditTable]:
     return [table for table in tables if table.rows]
 
 
-def score_words(estimate: Estimate | None) -> str:
+def score_words(estimate: ProbeScore | None) -> str:
     """A score and its interval on 0-100: "83.1 [70.6, 93.7]"."""
     if estimate is None:
         return "–"
@@ -72,12 +83,12 @@ def score_words(estimate: Estimate | None) -> str:
 
 def _shortcut_table(task: Task, results: Sequence[ProbeResult]) -> AuditTable:
     """What each probe reached on one task: narrow enough for 80 columns. All probes of a task see the same clips."""
-    listed = [result for result in results if result.task == task]
-    rows = tuple(_probe_row(result) for result in listed)
+    own_results = [result for result in results if result.task == task]
+    rows = tuple(_probe_row(result) for result in own_results)
     title = f"Shortcuts: {_TASKS[task].lower()}"
-    if listed and listed[0].n:
-        title += f" {listed[0].n:,} clips in {listed[0].groups:,} groups"
-    ran = next((result for result in listed if result.auroc is not None), None)
+    if own_results and own_results[0].n:
+        title += f" {own_results[0].n:,} clips in {own_results[0].groups:,} groups"
+    ran = next((result for result in own_results if result.auroc is not None), None)
     if ran is not None:
         title += "; guessing gives 50.0"
         if ran.accuracy is not None:
@@ -98,6 +109,17 @@ def _probe_row(result: ProbeResult) -> tuple[str, ...]:
 # ── the page ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+def write_audit(folder: str | os.PathLike[str], audit: Audit, *, title: str = "Audit", command: str = "") -> Path:
+    """Write ``audit.json`` and the page, ``index.html``, into a folder, which is made; the page's path.
+
+    Raises:
+        FileError: the system refused; each file is the old or the new one.
+    """
+    home = files.make_folder(folder)
+    files.write_text(home / "audit.json", files.dumps(audit.to_json(), indent=1))
+    return write_audit_page(home / "index.html", audit, title=title, command=command)
+
+
 def write_audit_page(path: str | os.PathLike[str], audit: Audit, *, title: str = "Audit", command: str = "") -> Path:
     """Write the page as one file that loads nothing from anywhere; its path.
 
@@ -111,7 +133,9 @@ def write_audit_page(path: str | os.PathLike[str], audit: Audit, *, title: str =
 
 def audit_html(audit: Audit, *, title: str = "Audit", command: str = "") -> str:
     """The page. Names of videos and of fields come from strangers; the template escapes them."""
-    levels = {level: sum(f.level == level for f in audit.findings) for level in ("error", "warning", "note")}
+    levels = {
+        level: sum(finding.level == level for finding in audit.findings) for level in ("error", "warning", "note")
+    }
     return html.render(
         "audit.html.j2",
         style=html.asset("report.css") + html.asset("audit.css"),
@@ -123,11 +147,17 @@ def audit_html(audit: Audit, *, title: str = "Audit", command: str = "") -> str:
         levels=levels,
         depth=LEVELS[audit.level],
         tasks=[
-            (task, words, [r for r in (audit.shortcuts.results if audit.shortcuts else ()) if r.task == task])
+            (
+                task,
+                words,
+                [result for result in (audit.shortcuts.results if audit.shortcuts else ()) if result.task == task],
+            )
             for task, words in _TASKS.items()
         ],
         probes=PROBES,
         score_words=score_words,
+        groups=[cluster[:SHOWN_IN_CLUSTER] for cluster in (audit.clusters or ())[:SHOWN_CLUSTERS]],
+        pictures={who: f"data:image/jpeg;base64,{b64encode(jpeg).decode()}" for who, jpeg in audit.thumbnails.items()},
         plots=[_plot(distribution) for distribution in audit.distributions if any(distribution.counts.values())],
     )
 
@@ -152,10 +182,10 @@ class _Plot:
     curves: tuple[_Curve, ...]
 
 
-def _plot(distribution: Distribution) -> _Plot:
+def _plot(distribution: LabelDistribution) -> _Plot:
     """Shares of each label's clips by bin, on one scale of height for all labels."""
     shares = {
-        label: [n / total for n in counts]
+        label: [number / total for number in counts]
         for label in _LABELS
         if (counts := distribution.counts.get(label)) and (total := sum(counts))
     }
@@ -179,11 +209,11 @@ def _outline(shares: Sequence[float], highest: float) -> str:
     return " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
 
 
-def _median(distribution: Distribution, label: str) -> float:
+def _median(distribution: LabelDistribution, label: str) -> float:
     counts, edges = distribution.counts[label], distribution.edges
-    half, seen = sum(counts) / 2, 0
+    half, total = sum(counts) / 2, 0
     for k, n in enumerate(counts):
-        seen += n
-        if seen >= half:
+        total += n
+        if total >= half:
             return (edges[k] + edges[k + 1]) / 2
     return edges[-1]

@@ -32,9 +32,9 @@ def lowlevel_features(images: Images) -> dict[str, float]:
     """
     pad_y, pad_x = (max(0, _LEAST_SIDE - side) for side in images.shape[1:3])
     grays = [np.pad(_gray(image), ((0, pad_y), (0, pad_x)), mode="edge") for image in images]
-    rows = [{**_blockiness(g), **_spectrum(g), **_noise(g), **_range(g)} for g in grays]
-    found = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
-    return {**found, **_borders(grays), **_overlay(grays)}
+    rows = [{**_blockiness(gray), **_spectrum(gray), **_noise(gray), **_range(gray)} for gray in grays]
+    features = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+    return {**features, **_borders(grays), **_overlay(grays)}
 
 
 def content_features(image: Images) -> dict[str, float]:
@@ -43,22 +43,25 @@ def content_features(image: Images) -> dict[str, float]:
     hsv: Any = cv2.cvtColor(small, cv2.COLOR_RGB2HSV).astype(np.float32)
     gray = _gray(np.asarray(small, np.uint8))
     hue, saturation, value = hsv[..., 0], hsv[..., 1] / 255, hsv[..., 2] / 255
-    found = _named("hue", _shares(hue, 12, (0, 180), saturation))
-    found |= _named("saturation", _shares(saturation, 4, (0, 1)))
-    found |= _named("value", _shares(value, 8, (0, 1)))
+    features = _named("hue", _shares(hue, 12, (0, 180), saturation))
+    features |= _named("saturation", _shares(saturation, 4, (0, 1)))
+    features |= _named("value", _shares(value, 8, (0, 1)))
     dx, dy = cv2.Sobel(gray, cv2.CV_32F, 1, 0), cv2.Sobel(gray, cv2.CV_32F, 0, 1)
     size, angle = np.hypot(dx, dy), np.mod(np.arctan2(dy, dx), np.pi)
     half = _GLANCE // 2
     for row in range(2):
         for column in range(2):
             part = np.s_[row * half : (row + 1) * half, column * half : (column + 1) * half]
-            found |= _named(f"edges_{row}{column}", _shares(angle[part], 6, (0, np.pi), size[part]))
-            found[f"edge_density_{row}{column}"] = float((size[part] > 80).mean())
-    found["sharpness"] = float(np.log1p(cv2.Laplacian(gray, cv2.CV_32F).var()))
+            features |= _named(f"edges_{row}{column}", _shares(angle[part], 6, (0, np.pi), size[part]))
+            features[f"edge_density_{row}{column}"] = float((size[part] > 80).mean())
+    features["sharpness"] = float(np.log1p(cv2.Laplacian(gray, cv2.CV_32F).var()))
     red, green, blue = (small[..., i].astype(np.float32) for i in range(3))
-    found["red_green"], found["yellow_blue"] = float((red - green).mean()), float(((red + green) / 2 - blue).mean())
-    found["contrast"] = float(gray.std())
-    return found
+    features["red_green"], features["yellow_blue"] = (
+        float((red - green).mean()),
+        float(((red + green) / 2 - blue).mean()),
+    )
+    features["contrast"] = float(gray.std())
+    return features
 
 
 # ── one frame ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -92,8 +95,8 @@ def _blockiness(gray: Gray) -> dict[str, float]:
         total = max(float(steps.mean()), 1e-3)
         ratios.append((float(phases[7]) / total, float(phases.max()) / total))
     return {
-        "block_grid": float(np.mean([r[0] for r in ratios])),
-        "block_any": float(np.mean([r[1] for r in ratios])),
+        "block_grid": float(np.mean([ratio[0] for ratio in ratios])),
+        "block_any": float(np.mean([ratio[1] for ratio in ratios])),
     }
 
 
@@ -164,5 +167,6 @@ def _overlay(grays: list[Gray]) -> dict[str, float]:
     edge = steady & (np.abs(cv2.Laplacian(mean, cv2.CV_32F)) > 40)
     height, width = edge.shape
     high, wide = max(1, height // 6), max(1, width // 5)
-    corners = [edge[r, c].mean() for r in (np.s_[:high], np.s_[-high:]) for c in (np.s_[:wide], np.s_[-wide:])]
+    bands, sides = (np.s_[:high], np.s_[-high:]), (np.s_[:wide], np.s_[-wide:])
+    corners = [edge[rows, columns].mean() for rows in bands for columns in sides]
     return {"still": float(steady.mean()), "still_edges": float(edge.mean()), "logo": float(max(corners) - edge.mean())}

@@ -18,9 +18,9 @@ from typing import Any, Final, Literal
 import numpy as np
 import numpy.typing as npt
 
-from deeptrace.data.audit.features import Floats, Table
+from deeptrace.data.audit.features import FeatureTable, Floats
 from deeptrace.errors import MissingExtra, RecordError
-from deeptrace.probabilities import weighted_auroc
+from deeptrace.measures.probabilities import weighted_auroc
 from deeptrace.records import RecordLabel
 
 Task = Literal["fake_or_real", "generator"]
@@ -35,7 +35,7 @@ _RESAMPLE_BLOCK: Final = 100
 
 
 @dataclass(frozen=True)
-class Estimate:
+class ProbeScore:
     """A score with its 95 % interval (percentiles of a bootstrap over groups), and what guessing gives; in [0, 1]."""
 
     value: float
@@ -74,9 +74,9 @@ class ProbeResult:
     folds: int
     classes: Mapping[str, int]
     features: int
-    auroc: Estimate | None = None
-    balanced_accuracy: Estimate | None = None
-    accuracy: Estimate | None = None
+    auroc: ProbeScore | None = None
+    balanced_accuracy: ProbeScore | None = None
+    accuracy: ProbeScore | None = None
     reason: str | None = None
 
 
@@ -105,7 +105,7 @@ class Shortcuts:
 
 
 def run_probes(
-    tables: Mapping[str, Table],
+    tables: Mapping[str, FeatureTable],
     labels: Sequence[RecordLabel | None],
     *,
     sources: Sequence[str | None] | None = None,
@@ -144,12 +144,12 @@ def run_probes(
     results = []
     makers, why = _generators(labels, sources, fold)
     by_maker = [i for i in use.tolist() if binary[i] == 1 and sources[i] in makers]
-    made = np.array(by_maker, np.intp)
+    fake_rows = np.array(by_maker, np.intp)
     truth = np.array([makers.index(str(sources[i])) for i in by_maker], np.intp)
     for name, table in tables.items():
         settings = _Settings(name, table, group, fold, seed, resamples)
         results.append(_probe(settings, "fake_or_real", use, binary[use], ("real", "fake"), None))
-        results.append(_probe(settings, "generator", made, truth, makers, why))
+        results.append(_probe(settings, "generator", fake_rows, truth, makers, why))
     return Shortcuts(tuple(results), dict(left_out), seed)
 
 
@@ -161,20 +161,20 @@ def assign_folds(strata: Sequence[Hashable], groups: Sequence[int] | Ints, *, fo
     """
     group = np.asarray(groups, np.intp)
     names = {stratum: i for i, stratum in enumerate(dict.fromkeys(strata))}
-    stratum = np.array([names[s] for s in strata], np.intp)
-    chosen = np.empty(len(group), np.intp)
-    held = np.zeros((folds, max(len(names), 1)), np.intp)
+    stratum = np.array([names[name] for name in strata], np.intp)
+    fold_of = np.empty(len(group), np.intp)
+    fold_counts = np.zeros((folds, max(len(names), 1)), np.intp)
     rows: dict[int, list[int]] = {}
-    for i, g in enumerate(group.tolist()):
-        rows.setdefault(g, []).append(i)
+    for i, key in enumerate(group.tolist()):
+        rows.setdefault(key, []).append(i)
     order = np.random.default_rng(seed).permutation(len(rows))
     ranked = sorted(zip(order.tolist(), rows.values(), strict=True), key=lambda item: (-len(item[1]), item[0]))
     for _, items in ranked:
-        brings = np.bincount(stratum[items], minlength=held.shape[1])
-        fold = int(np.lexsort((held.sum(1), held @ brings))[0])
-        held[fold] += brings
-        chosen[items] = fold
-    return chosen
+        brings = np.bincount(stratum[items], minlength=fold_counts.shape[1])
+        fold = int(np.lexsort((fold_counts.sum(1), fold_counts @ brings))[0])
+        fold_counts[fold] += brings
+        fold_of[items] = fold
+    return fold_of
 
 
 # ── one probe ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -183,7 +183,7 @@ def assign_folds(strata: Sequence[Hashable], groups: Sequence[int] | Ints, *, fo
 @dataclass(frozen=True)
 class _Settings:
     name: str
-    table: Table
+    table: FeatureTable
     group: Ints
     fold: Ints
     seed: int
@@ -194,12 +194,14 @@ def _generators(
     labels: Sequence[RecordLabel | None], sources: Sequence[str | None], fold: Ints
 ) -> tuple[tuple[str, ...], str | None]:
     """Generators that can be learned on some folds and tested on another, and why there are not two of them."""
-    seen: dict[str, list[int]] = {}
+    folds_by_source: dict[str, list[int]] = {}
     for i, (label, source) in enumerate(zip(labels, sources, strict=True)):
         if label == "fake" and source is not None:
-            seen.setdefault(source, []).append(int(fold[i]))
-    enough = {name: found for name, found in seen.items() if len(found) >= MIN_PER_GENERATOR}
-    spread = sorted(name for name, found in enough.items() if len(set(found)) >= 2)
+            folds_by_source.setdefault(source, []).append(int(fold[i]))
+    enough = {
+        name: source_folds for name, source_folds in folds_by_source.items() if len(source_folds) >= MIN_PER_GENERATOR
+    }
+    spread = sorted(name for name, source_folds in enough.items() if len(set(source_folds)) >= 2)
     if len(spread) >= 2:
         return tuple(spread), None
     if len(enough) >= 2:
@@ -236,8 +238,8 @@ def _probe(  # noqa: PLR0917
         guess[test] = _fit_predict(features[train], truth[train], features[test], len(classes), settings.seed)
     # Sums of equal votes differ in the last bit from fold to fold; such ties must stay ties.
     guess = guess.round(6)
-    said = _answers(guess, list(counts.values()))
-    scores = _scores(guess, said, truth, _weights(group, settings.resamples, settings.seed))
+    answers = _answers(guess, list(counts.values()))
+    scores = _scores(guess, answers, truth, _weights(group, settings.resamples, settings.seed))
     share = max(counts.values()) / len(rows)
     return replace(
         result,
@@ -265,16 +267,16 @@ def _fit_predict(train: Floats, truth: Ints, test: Floats, classes: int, seed: i
     model = ExtraTreesClassifier(
         TREES, min_samples_leaf=2, max_features="sqrt", class_weight="balanced", random_state=seed, n_jobs=1
     ).fit(train, truth)
-    found = np.zeros((len(test), classes))
-    found[:, model.classes_] = model.predict_proba(test)
-    return found
+    probabilities = np.zeros((len(test), classes))
+    probabilities[:, model.classes_] = model.predict_proba(test)
+    return probabilities
 
 
 def _fill(train: Floats, test: Floats) -> tuple[Floats, Floats]:
     """Medians of the training rows in place of NaN, and for each column with NaN one that says where it was."""
     holes = np.isnan(train)
-    known = ~holes.all(0)
-    train, test, holes = train[:, known], test[:, known], holes[:, known]
+    has_values = ~holes.all(0)
+    train, test, holes = train[:, has_values], test[:, has_values], holes[:, has_values]
     middle = np.nanmedian(train, axis=0) if train.shape[1] else np.empty(0)
     some = holes.any(0)
     filled = [
@@ -293,15 +295,15 @@ def _weights(group: Ints, resamples: int, seed: int) -> npt.NDArray[np.float32]:
     """How often each item is drawn: ``(1 + resamples, N)``; the first row is the data as it is."""
     _, index = np.unique(group, return_inverse=True)
     count = int(index.max()) + 1
-    drawn = np.random.default_rng((seed, 1)).multinomial(count, np.full(count, 1 / count), size=resamples)
-    return np.vstack([np.ones((1, count), drawn.dtype), drawn]).astype(np.float32)[:, index]
+    draws = np.random.default_rng((seed, 1)).multinomial(count, np.full(count, 1 / count), size=resamples)
+    return np.vstack([np.ones((1, count), draws.dtype), draws]).astype(np.float32)[:, index]
 
 
-def _scores(guess: Floats, said: Ints, truth: Ints, weights: npt.NDArray[np.float32]) -> dict[str, Floats]:
+def _scores(guess: Floats, answers: Ints, truth: Ints, weights: npt.NDArray[np.float32]) -> dict[str, Floats]:
     """Each score for each row of weights; NaN where a class was not drawn."""
-    found: dict[str, list[Floats]] = {"auroc": [], "balanced_accuracy": [], "accuracy": []}
+    scores: dict[str, list[Floats]] = {"auroc": [], "balanced_accuracy": [], "accuracy": []}
     classes = guess.shape[1]
-    right = (said == truth).astype(float)
+    right = (answers == truth).astype(float)
     with np.errstate(invalid="ignore", divide="ignore"):
         for at in range(0, len(weights), _RESAMPLE_BLOCK):
             part = weights[at : at + _RESAMPLE_BLOCK].astype(float)
@@ -309,16 +311,16 @@ def _scores(guess: Floats, said: Ints, truth: Ints, weights: npt.NDArray[np.floa
             recalls = [part @ (right * mine) / (part @ mine) for mine in of_class]
             ranked = range(1, 2) if classes == 2 else range(classes)
             areas = [weighted_auroc(guess[:, i], of_class[i] > 0, part) for i in ranked]
-            found["auroc"].append(np.mean(areas, axis=0))
-            found["balanced_accuracy"].append(np.mean(recalls, axis=0))
-            found["accuracy"].append(part @ right / part.sum(1))
-    return {name: np.concatenate(values) for name, values in found.items()}
+            scores["auroc"].append(np.mean(areas, axis=0))
+            scores["balanced_accuracy"].append(np.mean(recalls, axis=0))
+            scores["accuracy"].append(part @ right / part.sum(1))
+    return {name: np.concatenate(values) for name, values in scores.items()}
 
 
-def _estimate(values: Floats, chance: float) -> Estimate:
-    drawn = values[1:][np.isfinite(values[1:])]
-    low, high = np.percentile(drawn, (2.5, 97.5)) if len(drawn) else (values[0], values[0])
-    return Estimate(float(values[0]), float(low), float(high), chance)
+def _estimate(values: Floats, chance: float) -> ProbeScore:
+    replicates = values[1:][np.isfinite(values[1:])]
+    low, high = np.percentile(replicates, (2.5, 97.5)) if len(replicates) else (values[0], values[0])
+    return ProbeScore(float(values[0]), float(low), float(high), chance)
 
 
 def _need_sklearn() -> None:

@@ -18,13 +18,14 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from deeptrace.data.audit.checks import Finding, finding
+from deeptrace.data.audit.checks import AuditFinding, finding
 from deeptrace.data.audit.duplicates import FRAMES, Fingerprint, fingerprint
 from deeptrace.data.audit.features import FileFacts, read_facts
 from deeptrace.data.audit.pixels import content_features, lowlevel_features
 from deeptrace.data.paths import resolve
 from deeptrace.errors import RecordError, VideoError
 from deeptrace.records import Record, VideoInfo
+from deeptrace.video import VIDEO_SUFFIXES
 
 if TYPE_CHECKING:
     from deeptrace.records import Reading
@@ -33,8 +34,8 @@ Backbone = Callable[[npt.NDArray[np.uint8]], npt.ArrayLike]
 """Middle frames ``(N, 224, 224, 3)`` uint8 RGB -> features ``(N, D)``."""
 
 BACKBONE_SIDE: Final = 224
+THUMBNAIL_SIDE: Final = 176
 _BACKBONE_BATCH: Final = 32
-_SUFFIXES: Final = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi"})
 _ALL: Final = 1e6  # a rate no video has: with max_frames, evenly spread moments
 
 T = TypeVar("T")
@@ -50,6 +51,8 @@ class Pictures:
     lowlevel: dict[str, float] | None = None
     content: dict[str, float] | None = None
     middle: npt.NDArray[np.uint8] | None = None
+    thumbnail: bytes | None = None
+    """The middle frame as a JPEG of at most `THUMBNAIL_SIDE` pixels a side: for the page."""
 
 
 @dataclass(frozen=True)
@@ -75,41 +78,43 @@ class Scan:
     @property
     def sha256(self) -> list[str | None]:
         """The hash of each file's bytes, where it was read as a whole."""
-        return [p.sha256 for p in self.pictures]
+        return [picture.sha256 for picture in self.pictures]
 
 
 # ── which files are there ───────────────────────────────────────────────────────────────────────────────────────────
 
 
-def check_files(records: Sequence[Record], root: Path) -> list[Finding]:
+def absences(records: Sequence[Record], root: Path) -> list[str | None]:
+    """For each record NOT_FOUND or NO_USABLE_PATH where there is no file to read, else None; links are followed."""
+    codes: list[str | None] = []
+    for record in records:
+        try:
+            codes.append(None if resolve(root, record).is_file() else "NOT_FOUND")
+        except RecordError:
+            codes.append("NO_USABLE_PATH")
+    return codes
+
+
+def check_files(records: Sequence[Record], root: Path) -> list[AuditFinding]:
     """Files that records name and that are missing, files without a record, and paths that two records share.
 
     Looked at are the folders that the records' paths begin with, and all of ``root`` where some path has no folder.
     Nothing is opened.
     """
-    n = len(records)
-    there = dict.fromkeys(
-        _video_files(root, {r.path.partition("/")[0] if "/" in r.path else "" for r in records if r.path})
-    )
-    missing, unusable, named = [], [], set()
-    for record in records:
-        if record.path is None:
-            unusable.append(record.video_id)
-            continue
-        named.add(record.path)
-        if record.path in there:
-            continue
-        try:
-            if not resolve(root, record).is_file():
-                missing.append(record.path)
-        except RecordError:
-            unusable.append(record.video_id)
-    shared = [path for path, times in Counter(r.path for r in records if r.path).items() if times > 1]
+    total = len(records)
+    paths = [record.path for record in records if record.path]
+    there = dict.fromkeys(_video_files(root, {path.partition("/")[0] if "/" in path else "" for path in paths}))
+    lacks = absences(records, root)
+    missing = [str(record.path) for record, code in zip(records, lacks, strict=True) if code == "NOT_FOUND"]
+    unusable = [record.video_id for record, code in zip(records, lacks, strict=True) if code == "NO_USABLE_PATH"]
+    record_paths = {record.path for record in records}
+    unmatched = (path for path in there if path not in record_paths)
+    shared = [path for path, times in Counter(paths).items() if times > 1]
     return [
-        *finding("file_missing", "error", missing, n, "the file is missing"),
-        *finding("path_unusable", "error", unusable, n, "no path, or one that leads out of the folder"),
-        *finding("path_shared", "warning", shared, n, "several records name one file"),
-        *finding("file_unmatched", "note", (p for p in there if p not in named), len(there), "file without a record"),
+        *finding("file_missing", "error", missing, total, "the file is missing"),
+        *finding("path_unusable", "error", unusable, total, "no path, or one that leads out of the folder"),
+        *finding("path_shared", "warning", shared, total, "several records name one file"),
+        *finding("file_unmatched", "note", unmatched, len(there), "file without a record"),
     ]
 
 
@@ -121,7 +126,7 @@ def _video_files(root: Path, tops: set[str]) -> Iterator[str]:
         for folder, folders, names in os.walk(root / top):
             folders[:] = sorted(name for name in folders if not name.startswith("."))
             for name in sorted(names):
-                if os.path.splitext(name)[1].lower() in _SUFFIXES and not name.startswith("."):
+                if os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES and not name.startswith("."):
                     yield Path(folder, name).relative_to(root).as_posix()
 
 
@@ -148,8 +153,8 @@ def scan(
     readable = [record if fact is not None else None for record, fact in zip(records, facts, strict=True)]
     look = partial(_look, root, keep_middle=backbone is not None)
     pictures: list[Pictures] = []
-    for i, (found, error) in enumerate(_each(look, readable, "pictures", jobs, progress)):
-        pictures.append(found)
+    for i, (video_pictures, error) in enumerate(_each(look, readable, "pictures", jobs, progress)):
+        pictures.append(video_pictures)
         errors[i] = errors[i] or error
     if backbone is not None:
         pictures = _with_backbone(pictures, backbone)
@@ -213,7 +218,15 @@ def _look(root: Path, record: Record | None, *, keep_middle: bool) -> tuple[Pict
         lowlevel=lowlevel_features(images),
         content=content_features(middle),
         middle=_square(middle) if keep_middle else None,
+        thumbnail=_thumbnail(middle),
     ), None
+
+
+def _thumbnail(image: npt.NDArray[np.uint8]) -> bytes:
+    scale = min(1.0, THUMBNAIL_SIDE / max(image.shape[:2]))
+    size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
+    small = cv2.cvtColor(cv2.resize(image, size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2BGR)
+    return cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 75])[1].tobytes()
 
 
 def _square(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
@@ -222,8 +235,8 @@ def _square(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
 
 
 def _with_backbone(pictures: list[Pictures], backbone: Backbone) -> list[Pictures]:
-    there = [i for i, p in enumerate(pictures) if p.middle is not None]
-    found = list(pictures)
+    there = [i for i, picture in enumerate(pictures) if picture.middle is not None]
+    new_pictures = list(pictures)
     for at in range(0, len(there), _BACKBONE_BATCH):
         part = there[at : at + _BACKBONE_BATCH]
         batch = np.stack([image for i in part if (image := pictures[i].middle) is not None])
@@ -231,24 +244,33 @@ def _with_backbone(pictures: list[Pictures], backbone: Backbone) -> list[Picture
         if values.ndim != 2 or len(values) != len(part):
             raise RecordError("backbone", f"gave {values.shape} for {len(part)} frames, not ({len(part)}, D)")
         for i, row in zip(part, values, strict=True):
-            named = {f"backbone_{k}": float(v) for k, v in enumerate(row)}
-            found[i] = replace(pictures[i], content=named, middle=None)
-    return found
+            features = {f"backbone_{k}": float(value) for k, value in enumerate(row)}
+            new_pictures[i] = replace(pictures[i], content=features, middle=None)
+    return new_pictures
 
 
-def check_reading(records: Sequence[Record], found: Scan) -> list[Finding]:
-    """Files that cannot be read, that are damaged or cut off, and ones with sound."""
-    n = len(records)
-    findings: list[Finding] = []
-    codes = Counter(code for code in found.errors if code not in (None, "NOT_FOUND", "NO_USABLE_PATH"))
-    for code in sorted(str(code) for code in codes):
-        who = [r.video_id for r, error in zip(records, found.errors, strict=True) if error == code]
-        findings += finding(f"unreadable_{code.lower()}", "error", who, n, f"the file cannot be read: {code}")
+def check_reading(records: Sequence[Record], file_scan: Scan, lacks: Sequence[str | None]) -> list[AuditFinding]:
+    """Files that could not be read, that are damaged or cut off, and ones with sound.
+
+    Whatever was not read is a finding here, but for what ``lacks`` (of `absences`) has named already.
+    """
+    total = len(records)
+    findings: list[AuditFinding] = []
+    codes = [None if lack is not None else error for error, lack in zip(file_scan.errors, lacks, strict=True)]
+    for code in sorted({code for code in codes if code is not None}):
+        who = [record.video_id for record, error in zip(records, codes, strict=True) if error == code]
+        findings += finding(f"unreadable_{code.lower()}", "error", who, total, f"the file cannot be read: {code}")
     partly = [
-        f"{r.video_id} ({p.reading.frames_decoded} of {p.reading.frames_declared} frames)"
-        for r, p in zip(records, found.pictures, strict=True)
-        if p.reading is not None and p.reading.partial
+        f"{record.video_id} ({picture.reading.frames_decoded} of {picture.reading.frames_declared} frames)"
+        for record, picture in zip(records, file_scan.pictures, strict=True)
+        if picture.reading is not None and picture.reading.partial
     ]
-    findings += finding("partial", "error", partly, n, "the file is damaged or cut off; only part of it can be read")
-    heard = [r.video_id for r, i in zip(records, found.infos, strict=True) if i is not None and i.has_audio]
-    return findings + finding("audio", "note", heard, n, "the file has sound")
+    findings += finding(
+        "partial", "error", partly, total, "the file is damaged or cut off; only part of it can be read"
+    )
+    heard = [
+        record.video_id
+        for record, info in zip(records, file_scan.infos, strict=True)
+        if info is not None and info.has_audio
+    ]
+    return findings + finding("audio", "note", heard, total, "the file has sound")

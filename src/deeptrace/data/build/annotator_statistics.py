@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from deeptrace.errors import MissingExtra, RecordError
-from deeptrace.overlap import assign, box_iou, tiou
+from deeptrace.measures.overlap import assign, box_iou, tiou
 from deeptrace.records import Trace
 
 # ── chance-corrected agreement ──────────────────────────────────────────────────────────────────────────────────────
@@ -74,7 +74,7 @@ def krippendorff_alpha(ratings: Iterable[Sequence[str]]) -> float | None:
 
 
 @dataclass(frozen=True)
-class Match:
+class TraceMatch:
     """Two traces taken for the same artefact, by their places in the two lists. None: one of them does not say."""
 
     a: int
@@ -86,18 +86,20 @@ class Match:
     @property
     def overlap(self) -> float:
         """The mean of the overlaps that are known, in [0, 1]."""
-        known = [value for value in (self.box_iou, self.tiou) if value is not None]
-        return fmean(known) if known else 0.0
+        overlaps = [value for value in (self.box_iou, self.tiou) if value is not None]
+        return fmean(overlaps) if overlaps else 0.0
 
 
-def compare(a: Trace, b: Trace, i: int = 0, j: int = 0) -> Match:
+def compare(a: Trace, b: Trace, i: int = 0, j: int = 0) -> TraceMatch:
     """How far two traces overlap. ``i`` and ``j`` are their places in their lists."""
     spans = [
-        None if t.onset_seconds is None or t.offset_seconds is None else (t.onset_seconds, t.offset_seconds)
-        for t in (a, b)
+        None
+        if trace.onset_seconds is None or trace.offset_seconds is None
+        else (trace.onset_seconds, trace.offset_seconds)
+        for trace in (a, b)
     ]
-    onsets = [t.onset_seconds for t in (a, b) if t.onset_seconds is not None]
-    return Match(
+    onsets = [trace.onset_seconds for trace in (a, b) if trace.onset_seconds is not None]
+    return TraceMatch(
         i,
         j,
         None if a.bbox_xyxy is None or b.bbox_xyxy is None else box_iou(a.bbox_xyxy, b.bbox_xyxy),
@@ -106,7 +108,7 @@ def compare(a: Trace, b: Trace, i: int = 0, j: int = 0) -> Match:
     )
 
 
-def match_traces(a: Sequence[Trace], b: Sequence[Trace]) -> list[Match]:
+def match_traces(a: Sequence[Trace], b: Sequence[Trace]) -> list[TraceMatch]:
     """The pairing of two lists of traces with the largest total overlap, in the order of ``a``.
 
     Overlap is the mean of the IoU of the boxes at onset and the temporal IoU, where both say them. Pairs that do not

@@ -16,17 +16,17 @@ from statistics import fmean, median
 from typing import Any, Final
 
 from deeptrace.categories import CATEGORIES, Category
-from deeptrace.data.annotator_statistics import (
-    Match,
+from deeptrace.data.build.annotator_statistics import (
+    TraceMatch,
     cohen_kappa,
     compare,
     fleiss_kappa,
     krippendorff_alpha,
     match_traces,
 )
-from deeptrace.data.tolerant import has_text
+from deeptrace.data.read.tolerant import has_text
 from deeptrace.errors import RecordError
-from deeptrace.overlap import assign
+from deeptrace.measures.overlap import assign
 from deeptrace.records import Annotation, Box, KeyBox, Record, RecordLabel, Trace
 from deeptrace.rows import trace_to_json
 
@@ -35,8 +35,8 @@ __all__ = [
     "NOT_MERGED",
     "Agreement",
     "Kappa",
-    "Match",
-    "Spread",
+    "TraceMatch",
+    "ValueSummary",
     "agreement",
     "cohen_kappa",
     "fleiss_kappa",
@@ -72,7 +72,7 @@ class Kappa:
 
 
 @dataclass(frozen=True)
-class Spread:
+class ValueSummary:
     """``n`` values, their mean and median; None of nothing."""
 
     n: int
@@ -99,9 +99,9 @@ class Agreement:
     strata: dict[str, int]
     tags: dict[Category, Kappa]
     tags_mean_alpha: float | None
-    box_iou: Spread
-    tiou: Spread
-    onset_difference_seconds: Spread
+    box_iou: ValueSummary
+    tiou: ValueSummary
+    onset_difference_seconds: ValueSummary
     matched: int
     unmatched: int
     unnamed: int
@@ -109,7 +109,7 @@ class Agreement:
 
 
 @dataclass
-class _Said:
+class _Judgement:
     """What one annotator said of one video, over all annotations of that name."""
 
     labels: set[RecordLabel] = field(default_factory=set)
@@ -123,18 +123,18 @@ class _Said:
         return next(iter(self.labels)) if len(self.labels) == 1 else None
 
 
-def _by_annotator(record: Record) -> dict[str, _Said]:
-    said: dict[str, _Said] = {}
+def _by_annotator(record: Record) -> dict[str, _Judgement]:
+    judgements: dict[str, _Judgement] = {}
     for annotation in record.annotations:
         if annotation.annotator is None:
             continue
         if annotation.annotator == CONSENSUS:
             raise RecordError("annotations", f"video {record.video_id!r} is merged: use the annotators' own records")
-        own = said.setdefault(annotation.annotator, _Said())
+        own = judgements.setdefault(annotation.annotator, _Judgement())
         own.traces += annotation.traces
         if annotation.label is not None:
             own.labels.add(annotation.label)
-    return said
+    return judgements
 
 
 def agreement(records: Iterable[Record]) -> Agreement:
@@ -146,9 +146,9 @@ def agreement(records: Iterable[Record]) -> Agreement:
         RecordError: a record was merged already.
         MissingExtra: scipy or scikit-learn is not installed.
     """
-    listed = list(records)
-    by_video = [said for record in listed if len(said := _by_annotator(record)) >= 2]
-    labels = [{name: own.label for name, own in said.items() if own.label is not None} for said in by_video]
+    record_list = list(records)
+    by_video = [judgements for record in record_list if len(judgements := _by_annotator(record)) >= 2]
+    labels = [{name: own.label for name, own in judgements.items() if own.label is not None} for judgements in by_video]
     rated = [{name: str(label) for name, label in unit.items()} for unit in labels]
     matches, unmatched = _matches(by_video)
     tags = {category: _kappa(_tag_units(by_video, category)) for category in CATEGORIES}
@@ -156,7 +156,7 @@ def agreement(records: Iterable[Record]) -> Agreement:
     strata = Counter(majority(list(unit.values())) or "none" for unit in labels)
     return Agreement(
         videos=len(by_video),
-        annotators=tuple(sorted({name for said in by_video for name in said})),
+        annotators=tuple(sorted({name for judgements in by_video for name in judgements})),
         label=_kappa(rated),
         label_decided=_kappa([unit for unit in rated if "unsure" not in unit.values()]),
         strata={name: strata.get(name, 0) for name in ("fake", "real", "unsure", "none")},
@@ -167,17 +167,17 @@ def agreement(records: Iterable[Record]) -> Agreement:
         onset_difference_seconds=_spread(match.onset_difference_seconds for match in matches),
         matched=len(matches),
         unmatched=unmatched,
-        unnamed=sum(annotation.annotator is None for record in listed for annotation in record.annotations),
-        contradictions=sum(len(own.labels) > 1 for said in by_video for own in said.values()),
+        unnamed=sum(annotation.annotator is None for record in record_list for annotation in record.annotations),
+        contradictions=sum(len(own.labels) > 1 for judgements in by_video for own in judgements.values()),
     )
 
 
-def _tag_units(by_video: Sequence[dict[str, _Said]], category: Category) -> list[dict[str, str]]:
+def _tag_units(by_video: Sequence[dict[str, _Judgement]], category: Category) -> list[dict[str, str]]:
     """For each video, who tagged a trace with the category ("yes") and who only with others ("no")."""
     units = []
-    for said in by_video:
+    for judgements in by_video:
         unit = {}
-        for name, own in said.items():
+        for name, own in judgements.items():
             tagged = [trace.categories for trace in own.traces if trace.categories is not None]
             if tagged:
                 unit[name] = "yes" if any(category in categories for categories in tagged) else "no"
@@ -202,20 +202,20 @@ def _kappa(units: Sequence[dict[str, str]]) -> Kappa:
     )
 
 
-def _matches(by_video: Sequence[dict[str, _Said]]) -> tuple[list[Match], int]:
+def _matches(by_video: Sequence[dict[str, _Judgement]]) -> tuple[list[TraceMatch], int]:
     matches, unmatched = [], 0
-    for said in by_video:
-        for a, b in combinations(said.values(), 2):
-            if a.traces and b.traces:
-                found = match_traces(a.traces, b.traces)
-                matches += found
-                unmatched += len(a.traces) + len(b.traces) - 2 * len(found)
+    for judgements in by_video:
+        for first, second in combinations(judgements.values(), 2):
+            if first.traces and second.traces:
+                pairs = match_traces(first.traces, second.traces)
+                matches += pairs
+                unmatched += len(first.traces) + len(second.traces) - 2 * len(pairs)
     return matches, unmatched
 
 
-def _spread(values: Iterable[float | None]) -> Spread:
-    known = [value for value in values if value is not None]
-    return Spread(len(known), fmean(known) if known else None, median(known) if known else None)
+def _spread(values: Iterable[float | None]) -> ValueSummary:
+    numbers = [value for value in values if value is not None]
+    return ValueSummary(len(numbers), fmean(numbers) if numbers else None, median(numbers) if numbers else None)
 
 
 # ── consensus ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -244,33 +244,33 @@ def merge(record: Record, *, min_support: int | None = None) -> Record:
         RecordError: the record was merged already.
         MissingExtra: scipy is not installed.
     """
-    said = _by_annotator(record)
-    if not said:
+    judgements = _by_annotator(record)
+    if not judgements:
         return replace(record, flags=tuple(dict.fromkeys((*record.flags, NOT_MERGED))))
     flags = list(record.flags)
     voters: dict[str, list[str]] = {}
-    for name, own in said.items():
+    for name, own in judgements.items():
         if own.label is not None:
             voters.setdefault(own.label, []).append(name)
-    label = majority([own.label for own in said.values() if own.label is not None])
+    label = majority([own.label for own in judgements.values() if own.label is not None])
     if label is None:
         flags.append("label: no majority")
     if any(annotation.annotator is None for annotation in record.annotations):
         flags.append("annotations without annotator: left out")
-    marking = [name for name, own in said.items() if own.traces]
+    marking = [name for name, own in judgements.items() if own.traces]
     needed = min_support if min_support is not None else len(marking) // 2 + 1
-    groups = _groups({name: said[name].traces for name in marking})
-    kept = [group for group in groups if len(group) >= needed] if label == "fake" else []
+    groups = _groups({name: judgements[name].traces for name in marking})
+    standing = [group for group in groups if len(group) >= needed] if label == "fake" else []
     dropped = [
         {"annotator": name, "trace": trace_to_json(trace)}
         for group in groups
-        if not any(group is one for one in kept)
+        if not any(group is one for one in standing)
         for name, trace in group.items()
     ]
-    fused = [_fuse(group, flags) for group in kept]
+    fused = [_fuse(group, flags) for group in standing]
     extra: dict[str, Any] = {
         "sources": {"label": voters, "traces": [sources for _, sources in fused]},
-        "annotators": list(said),
+        "annotators": list(judgements),
     }
     if dropped:
         extra["dropped"] = dropped
@@ -285,13 +285,13 @@ def _groups(traces: dict[str, list[Trace]]) -> list[dict[str, Trace]]:
     """
     groups: list[dict[str, Trace]] = []
     for name, own in traces.items():
-        taken: set[int] = set()
+        matched_columns: set[int] = set()
         if groups:
             table = [[_mean_overlap(group, trace) for trace in own] for group in groups]
             for row, column in assign(table):
                 groups[row][name] = own[column]
-                taken.add(column)
-        groups += [{name: trace} for index, trace in enumerate(own) if index not in taken]
+                matched_columns.add(column)
+        groups += [{name: trace} for index, trace in enumerate(own) if index not in matched_columns]
     return groups
 
 
@@ -324,10 +324,10 @@ def _fuse(group: dict[str, Trace], flags: list[str]) -> tuple[Trace, dict[str, l
     tagging = {who: trace.categories for who, trace in group.items() if trace.categories is not None}
     if tagging:
         votes = Counter(category for categories in tagging.values() for category in set(categories))
-        chosen = tuple(category for category in CATEGORIES if 2 * votes[category] > len(tagging))
-        if chosen or not votes:
-            fields["categories"] = chosen
-            sources["categories"] = [who for who, own in tagging.items() if set(own) & set(chosen) or not chosen]
+        winners = tuple(category for category in CATEGORIES if 2 * votes[category] > len(tagging))
+        if winners or not votes:
+            fields["categories"] = winners
+            sources["categories"] = [who for who, own in tagging.items() if set(own) & set(winners) or not winners]
         else:
             flags.append("categories: no majority")
     explaining = [who for who, trace in group.items() if has_text(trace.explanation)]
@@ -363,14 +363,14 @@ def _fuse_tracks(traces: Sequence[Trace], onset: float | None, offset: float | N
     times = {time for time in times if first <= time <= last} | {time for time in (onset, offset) if time is not None}
     keys: list[KeyBox] = []
     for time in sorted(times):
-        shown = _shown(traces, time)
-        if time < last and shown and 2 * len(shown) >= len(traces):
-            keys.append(KeyBox(time, _median_box(shown)))
+        boxes = _boxes_at(traces, time)
+        if time < last and boxes and 2 * len(boxes) >= len(traces):
+            keys.append(KeyBox(time, _median_box(boxes)))
         elif keys and keys[-1].visible:
-            before = _shown(traces, math.nextafter(time, 0.0))
+            before = _boxes_at(traces, math.nextafter(time, 0.0))
             keys.append(KeyBox(time, _median_box(before) if before else None, visible=False))
     return tuple(keys) or None
 
 
-def _shown(traces: Sequence[Trace], time: float) -> list[Box]:
+def _boxes_at(traces: Sequence[Trace], time: float) -> list[Box]:
     return [box for trace in traces if (box := trace.box_at(time)) is not None]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from deeptrace.data.paths import check_path
-from deeptrace.data.problems import Problem
+from deeptrace.data.read.problems import Problem
 from deeptrace.errors import JsonError, RecordError
 from deeptrace.files import dumps, loads, read_bytes, write_jsonl
 
@@ -73,12 +73,12 @@ def write_generations(path: str | os.PathLike[str], rows: Iterable[GenerationMan
     Raises:
         RecordError: a ``video_id`` or a ``path`` stands twice.
     """
-    listed = list(rows)
+    row_list = list(rows)
     for name in ("video_id", "path"):
-        values = [getattr(row, name) for row in listed]
+        values = [getattr(row, name) for row in row_list]
         if twice := {value for value in values if values.count(value) > 1} if len(set(values)) < len(values) else None:
             raise RecordError(name, f"{min(twice)!r} stands twice")
-    write_jsonl(path, ({"schema": SCHEMA, **asdict(row)} for row in listed))
+    write_jsonl(path, ({"schema": SCHEMA, **asdict(row)} for row in row_list))
 
 
 def read_generations(path: str | os.PathLike[str]) -> tuple[list[GenerationManifest], list[Problem]]:
@@ -87,7 +87,7 @@ def read_generations(path: str | os.PathLike[str]) -> tuple[list[GenerationManif
     Raises:
         FileError: the file cannot be read.
     """
-    known = {each.name for each in fields(GenerationManifest)}
+    field_names = {each.name for each in fields(GenerationManifest)}
     rows: list[GenerationManifest] = []
     problems: list[Problem] = []
     ids: set[str] = set()
@@ -105,15 +105,14 @@ def read_generations(path: str | os.PathLike[str]) -> tuple[list[GenerationManif
         try:
             if not isinstance(value, dict) or value.get("schema") != SCHEMA:
                 raise RecordError("schema", f"is not {SCHEMA}")
-            unknown = sorted(set(value) - known - {"schema"})
+            unknown = sorted(set(value) - field_names - {"schema"})
             if unknown:
                 raise RecordError(unknown[0], "is not a field of this schema")
-            lacking = [n for n in ("video_id", "path", "prompt", "generator", "date") if n not in value]
+            lacking = [name for name in ("video_id", "path", "prompt", "generator", "date") if name not in value]
             if lacking:
                 raise RecordError(lacking[0], "is missing")
-            row = GenerationManifest(**{
-                "generator_version": "", "terms_of_use": "", **{k: v for k, v in value.items() if k != "schema"},
-            })  # fmt: skip
+            row_fields = {key: item for key, item in value.items() if key != "schema"}
+            row = GenerationManifest(**{"generator_version": "", "terms_of_use": "", **row_fields})
             if row.video_id in ids:
                 raise RecordError("video_id", "stands twice")
             if row.path in paths:

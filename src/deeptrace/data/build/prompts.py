@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from deeptrace.chat import Call, ChatClient, ChatFailed, ChatStopped, Outcome
-from deeptrace.data.journal import Journal
 from deeptrace.errors import JsonError
 from deeptrace.files import loads, read_jsonl, write_jsonl
+from deeptrace.journal import Journal
 
 QUESTION_VERSION: Final = "1"
 """Version of the question below; part of the journal's settings and of the cache key."""
@@ -60,7 +60,7 @@ _PREAMBLE: Final = re.compile(r"(?i)^(sure|here (is|are)|of course|certainly|oka
 
 
 @dataclass(frozen=True)
-class Prompt:
+class GeneratorPrompt:
     """A kept prompt. ``prompt_id`` depends on its words only; ``request`` and ``place`` say where it stood."""
 
     prompt_id: str
@@ -89,7 +89,7 @@ class PromptSet:
     ``stopped`` is what ended the run early: quota, key or budget.
     """
 
-    kept: tuple[Prompt, ...]
+    prompts: tuple[GeneratorPrompt, ...]
     dropped: tuple[Dropped, ...]
     failed: Mapping[str, int]
     short_by: int
@@ -126,22 +126,22 @@ def filter_prompts(
     min_words: int = 5,
     max_words: int = 80,
     near: float = 0.6,
-) -> tuple[list[Prompt], list[Dropped]]:
+) -> tuple[list[GeneratorPrompt], list[Dropped]]:
     """Keep the first of each kind. ``candidates`` are (request, place, text), taken in the order of the two numbers.
 
     ``existing`` prompts are not to be repeated; ``blocked`` words and phrases may not occur (whole words, any case);
     ``decisions`` maps ids that a person dropped to the reason; ``near`` is the Jaccard similarity of three-word runs
     from which on a prompt repeats another.
     """
-    kept: list[Prompt] = []
+    prompts: list[GeneratorPrompt] = []
     dropped: list[Dropped] = []
-    seen: dict[str, str] = {}
+    ids_by_words: dict[str, str] = {}
     sets: dict[str, frozenset[tuple[str, ...]]] = {}
     index: dict[tuple[str, ...], list[str]] = defaultdict(list)
     stops = [f" {normalise(word)} " for word in blocked if normalise(word)]
 
     def remember(identifier: str, text: str) -> None:
-        seen[normalise(text)] = identifier
+        ids_by_words[normalise(text)] = identifier
         sets[identifier] = shingles(text)
         for shingle in sorted(sets[identifier]):
             index[shingle].append(identifier)
@@ -165,7 +165,7 @@ def filter_prompts(
 
         if not isinstance(raw, str):
             drop("not_text", f"it is a {type(raw).__name__}")
-        elif any(unicodedata.category(c) in ("Cc", "Cs", "Co", "Cn") for c in text):
+        elif any(unicodedata.category(character) in ("Cc", "Cs", "Co", "Cn") for character in text):
             drop("control", "it holds characters that are not text")
         elif count < min_words:
             drop("too_short", f"{count} words, at least {min_words}")
@@ -173,19 +173,19 @@ def filter_prompts(
             drop("too_long", f"{count} words, at most {max_words}")
         elif _PREAMBLE.match(text):
             drop("preamble", "it speaks of the task")
-        elif found := [stop.strip() for stop in stops if stop in f" {words} "]:
-            drop("blocked", ", ".join(found))
-        elif words in seen:
-            drop("duplicate", "the same words", seen[words], 1.0)
+        elif hits := [stop.strip() for stop in stops if stop in f" {words} "]:
+            drop("blocked", ", ".join(hits))
+        elif words in ids_by_words:
+            drop("duplicate", "the same words", ids_by_words[words], 1.0)
         elif (best := closest(text))[0] >= near:
             drop("near", "nearly the same words", best[1], round(best[0], 4))
         elif decisions and prompt_id(text) in decisions:
             drop("by_hand", decisions[prompt_id(text)])
             remember(prompt_id(text), text)
         else:
-            kept.append(Prompt(prompt_id(text), text, request, place))
+            prompts.append(GeneratorPrompt(prompt_id(text), text, request, place))
             remember(prompt_id(text), text)
-    return kept, dropped
+    return prompts, dropped
 
 
 def prompt_id(text: str) -> str:
@@ -275,33 +275,36 @@ def write_prompts(
     Raises:
         FileError: the folder belongs to a run with other settings, or another process is at work in it.
     """
-    root, given = Path(folder), tuple(existing)
+    root, existing_texts = Path(folder), tuple(existing)
     params = {"temperature": 1.0, "max_tokens": 120 * per_request, **params}
-    settings = {"seed": seed, "per_request": per_request, "model": client.model, "version": QUESTION_VERSION, **params}
+    server = {"base_url": client.base_url, "model": client.model}
+    settings = {"seed": seed, "per_request": per_request, **server, "version": QUESTION_VERSION, **params}
     most = max_requests if max_requests is not None else 3 * -(-count // per_request)
     stopped: ChatStopped | None = None
     tried: set[int] = set()
     with Journal(root / "journal.jsonl", settings, lock=True) as journal:
         while True:
-            kept, dropped = _read(journal, per_request, existing=given, blocked=blocked, decisions=decisions)
+            prompts, dropped = _read(
+                journal, per_request, existing=existing_texts, blocked=blocked, decisions=decisions
+            )
             if progress is not None:
-                progress(min(len(kept), count), count)
+                progress(min(len(prompts), count), count)
             ready = {int(key) for key, row in journal.rows.items() if row["status"] == "ok"}
-            rest = [n for n in range(most) if n not in ready and n not in tried]
-            need = -(-(count - len(kept)) // per_request)
+            rest = [number for number in range(most) if number not in ready and number not in tried]
+            need = -(-(count - len(prompts)) // per_request)
             if need <= 0 or not rest or stopped is not None:
                 break
-            questions = {n: question(n, seed=seed, per_request=per_request) for n in rest[:need]}
+            questions = {number: question(number, seed=seed, per_request=per_request) for number in rest[:need]}
             stopped = _ask(client, journal, questions, params)
             tried.update(rest[:need])
-        kept = kept[:count]
+        prompts = prompts[:count]
         failed = Counter(row["code"] for row in journal.rows.values() if row["status"] != "ok")
-        write_jsonl(root / "prompts.jsonl", (asdict(prompt) for prompt in kept))
+        write_jsonl(root / "prompts.jsonl", (asdict(prompt) for prompt in prompts))
         write_jsonl(root / "dropped.jsonl", (asdict(prompt) for prompt in dropped))
-    return PromptSet(tuple(kept), tuple(dropped), dict(failed), max(count - len(kept), 0), stopped)
+    return PromptSet(tuple(prompts), tuple(dropped), dict(failed), max(count - len(prompts), 0), stopped)
 
 
-def _read(journal: Journal, per_request: int, **rules: Any) -> tuple[list[Prompt], list[Dropped]]:
+def _read(journal: Journal, per_request: int, **rules: Any) -> tuple[list[GeneratorPrompt], list[Dropped]]:
     candidates = (
         (int(key), place, text)
         for key, row in journal.rows.items()

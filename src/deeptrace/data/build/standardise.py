@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from deeptrace.chat import Call, ChatClient, ChatFailed, ChatStopped, Outcome
-from deeptrace.data.journal import Journal
 from deeptrace.errors import JsonError
 from deeptrace.files import dumps, loads, write_jsonl, write_text
+from deeptrace.journal import Journal
 from deeptrace.records import Annotation, Record
 
 QUESTION_VERSION: Final = "1"
@@ -77,9 +77,9 @@ def meaning_problem(original: str, text: str) -> str | None:
         return "it is more than plain sentences"
     if extra := set(_NUMBER.findall(text)) - set(_NUMBER.findall(original)):
         return f"it holds a number that was not there: {min(extra)}"
-    if lost := set(_NUMBER.findall(original)) - set(_NUMBER.findall(text)):
-        return f"the number {min(lost)} is gone"
-    old, new = (set(re.findall(r"[a-z]+", t.lower())) & set(_SIDES) for t in (original, text))
+    if lost_numbers := set(_NUMBER.findall(original)) - set(_NUMBER.findall(text)):
+        return f"the number {min(lost_numbers)} is gone"
+    old, new = (set(re.findall(r"[a-z]+", words.lower())) & set(_SIDES) for words in (original, text))
     if old != new:
         return f"left, right, before or after differ: {', '.join(sorted(old ^ new))}"
     if bool(_NOT.search(original)) != bool(_NOT.search(text)):
@@ -105,32 +105,40 @@ def standardise(
     Raises:
         FileError: the folder belongs to a run with other settings, or another process is at work in it.
     """
-    listed, root = list(records), Path(folder)
+    record_list, root = list(records), Path(folder)
     params = {"temperature": 0.0, "max_tokens": 400, **params}
-    settings = {"model": client.model, "version": QUESTION_VERSION, **params}
+    settings = {"base_url": client.base_url, "model": client.model, "version": QUESTION_VERSION, **params}
     places = [
-        (record, a, t, original)
-        for record in listed
-        for a, annotation in enumerate(record.annotations)
-        for t, original in enumerate(_originals(annotation))
+        (record, annotation_index, trace_index, original)
+        for record in record_list
+        for annotation_index, annotation in enumerate(record.annotations)
+        for trace_index, original in enumerate(_originals(annotation))
         if original is not None and original.strip()
     ]
     texts = {_key(original): original for _, _, _, original in places}
     with Journal(root / "journal.jsonl", settings, lock=True) as journal:
-        open_ones = [(k, v) for k, v in texts.items() if journal.rows.get(k, {}).get("status", "kept") == "kept"]
+        open_ones = [
+            (key, original)
+            for key, original in texts.items()
+            if journal.rows.get(key, {}).get("status", "kept") == "kept"
+        ]
         stopped = _ask(client, journal, open_ones, params, progress)
         rewordings = []
-        for record, a, t, original in places:
+        for record, annotation_index, trace_index, original in places:
             row = journal.rows.get(_key(original)) or _not_asked(original, stopped)
             rewordings.append(
                 Rewording(
-                    record.video_id, a, t, original,
+                    record.video_id, annotation_index, trace_index, original,
                     row["text"], row["status"], row["code"], row["reason"], row["model"],
                 )
             )  # fmt: skip
         write_review(root, rewordings)
-    counts = Counter(r.status if r.code is None else f"kept: {r.code}" for r in rewordings)
-    return Standardised(tuple(_apply(listed, rewordings)), tuple(rewordings), dict(sorted(counts.items())), stopped)
+    counts = Counter(
+        rewording.status if rewording.code is None else f"kept: {rewording.code}" for rewording in rewordings
+    )
+    return Standardised(
+        tuple(_apply(record_list, rewordings)), tuple(rewordings), dict(sorted(counts.items())), stopped
+    )
 
 
 def _not_asked(original: str, stopped: ChatStopped | None) -> dict[str, Any]:
@@ -191,12 +199,12 @@ def _note(journal: Journal, key: str, original: str, outcome: Outcome) -> None:
         code, reason = str(outcome.code), outcome.reason
     elif not outcome.ok:
         code, reason = outcome.flags[0].upper(), "the reply is cut off or a refusal"
-    elif (found := _parse(outcome.text)) is None:
+    elif (rewording := _parse(outcome.text)) is None:
         code, reason = "UNPARSED", "no JSON object with an explanation"
-    elif problem := meaning_problem(original, found):
+    elif problem := meaning_problem(original, rewording):
         code, reason = "MEANING", problem
     else:
-        text = found
+        text = rewording
     status: Status = "kept" if code else ("same" if text == original else "changed")
     model = None if isinstance(outcome, ChatFailed) else outcome.model
     row = {"status": status, "original": original, "text": text, "code": code, "reason": reason, "model": model}
@@ -217,17 +225,24 @@ def _parse(text: str) -> str | None:
 
 
 def _apply(records: Sequence[Record], rewordings: Sequence[Rewording]) -> Iterable[Record]:
-    by_place = {(r.video_id, r.annotation, r.trace): r for r in rewordings if r.code != "NOT_ASKED"}
+    by_place = {
+        (rewording.video_id, rewording.annotation, rewording.trace): rewording
+        for rewording in rewordings
+        if rewording.code != "NOT_ASKED"
+    }
     for record in records:
         annotations = []
-        for a, annotation in enumerate(record.annotations):
-            found = [by_place.get((record.video_id, a, t)) for t in range(len(annotation.traces))]
-            if not any(found):
+        for annotation_index, annotation in enumerate(record.annotations):
+            own_rewordings = [
+                by_place.get((record.video_id, annotation_index, trace_index))
+                for trace_index in range(len(annotation.traces))
+            ]
+            if not any(own_rewordings):
                 annotations.append(annotation)
                 continue
             traces = tuple(
                 trace if new is None else replace(trace, explanation=new.text)
-                for trace, new in zip(annotation.traces, found, strict=True)
+                for trace, new in zip(annotation.traces, own_rewordings, strict=True)
             )
             extra = {**annotation.extra, ORIGINALS: _originals(annotation)}
             annotations.append(replace(annotation, traces=traces, extra=extra))
@@ -248,33 +263,33 @@ def word_changes(original: str, text: str) -> list[dict[str, str]]:
 
 
 def _one_line(text: str) -> str:
-    return "".join(c if c.isprintable() else " " for c in text)
+    return "".join(character if character.isprintable() else " " for character in text)
 
 
 def write_review(folder: Path, rewordings: Sequence[Rewording]) -> None:
     """``rewordings.jsonl`` (all), and the changed and kept ones as a unified diff and as JSON."""
     lines: list[str] = []
     changes: list[dict[str, Any]] = []
-    for r in rewordings:
-        if r.status == "same":
+    for rewording in rewordings:
+        if rewording.status == "same":
             continue
-        name = _one_line(f"{r.video_id} annotation {r.annotation} trace {r.trace}")
-        if r.status == "kept":
-            lines += [f"# {name}: kept, {r.code}: {_one_line(r.reason or '')}"]
+        name = _one_line(f"{rewording.video_id} annotation {rewording.annotation} trace {rewording.trace}")
+        if rewording.status == "kept":
+            lines += [f"# {name}: kept, {rewording.code}: {_one_line(rewording.reason or '')}"]
         else:
-            pair = ([_one_line(r.original)], [_one_line(r.text)])
+            pair = ([_one_line(rewording.original)], [_one_line(rewording.text)])
             lines += list(difflib.unified_diff(*pair, fromfile=name, tofile=f"{name} (reworded)", lineterm=""))
         changes.append(
             {
-                "video_id": r.video_id,
-                "annotation": r.annotation,
-                "trace": r.trace,
-                "status": r.status,
-                "code": r.code,
-                "reason": r.reason,
-                "words": word_changes(r.original, r.text),
+                "video_id": rewording.video_id,
+                "annotation": rewording.annotation,
+                "trace": rewording.trace,
+                "status": rewording.status,
+                "code": rewording.code,
+                "reason": rewording.reason,
+                "words": word_changes(rewording.original, rewording.text),
             }
         )
-    write_jsonl(folder / "rewordings.jsonl", (vars(r) for r in rewordings))
+    write_jsonl(folder / "rewordings.jsonl", (vars(rewording) for rewording in rewordings))
     write_text(folder / "rewordings.diff", "\n".join(lines) + ("\n" if lines else ""))
     write_text(folder / "rewordings.diff.json", dumps(changes, indent=1) + "\n")

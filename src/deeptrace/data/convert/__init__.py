@@ -23,8 +23,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 
-from deeptrace.data.problems import Problem
+from deeptrace.data.read.problems import Problem
 from deeptrace.errors import FileError, RecordError
+from deeptrace.files import make_folder, open_regular
 from deeptrace.records import Record, VideoInfo
 
 __all__ = ["FORMATS", "READABLE", "Format", "read", "read_options", "sniff", "write"]
@@ -34,15 +35,15 @@ Format = Literal["labelbox", "label-studio", "cvat", "hf", "coco", "fiftyone"]
 FORMATS: Final[tuple[Format, ...]] = get_args(Format)
 """Every format that `write` knows."""
 
-READABLE: Final[tuple[Format, ...]] = ("labelbox", "label-studio", "cvat", "hf")
-"""Every format that `read` knows."""
-
-_READERS: Final[dict[str, str]] = {
+_READERS: Final[dict[Format, str]] = {
     "labelbox": "labelbox",
     "label-studio": "label_studio",
     "cvat": "cvat",
     "hf": "hf",
 }
+READABLE: Final[tuple[Format, ...]] = tuple(_READERS)
+"""Every format that `read` knows."""
+
 _WRITERS: Final[dict[str, str]] = {
     "labelbox": "labelbox_write",
     "label-studio": "label_studio_write",
@@ -74,14 +75,14 @@ def read(
         MissingExtra: a package of ``deeptrace[data]`` is not installed.
     """
     source = Path(path)
-    found = format if format is not None else sniff(source)
-    if found is None:
-        known = ", ".join(READABLE)
-        raise RecordError("format", f"{source.name!r} is in no format that is read here. Known: {known}")
-    if found not in _READERS:
-        why = "is only written, not read" if found in FORMATS else "is not a format"
-        raise RecordError("format", f"{found!r} {why}. Read are: {', '.join(READABLE)}")
-    module = import_module(f"deeptrace.data.convert.{_READERS[found]}")
+    file_format = format if format is not None else sniff(source)
+    if file_format is None:
+        names = ", ".join(READABLE)
+        raise RecordError("format", f"{source.name!r} is in no format that is read here. Known: {names}")
+    if file_format not in _READERS:
+        why = "is only written, not read" if file_format in FORMATS else "is not a format"
+        raise RecordError("format", f"{file_format!r} {why}. Read are: {', '.join(READABLE)}")
+    module = import_module(f"deeptrace.data.convert.{_READERS[file_format]}")
     records: list[Record]
     problems: list[Problem]
     records, problems = module.read(source, infos)
@@ -94,7 +95,7 @@ def write(
     format: Format,
     **options: Any,
 ) -> list[Problem]:
-    """Write records, each file whole or not at all; returns what the format cannot carry.
+    """Write records, each file whole or not at all; returns what the format cannot carry. A missing folder is made.
 
     ``emptied`` was not written, ``repaired`` was written differently. Options, by format:
 
@@ -114,6 +115,7 @@ def write(
     module = import_module(f"deeptrace.data.convert.{_WRITERS[format]}")
     for name, value in options.items():
         _check_option(name, value, _option_type(format, name))
+    make_folder(Path(path).parent)
     problems: list[Problem] = module.write(Path(path), records, **options)
     return problems
 
@@ -144,22 +146,22 @@ def _option_type(format: str, name: str) -> Any:
     if format not in _WRITERS:
         raise RecordError("format", f"{format!r} is not a format. Known: {', '.join(FORMATS)}")
     writer = import_module(f"deeptrace.data.convert.{_WRITERS[format]}").write
-    known = writer.__kwdefaults__ or {}
-    if name not in known:
-        raise RecordError("options", f"{format!r} has no option {name!r}. Known: {', '.join(known) or 'none'}")
+    defaults = writer.__kwdefaults__ or {}
+    if name not in defaults:
+        raise RecordError("options", f"{format!r} has no option {name!r}. Known: {', '.join(defaults) or 'none'}")
     return get_type_hints(writer)[name]
 
 
 def _check_option(name: str, value: object, kind: Any) -> None:
-    said = f"{value!r} is not a value of {name!r}"
+    problem = f"{value!r} is not a value of {name!r}"
     if get_origin(kind) is Literal:
         if value not in get_args(kind):
-            raise RecordError("options", f"{said}. Known: {', '.join(get_args(kind))}")
+            raise RecordError("options", f"{problem}. Known: {', '.join(get_args(kind))}")
     elif kind is bool:
         if not isinstance(value, bool):
-            raise RecordError("options", f"{said}. Known: true, false")
+            raise RecordError("options", f"{problem}. Known: true, false")
     elif kind is int and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-        raise RecordError("options", f"{said}, a whole number from 1")
+        raise RecordError("options", f"{problem}, a whole number from 1")
 
 
 def sniff(path: str | os.PathLike[str]) -> Format | None:
@@ -172,11 +174,11 @@ def sniff(path: str | os.PathLike[str]) -> Format | None:
     try:
         if source.is_dir():
             return _sniff_folder(source)
-        with open(source, "rb") as file:
+        with open(open_regular(source), "rb") as file:
             head = file.read(_HEAD_BYTES)
-        if head.startswith(b"PK\x03\x04"):
-            with zipfile.ZipFile(source) as archive:
-                return "cvat" if "annotations.xml" in archive.namelist() else None
+            if head.startswith(b"PK\x03\x04"):
+                with zipfile.ZipFile(file) as archive:
+                    return "cvat" if "annotations.xml" in archive.namelist() else None
     except zipfile.BadZipFile:
         return None
     except OSError as error:
@@ -200,7 +202,9 @@ def _sniff_head(head: bytes) -> Format | None:
     if start.startswith(b"<"):
         return "cvat" if b"<annotations" in start else None
     if start.startswith(b"["):
-        words = (b'"annotations"', b'"data"', b'"predictions"', b'"result"', b'"completed_by"')
+        if b'"data_row"' in start:
+            return "labelbox"
+        words = (b'"annotations"', b'"data"', b'"predictions"', b'"completions"', b'"result"', b'"completed_by"')
         tasks = sum(word in start for word in words) >= 2
         return "label-studio" if tasks or start[1:].strip() == b"]" else None
     if start.startswith(b"{"):

@@ -7,6 +7,7 @@ trace visible on frames 10..45 of a video with 25 frames a second is visible on 
 
 from __future__ import annotations
 
+import bisect
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -108,13 +109,13 @@ def _visible(track: Sequence[KeyBox], first: int, last: int, fps: float) -> Iter
     # The same track with frames as its unit of time. Between two neighbouring frames of ``wanted`` it is one line.
     framed = {_in_frames(key.time_seconds, fps): key for key in track}
     moving = Trace(track=tuple(KeyBox(time, key.bbox_xyxy, key.visible) for time, key in sorted(framed.items())))
-    wanted = {first, last}
+    frames = {first, last}
     for time, key in framed.items():
         up = math.ceil(time)
-        wanted.update((math.floor(time), up) if key.visible else (up - 1, up))
+        frames.update((math.floor(time), up) if key.visible else (up - 1, up))
     open_keys: list[FrameBox] = []
     end = first
-    for frame in sorted(frame for frame in wanted if first <= frame <= last):
+    for frame in sorted(frame for frame in frames if first <= frame <= last):
         box = moving.box_at(float(frame))
         if box is not None:
             open_keys.append(FrameBox(frame, box))
@@ -140,15 +141,15 @@ def place(segments: Sequence[Segment], fps: float) -> dict[str, Any]:
         "onset_seconds": segments[0].first / fps,
         "offset_seconds": (segments[-1].last + 1) / fps,
     }
-    boxed = [segment for segment in segments if segment.keys]
-    if not boxed:
+    with_boxes = [segment for segment in segments if segment.keys]
+    if not with_boxes:
         return fields
-    fields["bbox_xyxy"] = boxed[0].keys[0].bbox_xyxy
-    if len(boxed) > 1 or len({key.bbox_xyxy for key in boxed[0].keys}) > 1:
+    fields["bbox_xyxy"] = with_boxes[0].keys[0].bbox_xyxy
+    if len(with_boxes) > 1 or len({key.bbox_xyxy for key in with_boxes[0].keys}) > 1:
         keys: list[KeyBox] = []
-        for index, segment in enumerate(boxed):
+        for index, segment in enumerate(with_boxes):
             keys += [KeyBox(key.frame / fps, key.bbox_xyxy) for key in segment.keys]
-            if index + 1 == len(boxed) or boxed[index + 1].first > segment.last + 1:
+            if index + 1 == len(with_boxes) or with_boxes[index + 1].first > segment.last + 1:
                 keys.append(KeyBox((segment.last + 1) / fps, None, visible=False))
         fields["track"] = tuple(keys)
     return fields
@@ -167,12 +168,14 @@ def cover(ranges: Iterable[tuple[int, int]], keys: Sequence[FrameBox]) -> tuple[
         else:
             merged.append((first, last))
     segments, borrowed = [], 0
+    frames = [key.frame for key in keys]
     for first, last in merged:
-        own = [key for key in keys if first <= key.frame <= last]
+        own = list(keys[bisect.bisect_left(frames, first) : bisect.bisect_right(frames, last)])
         if not own and keys:
             borrowed += 1
-            nearest = min(keys, key=lambda key: min(abs(key.frame - first), abs(key.frame - last)))
-            own = [nearest]
+            at = bisect.bisect_left(frames, first)
+            beside = keys[max(0, at - 1) : at + 1]
+            own = [min(beside, key=lambda key: min(abs(key.frame - first), abs(key.frame - last)))]
         if own and own[0].frame != first:
             own = [FrameBox(first, own[0].bbox_xyxy), *(key for key in own if first < key.frame <= last)]
         segments.append(Segment(first, last, tuple(own)))
@@ -181,7 +184,7 @@ def cover(ranges: Iterable[tuple[int, int]], keys: Sequence[FrameBox]) -> tuple[
 
 def clip(segments: Sequence[Segment], num_frames: int) -> tuple[Segment, ...]:
     """The segments without the frames that the video does not have."""
-    kept = []
+    inside = []
     for segment in segments:
         last = min(segment.last, num_frames - 1)
         if segment.first > last:
@@ -190,8 +193,12 @@ def clip(segments: Sequence[Segment], num_frames: int) -> tuple[Segment, ...]:
         after = [key for key in segment.keys if key.frame > last]
         if after and keys and keys[-1].frame < last:
             keys.append(FrameBox(last, between(keys[-1], after[0], last)))
-        kept.append(Segment(segment.first, last, tuple(keys)))
-    return tuple(kept)
+        inside.append(Segment(segment.first, last, tuple(keys)))
+    return tuple(inside)
+
+
+_MOST_WORK_PER_KEY: Final = 40
+"""How often `thin` looks at a key on average before it keeps what is left; footage takes less than 20."""
 
 
 def thin(keys: Sequence[FrameBox], marked: Iterable[int], tolerance: float) -> list[FrameBox]:
@@ -202,10 +209,15 @@ def thin(keys: Sequence[FrameBox], marked: Iterable[int], tolerance: float) -> l
     if len(keys) <= 2:
         return list(keys)
     key_frames = set(marked)
-    kept = {0, len(keys) - 1} | {index for index, key in enumerate(keys) if key.frame in key_frames}
-    spans = list(pairwise(sorted(kept)))
+    indices = {0, len(keys) - 1} | {index for index, key in enumerate(keys) if key.frame in key_frames}
+    spans = list(pairwise(sorted(indices)))
+    work = _MOST_WORK_PER_KEY * len(keys)
     while spans:
         low, high = spans.pop()
+        work -= high - low
+        if work < 0:  # drawn so as to cost the square of its length: kept as it is
+            indices.update(range(low, high))
+            continue
         far, where = tolerance, None
         for index in range(low + 1, high):
             line = between(keys[low], keys[high], keys[index].frame)
@@ -213,6 +225,6 @@ def thin(keys: Sequence[FrameBox], marked: Iterable[int], tolerance: float) -> l
             if off > far:
                 far, where = off, index
         if where is not None:
-            kept.add(where)
+            indices.add(where)
             spans += [(low, where), (where, high)]
-    return [keys[index] for index in sorted(kept)]
+    return [keys[index] for index in sorted(indices)]

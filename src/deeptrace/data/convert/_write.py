@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from deeptrace.data.convert._common import Clip, Log, Where, rate_or_refuse
+from deeptrace.data.convert._common import ConvertLog, VideoFacts, Where, rate_or_refuse
 from deeptrace.data.convert._frames import Segment, segments_of
 from deeptrace.records import Annotation, Record, Trace
 
 
 @dataclass(frozen=True)
-class Placed:
+class FrameTrace:
     """A trace on its frames, ready to be written."""
 
     trace: Trace
@@ -31,7 +31,7 @@ class Ready:
     height: int
     num_frames: int | None
 
-    def place(self, annotation: Annotation, *, boxless: bool = False) -> list[Placed]:
+    def place(self, annotation: Annotation, *, boxless: bool = False) -> list[FrameTrace]:
         """The traces of an annotation on their frames; reports those that cannot be written.
 
         ``boxless``: the format can hold a trace without a box.
@@ -53,19 +53,19 @@ class Ready:
                 beyond = trace.offset_seconds * self.fps - self.num_frames
                 if beyond > 0.5:
                     self.where.add("offset_seconds", "is after the end of the video: cut off there", "repaired")
-            placed.append(Placed(trace, segments))
+            placed.append(FrameTrace(trace, segments))
         return placed
 
 
 def prepare(
     records: Sequence[Record], target: Path, format_name: str, *, confidence: bool = False
-) -> tuple[Log, list[Ready]]:
+) -> tuple[ConvertLog, list[Ready]]:
     """Records ready for a format with frame numbers, and the log of what it cannot carry.
 
     Raises:
         RecordError: videos with a variable frame rate, or with traces and no size, rate or length in ``Record.info``.
     """
-    log, ready = Log(target.name), []
+    log, ready = ConvertLog(target.name), []
     for row, record in enumerate(records):
         where, info = log.at(row, record.video_id), record.info
         count = None
@@ -73,12 +73,12 @@ def prepare(
             count = info.num_frames
             if count is None and info.duration_seconds is not None:
                 count = round(info.duration_seconds * info.fps)
-        known = Clip(info.width, info.height, info.fps, count, info) if info is not None else Clip()
-        if record.traces and not rate_or_refuse(known, where, needs_size=True):
+        facts = VideoFacts(info.width, info.height, info.fps, count, info) if info is not None else VideoFacts()
+        if record.traces and not rate_or_refuse(facts, where, needs_size=True):
             continue
         report_lost(record, where, format_name, confidence=confidence)
         size = (info.width, info.height) if info is not None else (1, 1)
-        ready.append(Ready(row, record, where, known.fps or 1.0, *size, count))
+        ready.append(Ready(row, record, where, facts.fps or 1.0, *size, count))
     log.check()
     return log, ready
 

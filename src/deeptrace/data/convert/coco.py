@@ -12,7 +12,7 @@ from typing import Any
 from deeptrace.categories import CATEGORIES
 from deeptrace.data.convert._common import TRACE_NAME
 from deeptrace.data.convert._write import prepare
-from deeptrace.data.problems import Problem
+from deeptrace.data.read.problems import Problem
 from deeptrace.files import dumps, write_text
 from deeptrace.records import Record
 
@@ -32,15 +32,15 @@ def write(
     track = 0
     for item in ready:
         record, video = item.record, len(videos) + 1
-        said: dict[str, Any] = {
+        fields: dict[str, Any] = {
             "label": record.label,
             "source": record.source,
             "split": record.split,
             "prompt": record.prompt,
         }
-        said = {**said, "num_frames": item.num_frames}
+        fields = {**fields, "num_frames": item.num_frames}
         shape = {} if record.info is None else {"width": item.width, "height": item.height, "fps": record.info.fps}
-        videos.append({"id": video, "name": record.video_id, "file_name": record.path, **shape, **said})
+        videos.append({"id": video, "name": record.video_id, "file_name": record.path, **shape, **fields})
         for annotation in record.annotations:
             for placed in item.place(annotation):
                 track += 1

@@ -14,12 +14,12 @@ from typing import Final, Literal
 from xml.sax.saxutils import escape, quoteattr
 
 from deeptrace.categories import CATEGORIES
-from deeptrace.data.convert._common import NO_CATEGORY, TRACE_NAME, safe_name, said_fields, tags_of
+from deeptrace.data.convert._common import NO_CATEGORY, TRACE_NAME, record_texts, safe_name, tags_of
 from deeptrace.data.convert._frames import FrameBox
-from deeptrace.data.convert._write import Placed, Ready, prepare
-from deeptrace.data.problems import Problem
+from deeptrace.data.convert._write import FrameTrace, Ready, prepare
+from deeptrace.data.read.problems import Problem
 from deeptrace.errors import RecordError
-from deeptrace.files import atomic_write
+from deeptrace.files import atomic_write, make_folder
 from deeptrace.records import Record, VideoInfo
 
 _NOT_XML: Final = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -51,11 +51,11 @@ def write(
         _put(path, "".join(_document(ready[0], density)), zipped or path.suffix.lower() == ".zip")
         return log.problems
     names = [safe_name(item.record.video_id) for item in ready]
-    double = next((name for name in names if [n.lower() for n in names].count(name.lower()) > 1), None)
+    double = next((name for name in names if [other.lower() for other in names].count(name.lower()) > 1), None)
     if double is not None:
         raise RecordError("video_id", f"two videos would be written to {double!r}")
     documents = ["".join(_document(item, density)) for item in ready]
-    path.mkdir(parents=True, exist_ok=True)
+    make_folder(path)
     for name, document in zip(names, documents, strict=True):
         _put(path / f"{name}.{'zip' if zipped else 'xml'}", document, zipped)
     return log.problems
@@ -129,22 +129,24 @@ def _document(item: Ready, density: str) -> Iterator[str]:
 
 def _own(item: Ready, info: VideoInfo | None) -> Iterator[str]:
     """What CVAT has no place for: the frame rate, labels, who said what."""
-    said: dict[str, object] = dict(said_fields(item.record))
+    values: dict[str, object] = dict(record_texts(item.record))
     if item.record.path is not None:
-        said["path"] = item.record.path
+        values["path"] = item.record.path
     if info is not None:
         rates = {"fps": info.fps, "num_frames": info.num_frames, "duration": info.duration_seconds}
-        said.update({key: value for key, value in rates.items() if value is not None})
-    attributes = "".join(f" {key}={_quoted(_clean(str(value), item))}" for key, value in said.items())
+        values.update({key: value for key, value in rates.items() if value is not None})
+    attributes = "".join(f" {key}={_quoted(_clean(str(value), item))}" for key, value in values.items())
     yield f"    <deeptrace{attributes}>\n"
-    seen: set[str | None] = set()
+    annotators: set[str | None] = set()
     for annotation in item.record.annotations:
-        if annotation.annotator in seen:
+        if annotation.annotator in annotators:
             item.where.add("annotations", f"two by {annotation.annotator!r} become one", "repaired")
-        seen.add(annotation.annotator)
+        annotators.add(annotation.annotator)
         both = {"annotator": annotation.annotator, "label": annotation.label}
-        said_by = "".join(f" {key}={_quoted(_clean(value, item))}" for key, value in both.items() if value is not None)
-        yield f"      <annotation{said_by}/>\n"
+        annotator_attributes = "".join(
+            f" {key}={_quoted(_clean(value, item))}" for key, value in both.items() if value is not None
+        )
+        yield f"      <annotation{annotator_attributes}/>\n"
     yield "    </deeptrace>\n"
 
 
@@ -153,14 +155,14 @@ def _tracks(item: Ready, density: str) -> Iterator[str]:
     for annotation in item.record.annotations:
         for placed in item.place(annotation):
             first, *others = tags_of(placed.trace) or [TRACE_NAME]
-            said = {
+            attributes = {
                 "explanation": placed.trace.explanation,
                 "other_categories": "; ".join(others),
                 "annotator": annotation.annotator,
             }
             values = "".join(
                 f'      <attribute name="{name}">{_text(_clean(value, item))}</attribute>\n'
-                for name, value in said.items()
+                for name, value in attributes.items()
                 if value
             )
             yield f'  <track id="{number}" label={quoteattr(first)} source="manual">\n'
@@ -169,7 +171,7 @@ def _tracks(item: Ready, density: str) -> Iterator[str]:
             number += 1
 
 
-def _boxes(item: Ready, placed: Placed, density: str, values: str) -> Iterator[str]:
+def _boxes(item: Ready, placed: FrameTrace, density: str, values: str) -> Iterator[str]:
     for index, segment in enumerate(placed.segments):
         keys = segment.closed()
         marked = {key.frame for key in keys}

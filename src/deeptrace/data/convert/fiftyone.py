@@ -12,7 +12,7 @@ from typing import Any
 
 from deeptrace.data.convert._common import TRACE_NAME
 from deeptrace.data.convert._write import Ready, prepare
-from deeptrace.data.problems import Problem
+from deeptrace.data.read.problems import Problem
 from deeptrace.files import dumps, write_text
 from deeptrace.records import Record
 
@@ -58,7 +58,7 @@ def _sample(item: Ready) -> dict[str, Any]:
     index = 0
     for annotation in record.annotations:
         for placed in item.place(annotation, boxless=True):
-            said: dict[str, Any] = {
+            fields: dict[str, Any] = {
                 "label": (placed.trace.categories or (TRACE_NAME,))[0],
                 "categories": None if placed.trace.categories is None else list(placed.trace.categories),
                 "explanation": placed.trace.explanation,
@@ -69,7 +69,7 @@ def _sample(item: Ready) -> dict[str, Any]:
             }
             for segment in placed.segments:
                 span = [segment.first + 1, segment.last + 1]
-                detections.append({"_cls": "TemporalDetection", **said, "support": span})
+                detections.append({"_cls": "TemporalDetection", **fields, "support": span})
                 keys = {key.frame for key in segment.closed()}
                 for box in segment.boxes():
                     number = box.frame + 1
@@ -78,7 +78,7 @@ def _sample(item: Ready) -> dict[str, Any]:
                     frames.setdefault(str(number), empty)["trace_boxes"]["detections"].append(
                         {
                             "_cls": "Detection",
-                            **said,
+                            **fields,
                             "bounding_box": [x0, y0, x1 - x0, y1 - y0],
                             "keyframe": box.frame in keys,
                         }

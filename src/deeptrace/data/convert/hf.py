@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from deeptrace.data.convert._common import (
-    Log,
+    ConvertLog,
     Where,
     clean_path,
     find_clip,
@@ -27,14 +27,14 @@ from deeptrace.data.convert._common import (
     read_lines,
     record_fields,
     report_bad,
-    said_bad,
+    report_if_bad,
     stem,
     text,
 )
-from deeptrace.data.problems import Problem
-from deeptrace.data.tolerant import is_text
+from deeptrace.data.read.problems import Problem
+from deeptrace.data.read.tolerant import is_text
 from deeptrace.errors import FileError, JsonError, MissingExtra, RecordError
-from deeptrace.files import loads
+from deeptrace.files import loads, open_regular
 from deeptrace.records import Annotation, Box, KeyBox, Record, Trace, VideoInfo
 
 NAMES: Final = ("metadata.jsonl", "metadata.parquet")
@@ -73,11 +73,11 @@ def read(path: Path, infos: Mapping[str, VideoInfo] | None) -> tuple[list[Record
     files = metadata_files(path)
     if not files:
         raise FileError(f"{path.name!r} holds no {' or '.join(NAMES)}, nor does a folder in it")
-    log, problems = Log(path.name), []
+    log, problems = ConvertLog(path.name), []
     drafts: list[tuple[Record, bool]] = []
     for file in files:
         folder = file.parent.name if path.is_dir() and file.parent != path else None
-        one = Log(file.name if folder is None else f"{folder}/{file.name}")
+        one = ConvertLog(file.name if folder is None else f"{folder}/{file.name}")
         drafts += _file(file, folder, infos, one)
         problems += one.problems
     log.problems += problems
@@ -85,22 +85,22 @@ def read(path: Path, infos: Mapping[str, VideoInfo] | None) -> tuple[list[Record
 
 
 def _file(
-    file: Path, folder: str | None, infos: Mapping[str, VideoInfo] | None, log: Log
+    file: Path, folder: str | None, infos: Mapping[str, VideoInfo] | None, log: ConvertLog
 ) -> Iterator[tuple[Record, bool]]:
     for row_number, row in _parquet(file) if file.suffix == ".parquet" else read_lines(file):
         where = log.at(row_number)
-        given = text(obj(row).get("file_name"))
-        clean = None if given is None else clean_path(given, where, "file_name")
+        file_name = text(obj(row).get("file_name"))
+        clean = None if file_name is None else clean_path(file_name, where, "file_name")
         if clean is None:
             where.add("file_name", "is missing", "set_aside")
             continue
         path = clean if folder is None else str(PurePosixPath(folder, clean))
-        said = text(row.get("video_id"))
-        where, start = log.at(row_number, said or stem(path)), len(log.problems)
+        own_id = text(row.get("video_id"))
+        where, start = log.at(row_number, own_id or stem(path)), len(log.problems)
         record = _record(row, path, folder, infos, where)
         report_bad(row, where)
         flags = (*_flags(row.get("flags"), where), *flags_of(log.problems[start:]))
-        yield replace(record, flags=tuple(dict.fromkeys(flags))), said is not None
+        yield replace(record, flags=tuple(dict.fromkeys(flags))), own_id is not None
 
 
 def _parquet(file: Path) -> Iterator[tuple[int, Any]]:
@@ -110,7 +110,8 @@ def _parquet(file: Path) -> Iterator[tuple[int, Any]]:
     except ImportError:
         raise MissingExtra("reading Parquet", "data") from None
     try:
-        rows = parquet.ParquetFile(file).read().to_pylist()
+        with open(open_regular(file), "rb") as opened:
+            rows = parquet.ParquetFile(opened).read().to_pylist()
     except (OSError, pyarrow.ArrowException) as error:
         raise FileError(f"cannot read {file.name!r}: {error}") from None
     yield from enumerate(rows)
@@ -142,39 +143,39 @@ def _extra(value: object, where: Where) -> Mapping[str, Any]:
 def _flags(value: object, where: Where) -> list[str]:
     """The flags that a record had when it was written: a JSON list as text, or a list."""
     try:
-        given = loads(value) if isinstance(value, str) else value
+        flags = loads(value) if isinstance(value, str) else value
     except JsonError as error:
         where.add("flags", str(error), "emptied")
         return []
-    if given is None:
+    if flags is None:
         return []
-    if not isinstance(given, list) or not all(is_text(flag) for flag in given):
+    if not isinstance(flags, list) or not all(is_text(flag) for flag in flags):
         where.add("flags", "is not a list of texts", "emptied")
         return []
-    return given
+    return flags
 
 
 def _annotations(row: Mapping[str, Any], where: Where) -> tuple[Annotation, ...]:
-    given = row.get("traces")
-    if given is not None and not isinstance(given, list):
-        where.add("traces", f"{str(given)[:40]!r} is not a list", "emptied")
+    trace_rows = row.get("traces")
+    if trace_rows is not None and not isinstance(trace_rows, list):
+        where.add("traces", f"{str(trace_rows)[:40]!r} is not a list", "emptied")
     traces, unknown = [], {}
-    for index, trace in enumerate(items(given)):
+    for index, trace in enumerate(items(trace_rows)):
         read_, tags = _trace(trace, where, f"traces[{index}]")
         traces.append(read_)
         if tags:
             unknown[index] = list(tags)
-    said = items(row.get("annotations"))
-    counts = [count for part in said if isinstance(count := obj(part).get("num_traces"), int) and count >= 0]
-    if len(counts) != len(said) or sum(counts) != len(traces):
-        if said:
+    annotation_rows = items(row.get("annotations"))
+    counts = [count for part in annotation_rows if isinstance(count := obj(part).get("num_traces"), int) and count >= 0]
+    if len(counts) != len(annotation_rows) or sum(counts) != len(traces):
+        if annotation_rows:
             where.add("annotations", f"do not add up to {len(traces)} traces: taken as one annotation", "repaired")
-        said, counts = ([{}], [len(traces)]) if traces else ([], [])
+        annotation_rows, counts = ([{}], [len(traces)]) if traces else ([], [])
     annotations, start = [], 0
-    for part, count in zip(said, counts, strict=True):
+    for part, count in zip(annotation_rows, counts, strict=True):
         own = obj(part)
         extra = dict(_extra(own.get("extra"), where))
-        tags_here = [{"trace": i - start, "tags": t} for i, t in unknown.items() if start <= i < start + count]
+        tags_here = [{"trace": i - start, "tags": tags} for i, tags in unknown.items() if start <= i < start + count]
         if tags_here:
             extra["unknown_tags"] = tags_here
         label = read_label(own.get("label"))
@@ -191,38 +192,38 @@ def _annotations(row: Mapping[str, Any], where: Where) -> tuple[Annotation, ...]
 
 def _trace(value: object, where: Where, name: str) -> tuple[Trace, tuple[str, ...]]:
     """The trace in a JSON object. A bad field is emptied; the others stay."""
-    said = obj(value)
+    row = obj(value)
     if not isinstance(value, Mapping):
         where.add(name, "is not an object", "emptied")
-    strange = [key for key in said if key not in _TRACE_FIELDS and said[key] is not None]
+    strange = [key for key in row if key not in _TRACE_FIELDS and row[key] is not None]
     if strange:
         where.add(name, f"has unknown fields: {', '.join(map(str, strange))}", "emptied")
     fields: dict[str, Any] = {}
     unknown: tuple[str, ...] = ()
     for key in ("onset_seconds", "offset_seconds", "confidence"):
-        if said.get(key) is not None:
+        if row.get(key) is not None:
             high = 1.0 if key == "confidence" else float("inf")
             try:
-                fields[key] = number(said, key, low=0.0, high=high)
+                fields[key] = number(row, key, low=0.0, high=high)
             except RecordError as error:
                 where.add(f"{name}.{key}", error.problem, "emptied")
     if fields.get("offset_seconds") is not None and fields["offset_seconds"] <= fields.get("onset_seconds", 0.0):
         where.add(f"{name}.offset_seconds", f"{fields.pop('offset_seconds'):g} is not after the onset", "emptied")
-    if said.get("bbox_xyxy") is not None and not said_bad(said["bbox_xyxy"], where, f"{name}.bbox_xyxy"):
-        fields["bbox_xyxy"] = _box(said["bbox_xyxy"], where, f"{name}.bbox_xyxy")
-    if said.get("categories") is not None and not said_bad(said["categories"], where, f"{name}.categories"):
-        tags = [tag for tag in items(said["categories"]) if isinstance(tag, str)]
-        if not isinstance(said["categories"], list) or len(tags) != len(said["categories"]):
+    if row.get("bbox_xyxy") is not None and not report_if_bad(row["bbox_xyxy"], where, f"{name}.bbox_xyxy"):
+        fields["bbox_xyxy"] = _box(row["bbox_xyxy"], where, f"{name}.bbox_xyxy")
+    if row.get("categories") is not None and not report_if_bad(row["categories"], where, f"{name}.categories"):
+        tags = [tag for tag in items(row["categories"]) if isinstance(tag, str)]
+        if not isinstance(row["categories"], list) or len(tags) != len(row["categories"]):
             where.add(f"{name}.categories", "is not a list of texts", "repaired" if tags else "emptied")
         categories, unknown = read_categories(tags, where, f"{name}.categories")
-        fields["categories"] = () if said["categories"] == [] else categories
-    if said.get("explanation") is not None and not said_bad(said["explanation"], where, f"{name}.explanation"):
-        if isinstance(said["explanation"], str):
-            fields["explanation"] = said["explanation"]
+        fields["categories"] = () if row["categories"] == [] else categories
+    if row.get("explanation") is not None and not report_if_bad(row["explanation"], where, f"{name}.explanation"):
+        if isinstance(row["explanation"], str):
+            fields["explanation"] = row["explanation"]
         else:
             where.add(f"{name}.explanation", "is not text", "emptied")
-    if said.get("track") is not None:
-        fields["track"] = _track(said["track"], where, f"{name}.track")
+    if row.get("track") is not None:
+        fields["track"] = _track(row["track"], where, f"{name}.track")
     return Trace(**fields), unknown
 
 
@@ -239,12 +240,12 @@ def _box(value: object, where: Where, name: str) -> Box | None:
 
 def _track(value: object, where: Where, name: str) -> tuple[KeyBox, ...] | None:
     keys: list[KeyBox] = []
-    for index, given in enumerate(items(value)):
-        said = obj(given)
-        box = None if said.get("bbox_xyxy") is None else _box(said["bbox_xyxy"], where, f"{name}[{index}].bbox_xyxy")
-        visible = True if said.get("visible") is None else said["visible"]
+    for index, item in enumerate(items(value)):
+        row = obj(item)
+        box = None if row.get("bbox_xyxy") is None else _box(row["bbox_xyxy"], where, f"{name}[{index}].bbox_xyxy")
+        visible = True if row.get("visible") is None else row["visible"]
         try:
-            key = KeyBox(number(said, "time_seconds"), box, visible)
+            key = KeyBox(number(row, "time_seconds"), box, visible)
             if keys and key.time_seconds <= keys[-1].time_seconds:
                 raise RecordError("time_seconds", f"{key.time_seconds:g} is not after the key before it")
         except RecordError as error:

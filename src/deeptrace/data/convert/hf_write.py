@@ -10,13 +10,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, Literal
 
-from deeptrace.data.convert._common import Log
+from deeptrace.characters import visible
+from deeptrace.data.convert._common import ConvertLog
 from deeptrace.data.paths import resolve
-from deeptrace.data.problems import Problem
-from deeptrace.data.tolerant import is_text, open_regular
+from deeptrace.data.read.problems import Problem
+from deeptrace.data.read.tolerant import is_text
 from deeptrace.errors import FileError, MissingExtra, RecordError
-from deeptrace.files import atomic_write, dumps, write_jsonl, write_text
-from deeptrace.html import visible
+from deeptrace.files import atomic_write, dumps, make_folder, open_regular, write_jsonl, write_text
 from deeptrace.records import Record
 from deeptrace.rows import trace_to_json
 
@@ -43,7 +43,7 @@ def write(
             link; two records come to one file.
         FileError: a video is not there or cannot be copied.
     """
-    log, splits = Log(path.name), _splits(records)
+    log, splits = ConvertLog(path.name), _splits(records)
     rows: dict[str | None, list[dict[str, Any]]] = {split: [] for split in splits}
     places: dict[Path, Record] = {}
     for number, record in enumerate(records):
@@ -63,13 +63,13 @@ def write(
     copies = [] if videos is None else [(_source(videos, record), target) for target, record in places.items()]
     if layout == "jsonl":
         _warn_of_untyped(rows, log)
-    for split, listed in rows.items():
+    for split, split_rows in rows.items():
         folder = path / split if split else path
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         if layout == "parquet":
-            _write_parquet(folder / "metadata.parquet", listed)
+            _write_parquet(folder / "metadata.parquet", split_rows)
         else:
-            write_jsonl(folder / "metadata.jsonl", listed)
+            write_jsonl(folder / "metadata.jsonl", split_rows)
     for source, target in copies:
         _copy(source, target)
     counts: Mapping[str, int] = getattr(records, "counts", {})
@@ -124,9 +124,9 @@ def _row(record: Record, file_name: str) -> dict[str, Any]:
     }
 
 
-def _warn_of_untyped(rows: dict[str | None, list[dict[str, Any]]], log: Log) -> None:
+def _warn_of_untyped(rows: dict[str | None, list[dict[str, Any]]], log: ConvertLog) -> None:
     """JSON has no types: `datasets` guesses them for each split, and refuses splits that differ."""
-    columns = {split: _columns(listed) for split, listed in rows.items() if listed}
+    columns = {split: _columns(split_rows) for split, split_rows in rows.items() if split_rows}
     everywhere = set.intersection(*columns.values()) if columns else set()
     for column in sorted(set[str]().union(*columns.values()) - everywhere):
         problem = "has values in some splits only, so `datasets` refuses to load them together: use layout='parquet'"
@@ -181,7 +181,7 @@ def _source(videos: Path | str, record: Record) -> Path:
 def _copy(source: Path, target: Path) -> None:
     if target.exists() and target.samefile(source):
         return
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(target.parent)
     try:
         with open(open_regular(source), "rb") as file, atomic_write(target) as copy:
             shutil.copyfileobj(file, copy)
@@ -204,11 +204,11 @@ def _card(
         "| split | videos | fake | real | unsure | traces |",
         "|---|---|---|---|---|---|",
     ]
-    for split, listed in rows.items():
-        labels = [row["label"] for row in listed]
+    for split, split_rows in rows.items():
+        labels = [row["label"] for row in split_rows]
         by_label = [labels.count(label) for label in ("fake", "real", "unsure")]
-        traces = sum(len(row["traces"]) for row in listed)
-        lines.append(f"| {split or 'all'} | {len(listed)} | {' | '.join(map(str, by_label))} | {traces} |")
+        traces = sum(len(row["traces"]) for row in split_rows)
+        lines.append(f"| {split or 'all'} | {len(split_rows)} | {' | '.join(map(str, by_label))} | {traces} |")
     lines += [
         "",
         f"One row a video in `metadata.{layout}`, with `file_name` relative to its folder. A trace is visible on",
@@ -230,5 +230,5 @@ def _counted(counts: Mapping[str, int]) -> list[str]:
     if not counts:
         return []
     # Field names come from strangers: in a span of code nothing of them is markup.
-    listed = [f"- {count:,} x `{visible(what).replace('`', ' ')}`" for what, count in counts.items()]
-    return ["When the annotations were read:", "", *listed, ""]
+    lines = [f"- {count:,} x `{visible(what).replace('`', ' ')}`" for what, count in counts.items()]
+    return ["When the annotations were read:", "", *lines, ""]

@@ -7,14 +7,16 @@ late, other programs do not. ``framesCount / duration`` is the rate with which t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from deeptrace.data.convert._common import (
-    Clip,
-    Log,
+    ConvertLog,
+    Fields,
+    VideoFacts,
     Where,
     clean_path,
     find_clip,
@@ -33,20 +35,40 @@ from deeptrace.data.convert._common import (
     report_bad,
     stem,
     text,
+    turned,
 )
 from deeptrace.data.convert._frames import MAX_FRAME, FrameBox, Segment, cover
-from deeptrace.data.problems import Problem
-from deeptrace.data.tolerant import Bad, count_or_none, number_or_none, read_bytes, show
+from deeptrace.data.read.infos import ProbedInfos
+from deeptrace.data.read.problems import Problem
+from deeptrace.data.read.tolerant import Bad, count_or_none, number_or_none, show
 from deeptrace.errors import JsonError, RecordError
+from deeptrace.files import read_bytes
 from deeptrace.records import Annotation, Record, RecordLabel, Trace, VideoInfo
 
 _DATA_FIELDS: Final = ("video", "video_id", "fps", "width", "height", "num_frames", "duration", "annotators")
 _RATE_SLACK_FRAMES: Final = 1.5
+# What the tool keeps for itself: who did what when, and how often.
+_BOOK_KEEPING: Final = (
+    "id", "created_at", "updated_at", "project", "inner_id", "total_annotations", "cancelled_annotations",
+    "total_predictions", "comment_count", "unresolved_comment_count", "last_comment_updated_at", "updated_by",
+    "comment_authors", "file_upload", "is_labeled", "overlap", "annotators", "allow_skip", "state", "meta", "agreement",
+)  # fmt: skip
+_BOOK_KEEPING_OF_AN_ANNOTATION: Final = (
+    "id", "created_at", "updated_at", "draft_created_at", "created_ago", "created_username", "completed_by",
+    "unique_id", "task", "project", "import_id", "last_action", "last_created_by", "updated_by", "parent_prediction",
+    "parent_annotation", "prediction", "result_count", "lead_time", "ground_truth", "was_cancelled",
+    "bulk_created", "state",
+)  # fmt: skip
+_BOOK_KEEPING_OF_A_RESULT: Final = (
+    "id", "type", "from_name", "to_name", "origin", "original_length", "original_width", "original_height",
+    "image_rotation", "readonly", "hidden", "locked", "score",
+)  # fmt: skip
+_GEOMETRY: Final = ("videorectangle", "timelinelabels")
 
 
 def read(path: Path, infos: Mapping[str, VideoInfo] | None) -> tuple[list[Record], list[Problem]]:
     """The records of an export; one annotation per annotation of a task. See `deeptrace.data.convert.read`."""
-    log = Log(path.name)
+    log = ConvertLog(path.name)
     try:
         tasks = read_json(read_bytes(path))
     except JsonError as error:
@@ -56,34 +78,46 @@ def read(path: Path, infos: Mapping[str, VideoInfo] | None) -> tuple[list[Record
     return finish(_tasks(tasks, infos, log), log), log.problems
 
 
-def _tasks(tasks: list[Any], infos: Mapping[str, VideoInfo] | None, log: Log) -> Iterator[tuple[Record, bool]]:
+def _tasks(tasks: list[Any], infos: Mapping[str, VideoInfo] | None, log: ConvertLog) -> Iterator[tuple[Record, bool]]:
     for row, task in enumerate(tasks):
-        data = obj(obj(task).get("data"))
-        said = text(data.get("video_id"))
+        task = Fields(task)  # noqa: PLW2901
+        data = obj(task.get("data"))
+        own_id = text(data.get("video_id"))
         start = len(log.problems)
-        where = log.at(row, said)
-        name = text(data.get("video")) or next((v for v in data.values() if isinstance(v, str) and "." in v), None)
+        where = log.at(row, own_id)
+        key = _video_key(data)
+        name = None if key is None else text(data.get(key))
         clean = None if name is None else clean_path(name, where, "data.video")
-        if clean is None and said is None:
+        if clean is None and own_id is None:
             where.add("data.video", "is missing: the task names no video", "set_aside")
             continue
-        video_id = said or stem(clean or "")
+        upload = None if clean is None else _UPLOAD.fullmatch(clean)
+        video_id = own_id or stem(upload["name"] if upload else clean or "")
         where = log.at(row, video_id)
+        if upload is not None:
+            clean = _matched(clean or "", upload["name"], infos, where)
         clip = find_clip(infos, video_id, clean, data, where)
         if items(task.get("predictions")):
             problem = f"{len(task['predictions'])} of a model are no annotations: not imported"
             where.add("predictions", problem, "kept")
         names = items(data.get("annotators"))
         annotations = []
-        for index, given in enumerate(items(task.get("annotations"))):
-            if obj(given).get("was_cancelled") is True:
+        # A release before 1.0 calls annotations completions.
+        for index, annotation in enumerate([*items(task.get("annotations")), *items(task.get("completions"))]):
+            if obj(annotation).get("was_cancelled") is True:
                 where.add("was_cancelled", "the annotator skipped the task", "set_aside")
                 continue
             fallback = names[index] if index < len(names) else None
-            annotations.append(_annotation(obj(given), fallback, clip, where))
+            annotations.append(_annotation(Fields(annotation), fallback, clip, where))
         fields = record_fields(data, where)
-        extra = {key: value for key, value in data.items() if key not in _DATA_FIELDS and key not in fields}
-        report_bad(task, where)
+        extra = {
+            name: value
+            for name, value in data.items()
+            if name != key and name not in _DATA_FIELDS and name not in fields
+        }
+        task.skip(*_BOOK_KEEPING)
+        task.report(where, "task.")
+        report_bad(dict(task), where)
         yield (
             Record(
                 video_id,
@@ -94,8 +128,45 @@ def _tasks(tasks: list[Any], infos: Mapping[str, VideoInfo] | None, log: Log) ->
                 extra=extra,
                 **fields,
             ),
-            said is not None,
+            own_id is not None,
         )
+
+
+_VIDEO_FILE: Final = re.compile(
+    r"[^\n]{1,2000}\.(?:mp4|m4v|mov|mkv|webm|avi|mpe?g|ts|wmv|flv|ogv|gif|webp|3gp)(?:[?#][^\s]*)?", re.IGNORECASE
+)
+_UPLOAD: Final = re.compile(r"(?:.*/)?(?:data/)?upload/\d{1,9}/[0-9a-f]{8}-(?P<name>[^/]+)")
+
+
+def _video_key(data: Mapping[str, Any]) -> str | None:
+    """The key of a task's data under which its video stands, by the one rule: the key ``video``, else the key whose
+    text ends like a video file, else the key whose name speaks of a video. A prompt with a dot in it is none of these.
+    """
+    if text(data.get("video")):
+        return "video"
+    texts = {key: value for key, value in data.items() if isinstance(value, str) and value}
+    files = [key for key, value in texts.items() if _VIDEO_FILE.fullmatch(value)]
+    video_keys = [key for key in texts if "video" in key.lower() and key != "video_id"]
+    return next(iter([key for key in files if key in video_keys] or files or video_keys), None)
+
+
+def _matched(path: str, name: str, infos: Mapping[str, VideoInfo] | None, where: Where) -> str:
+    """The path of an uploaded file, whose name the tool puts eight digits before: the file that is known by its own
+    name, where there is one, else the path as it is. Both are said.
+    """
+    is_known = (
+        infos is not None
+        and path not in infos
+        and (
+            name in infos
+            or (isinstance(infos, ProbedInfos) and infos.look(path) is None and infos.look(name) is not None)
+        )
+    )
+    if is_known:
+        where.add("data.video", f"{path!r} is an upload of {name!r}, which is taken", "repaired")
+        return name
+    where.add("data.video", f"{path!r} is an upload of {name!r}, which is not known here: the path is kept", "kept")
+    return path
 
 
 # ── one annotation ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -113,37 +184,45 @@ class _Region:
     score: object = None
 
 
-def _annotation(given: Mapping[str, Any], fallback: object, clip: Clip, where: Where) -> Annotation:
-    regions, others = _regions(items(given.get("result")), where)
+def _annotation(row: Fields, fallback: object, clip: VideoFacts, where: Where) -> Annotation:
+    regions, others = _regions(items(row.get("result")), where)
     label: RecordLabel | None = None
-    kept: list[Any] = []
+    leftovers: list[Any] = []
     for result in others:
         choices = obj(result.get("value")).get("choices")
-        found = next((read for choice in items(choices) if (read := read_label(choice))), None)
-        if found is not None and label is None:
-            label = found
+        choice_label = next((own_label for choice in items(choices) if (own_label := read_label(choice))), None)
+        if choice_label is not None and label is None:
+            label = choice_label
         else:
-            kept.append(result)
+            leftovers.append(result)
+            what = show(result.get("type"))
+            where.add("result", f"{what} (from {show(result.get('from_name'))}) is no field: it is in extra", "kept")
+    row.skip(*_BOOK_KEEPING_OF_AN_ANNOTATION)
+    row.report(where, "annotation.")
     traces: list[Trace] = []
     unknown: list[dict[str, Any]] = []
-    drawn = [_drawn(region, regions, clip, where) for region in regions]
-    boxes = [one for one in drawn if one is not None and one.region.kind == "videorectangle"]
-    for one in drawn:
+    beside = _rate_beside(regions, clip, where)
+    drawings = [_drawn(region, beside, clip, where) for region in regions]
+    boxes = [one for one in drawings if one is not None and one.region.kind == "videorectangle"]
+    for one in drawings:
         if one is None or (one.region.kind == "timelinelabels" and _repeats(one, boxes)):
             continue
         trace, tags = _trace(one, where)
         if tags:
             unknown.append({"trace": len(traces), "tags": list(tags)})
         traces.append(trace)
+    heard, unheard = _heard(row, where)
+    unknown += [{**tags, "trace": tags["trace"] + len(traces)} for tags in unheard]
+    traces += heard
     extra: dict[str, Any] = {}
-    known = {key: given[key] for key in ("id", "ground_truth", "lead_time", "created_at") if key in given}
-    if known:
-        extra["label_studio"] = known
-    if kept:
-        extra["results"] = kept
+    book_keeping = {key: row[key] for key in ("id", "ground_truth", "lead_time", "created_at") if key in row}
+    if book_keeping:
+        extra["label_studio"] = book_keeping
+    if leftovers:
+        extra["results"] = leftovers
     if unknown:
         extra["unknown_tags"] = unknown
-    return Annotation(tuple(traces), label, _annotator(given.get("completed_by"), fallback), extra)
+    return Annotation(tuple(traces), label, _annotator(row.get("completed_by"), fallback), extra)
 
 
 def _annotator(completed_by: object, fallback: object) -> str | None:
@@ -158,9 +237,19 @@ def _regions(results: list[Any], where: Where) -> tuple[list[_Region], list[Mapp
     """The regions in order, and the results that belong to the whole video."""
     regions: dict[str, _Region] = {}
     for index, result in enumerate(results):
-        if obj(result).get("type") in ("videorectangle", "timelinelabels"):
-            region = regions.setdefault(_region_id(result, index), _Region())
-            region.kind, region.value, region.score = result["type"], obj(result.get("value")), result.get("score")
+        kind, value = obj(result).get("type"), obj(obj(result).get("value"))
+        if kind not in _GEOMETRY:
+            continue
+        # A rectangle that hangs on timeline labels is exported a second time as timeline labels without ranges: the
+        # rectangle has the place, in whichever order they stand.
+        region = regions.setdefault(_region_id(result, index), _Region())
+        if region.kind and kind == "timelinelabels":
+            if value.get("ranges"):
+                where.add("ranges", "of a region that has boxes too are not read: the boxes say when", "kept")
+            continue
+        if region.kind == "timelinelabels" and region.value.get("ranges"):
+            where.add("ranges", "of a region that has boxes too are not read: the boxes say when", "kept")
+        region.kind, region.value, region.score = str(kind), value, result.get("score")
     others = []
     for index, result in enumerate(results):
         if not isinstance(result, Mapping):
@@ -168,26 +257,67 @@ def _regions(results: list[Any], where: Where) -> tuple[list[_Region], list[Mapp
             continue
         own = regions.get(_region_id(result, index))
         if own is None:
-            others.append(result)
+            if not _is_heard(result):
+                others.append(result)
             continue
-        value = obj(result.get("value"))
+        result = Fields(result)  # noqa: PLW2901
+        value = Fields(result.get("value"))
         for key in ("labels", "timelinelabels", "choices"):
             own.tags.update(dict.fromkeys(tag for tag in items(value.get(key)) if isinstance(tag, str)))
         own.texts += _texts(value.get("text"))
-        own.notes += [note for note in _texts(obj(result.get("meta")).get("text")) if note not in own.notes]
+        meta = Fields(result.get("meta"))
+        own.notes += [note for note in _texts(meta.get("text")) if note not in own.notes][:_MOST_NOTES]
+        value.skip("framesCount", "duration", "sequence", "ranges")
+        result.skip(*_BOOK_KEEPING_OF_A_RESULT)
+        for fields, name in ((result, "result."), (value, "value."), (meta, "meta.")):
+            fields.report(where, name)
     return list(regions.values()), others
 
 
+_MOST_NOTES: Final = 100
+
+
+def _is_heard(result: Mapping[str, Any]) -> bool:
+    """Whether a result is a stretch of the sound or of a paragraph player: from a second to a second, with labels."""
+    value = obj(result.get("value"))
+    return "labels" in value and "start" in value and "end" in value and "sequence" not in value and "text" not in value
+
+
+def _heard(row: Mapping[str, Any], where: Where) -> tuple[list[Trace], list[dict[str, Any]]]:
+    """Stretches in seconds as traces without a box, and their tags that are none of ours."""
+    traces: list[Trace] = []
+    unknown: list[dict[str, Any]] = []
+    for result in items(row.get("result")):
+        if not isinstance(result, Mapping) or not _is_heard(result):
+            continue
+        value = Fields(result["value"])
+        value.skip("channel")
+        tags = [tag for tag in items(value.get("labels")) if isinstance(tag, str)]
+        categories, strange = read_categories(tags, where, "labels")
+        try:
+            onset, offset = number(value, "start", low=0.0), number(value, "end", low=0.0)
+            trace = Trace(onset_seconds=onset, offset_seconds=offset, categories=categories)
+            where.add("value.start", "is in seconds, without a box: read as onset and offset", "kept")
+        except RecordError as error:
+            where.add(f"value.{error.field}", error.problem, "emptied")
+            trace = Trace(categories=categories)
+        value.report(where, "value.")
+        if strange:
+            unknown.append({"trace": len(traces), "tags": list(strange)})
+        traces.append(trace)
+    return traces, unknown
+
+
 def _region_id(result: Mapping[str, Any], index: int) -> str:
-    said = result.get("id")
-    return f"#{index}" if said is None or isinstance(said, Bad) else str(said)
+    own_id = result.get("id")
+    return f"#{index}" if own_id is None or isinstance(own_id, Bad) else str(own_id)
 
 
 def _texts(value: object) -> list[str]:
     return [value] if isinstance(value, str) else [line for line in items(value) if isinstance(line, str)]
 
 
-def _rate(value: Mapping[str, Any], clip: Clip, where: Where) -> tuple[float | None, int | None]:
+def _rate(value: Mapping[str, Any], clip: VideoFacts, where: Where) -> tuple[float | None, int | None]:
     """Frames a second as the tool counted them, and how many there are."""
     try:
         count = number_or_none(value.get("framesCount"), "framesCount", above=0.0, high=MAX_FRAME)
@@ -208,6 +338,10 @@ def _rate(value: Mapping[str, Any], clip: Clip, where: Where) -> tuple[float | N
     return clip.fps, clip.num_frames or int(count)
 
 
+_MOST_COMPARED: Final = 200
+"""With so many boxes in one annotation a timeline label is compared; behind them it is a trace of its own."""
+
+
 @dataclass(frozen=True)
 class _Drawn:
     """A region on its frames (from 0), which the tool counted at ``fps`` a second."""
@@ -221,28 +355,36 @@ class _Drawn:
         return [(segment.first, segment.last) for segment in self.segments]
 
 
-def _drawn(region: _Region, regions: list[_Region], clip: Clip, where: Where) -> _Drawn | None:
+def _rate_beside(regions: list[_Region], clip: VideoFacts, where: Where) -> tuple[float | None, int | None]:
+    """The rate that the first region with one says: a timeline label does not, the boxes beside it do."""
+    if all("framesCount" in region.value for region in regions) or clip.fps is not None:
+        return clip.fps, clip.num_frames
+    quiet = ConvertLog(where.log.file).at(where.row, where.video_id)
+    rates = (_rate(region.value, clip, quiet) for region in regions)
+    return next((rate for rate in rates if rate[0] is not None), (None, None))
+
+
+def _drawn(region: _Region, beside: tuple[float | None, int | None], clip: VideoFacts, where: Where) -> _Drawn | None:
     fps, count = _rate(region.value, clip, where)
-    if fps is None:  # a timeline label does not say; the boxes beside it do
-        beside = (_rate(other.value, clip, where) for other in regions)
-        fps, count = next((rate for rate in beside if rate[0] is not None), (None, None))
-    if not rate_or_refuse(Clip(fps=fps, info=clip.info), where, needs_size=False) or fps is None:
+    if fps is None:
+        fps, count = beside
+    if not rate_or_refuse(VideoFacts(fps=fps, info=clip.info), where, needs_size=False) or fps is None:
         return None
-    boxed = region.kind == "videorectangle"
-    segments = _boxes(region.value, count, where) if boxed else _times(region.value, where)
+    is_box = region.kind == "videorectangle"
+    segments = _boxes(region.value, count, clip, where) if is_box else _times(region.value, where)
     return _Drawn(region, segments, fps, count)
 
 
 def _repeats(label: _Drawn, boxes: list[_Drawn]) -> bool:
     """Whether a timeline label only repeats when a box with the same labels is visible."""
-    own = label.region
+    own, times = label.region, label.times()
     return not (own.texts or own.notes) and any(
-        label.times() == box.times() and set(own.tags) <= set(box.region.tags) for box in boxes
+        times == box.times() and set(own.tags) <= set(box.region.tags) for box in boxes[:_MOST_COMPARED]
     )
 
 
-def _trace(drawn: _Drawn, where: Where) -> tuple[Trace, tuple[str, ...]]:
-    region = drawn.region
+def _trace(drawing: _Drawn, where: Where) -> tuple[Trace, tuple[str, ...]]:
+    region = drawing.region
     categories, unknown = read_categories(list(region.tags), where, "labels")
     if region.texts and region.notes and region.texts != region.notes:
         where.add("meta.text", f"{region.notes!r} differs from the text area, which is used", "repaired")
@@ -253,27 +395,31 @@ def _trace(drawn: _Drawn, where: Where) -> tuple[Trace, tuple[str, ...]]:
     except RecordError as error:
         where.add("score", error.problem, "emptied")
     explanation = "\n".join(lines) if lines else None
-    said = {"categories": categories, "explanation": explanation, "confidence": confidence}
-    return make_trace(drawn.segments, drawn.fps, drawn.count, where, "sequence", **said), unknown
+    fields = {"categories": categories, "explanation": explanation, "confidence": confidence}
+    return make_trace(drawing.segments, drawing.fps, drawing.count, where, "sequence", **fields), unknown
 
 
-def _boxes(value: Mapping[str, Any], count: int | None, where: Where) -> tuple[Segment, ...]:
+def _boxes(value: Mapping[str, Any], count: int | None, clip: VideoFacts, where: Where) -> tuple[Segment, ...]:
     keys: dict[int, FrameBox] = {}
     closing: set[int] = set()
-    for index, given in enumerate(items(value.get("sequence"))):
-        said, name = obj(given), f"sequence[{index}]"
+    for index, item in enumerate(items(value.get("sequence"))):
+        row, name = Fields(item), f"sequence[{index}]"
+        row.skip("time", "enabled", "auto")
         try:
-            frame = int(number(said, "frame", low=1, high=MAX_FRAME))
-            x, y, wide, high = (number(said, part) for part in ("x", "y", "width", "height"))
-            rotation = number_or_none(said.get("rotation"), "rotation")
+            frame = int(number(row, "frame", low=1, high=MAX_FRAME))
+            x, y, wide, high = (number(row, part) for part in ("x", "y", "width", "height"))
+            rotation = number_or_none(row.get("rotation"), "rotation")
         except RecordError as error:
             where.add(f"{name}.{error.field}", error.problem, "emptied")
             continue
-        if rotation:
-            where.add(f"{name}.rotation", f"{rotation:g} is ignored: boxes are upright here", "repaired")
-        if said.get("enabled") is False:
+        row.report(where, f"{name}.")
+        corners = (x, y, x + wide, y + high)
+        if rotation and rotation % 360:
+            corners = _upright(corners, rotation, clip, where, name)
+        if row.get("enabled") is False:
             closing.add(frame - 1)
-        box = read_box((x / 100, y / 100, (x + wide) / 100, (y + high) / 100), where, name)
+        x0, y0, x1, y1 = (side / 100 for side in corners)
+        box = read_box((x0, y0, x1, y1), where, name)
         if box is not None:
             keys[frame - 1] = FrameBox(frame - 1, box)
     ordered = [keys[frame] for frame in sorted(keys)]
@@ -291,12 +437,27 @@ def _boxes(value: Mapping[str, Any], count: int | None, where: Where) -> tuple[S
     return cover(ranges, ordered)[0]
 
 
+def _upright(
+    corners: tuple[float, float, float, float], degrees: float, clip: VideoFacts, where: Where, name: str
+) -> tuple[float, float, float, float]:
+    """The upright box (percent) round one that is turned clockwise about its top left corner, on square pixels."""
+    if clip.width is None or clip.height is None:
+        problem = f"{degrees:g} degrees are not applied, for the frame's size is not known: the box is taken as upright"
+        where.add(f"{name}.rotation", problem, "repaired")
+        return corners
+    wide, high = clip.width, clip.height
+    x0, y0, x1, y1 = corners
+    left, top, right, bottom = turned((x0 * wide, y0 * high, x1 * wide, y1 * high), degrees, (x0 * wide, y0 * high))
+    where.add(f"{name}.rotation", f"{degrees:g} degrees: the upright box around it is taken", "repaired")
+    return left / wide, top / high, right / wide, bottom / high
+
+
 def _times(value: Mapping[str, Any], where: Where) -> tuple[Segment, ...]:
     ranges = []
-    for given in items(value.get("ranges")):
+    for span in items(value.get("ranges")):
         try:
             start, end = (
-                count_or_none(obj(given).get(part), "ranges", low=1, high=MAX_FRAME) for part in ("start", "end")
+                count_or_none(obj(span).get(part), "ranges", low=1, high=MAX_FRAME) for part in ("start", "end")
             )
         except RecordError as error:
             where.add("ranges", error.problem, "emptied")
@@ -305,4 +466,6 @@ def _times(value: Mapping[str, Any], where: Where) -> tuple[Segment, ...]:
             ranges.append((start - 1, end - 1))
         else:
             where.add("ranges", f"{show(start)} to {show(end)} is not a range of frames from 1", "emptied")
+    if not ranges:
+        where.add("ranges", "holds no range of frames: the label has no time", "emptied")
     return cover(ranges, ())[0]

@@ -12,9 +12,9 @@ from typing import Any, Final, Literal
 from xml.sax.saxutils import quoteattr
 
 from deeptrace.categories import CATEGORIES
-from deeptrace.data.convert._common import NO_CATEGORY, VERDICTS, path_url, said_fields, tags_of
-from deeptrace.data.convert._write import Placed, Ready, prepare
-from deeptrace.data.problems import Problem
+from deeptrace.data.convert._common import NO_CATEGORY, VERDICTS, path_url, record_texts, tags_of
+from deeptrace.data.convert._write import FrameTrace, Ready, prepare
+from deeptrace.data.read.problems import Problem
 from deeptrace.files import dumps, write_text
 from deeptrace.records import Annotation, Box, Record
 
@@ -25,7 +25,7 @@ LOCAL_FILES: Final = "/data/local-files/?d="
 def config(framerate: str = "$fps") -> str:
     """The labelling configuration (XML): boxes, timeline, verdict and an explanation for each region.
 
-    ``framerate`` is a number, or the name of a task's field after a dollar sign.
+    ``framerate`` is frames a second as text, or the name of a task's field after a dollar sign.
     """
     labels = "".join(f"\n    <Label value={quoteattr(name)}/>" for name in (*CATEGORIES, NO_CATEGORY))
     choices = "".join(f"\n    <Choice value={quoteattr(name)}/>" for name in VERDICTS.values())
@@ -66,16 +66,16 @@ def _task(item: Ready, url_prefix: str, text: str) -> dict[str, Any]:
     record, info = item.record, item.record.info
     if record.path is None:
         item.where.add("path", f"is not said: {record.video_id!r} is written as the video", "repaired")
-    data: dict[str, Any] = {"video": path_url(url_prefix, record.path or record.video_id), **said_fields(record)}
+    data: dict[str, Any] = {"video": path_url(url_prefix, record.path or record.video_id), **record_texts(record)}
     if info is not None:
-        said = {
+        facts = {
             "fps": info.fps,
             "width": info.width,
             "height": info.height,
             "num_frames": info.num_frames,
             "duration": info.duration_seconds,
         }
-        data.update({key: value for key, value in said.items() if value is not None})
+        data.update({key: value for key, value in facts.items() if value is not None})
     if any(annotation.annotator is not None for annotation in record.annotations):
         data["annotators"] = [annotation.annotator for annotation in record.annotations]
     annotations = [
@@ -93,12 +93,12 @@ def _results(item: Ready, index: int, annotation: Annotation, text: str) -> list
     results: list[dict[str, Any]] = []
     for number, placed in enumerate(item.place(annotation, boxless=True)):
         region_id = f"trace-{item.row}-{index}-{number}"
-        boxed = bool(placed.segments[0].keys)
-        value = _sequence(item, placed) if boxed else _ranges(placed)
-        kind, tag_field, name = ("videorectangle", "labels", "box") if boxed else ("timelinelabels",) * 2 + ("onset",)
+        is_box = bool(placed.segments[0].keys)
+        value = _sequence(item, placed) if is_box else _ranges(placed)
+        kind, tag_field, name = ("videorectangle", "labels", "box") if is_box else ("timelinelabels",) * 2 + ("onset",)
         if tags := tags_of(placed.trace):
             value[tag_field] = tags
-        elif not boxed:
+        elif not is_box:
             value[tag_field] = []
         region: dict[str, Any] = {
             "id": region_id,
@@ -136,7 +136,7 @@ def _percent(bbox_xyxy: Box) -> dict[str, float]:
     return {"x": x0 * 100, "y": y0 * 100, "width": (x1 - x0) * 100, "height": (y1 - y0) * 100}
 
 
-def _sequence(item: Ready, placed: Placed) -> dict[str, Any]:
+def _sequence(item: Ready, placed: FrameTrace) -> dict[str, Any]:
     count = item.num_frames if item.num_frames is not None else placed.segments[-1].last + 1
     sequence = [
         {
@@ -152,5 +152,5 @@ def _sequence(item: Ready, placed: Placed) -> dict[str, Any]:
     return {"framesCount": count, "duration": count / item.fps, "sequence": sequence}
 
 
-def _ranges(placed: Placed) -> dict[str, Any]:
+def _ranges(placed: FrameTrace) -> dict[str, Any]:
     return {"ranges": [{"start": segment.first + 1, "end": segment.last + 1} for segment in placed.segments]}

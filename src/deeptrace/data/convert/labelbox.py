@@ -7,6 +7,7 @@ thinned to its key frames. Nested classifications hold categories (checklist, ra
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,8 +15,9 @@ from typing import Any, Final
 
 from deeptrace.categories import read_tags
 from deeptrace.data.convert._common import (
-    Clip,
-    Log,
+    ConvertLog,
+    Fields,
+    VideoFacts,
     Where,
     clean_path,
     find_clip,
@@ -28,6 +30,7 @@ from deeptrace.data.convert._common import (
     rate_or_refuse,
     read_box,
     read_categories,
+    read_json,
     read_label,
     read_lines,
     record_fields,
@@ -36,8 +39,10 @@ from deeptrace.data.convert._common import (
     text,
 )
 from deeptrace.data.convert._frames import MAX_FRAME, FrameBox, Segment, cover, thin
-from deeptrace.data.problems import Problem
-from deeptrace.errors import RecordError
+from deeptrace.data.read.problems import Problem
+from deeptrace.data.read.tolerant import show
+from deeptrace.errors import JsonError, RecordError
+from deeptrace.files import open_regular, read_bytes
 from deeptrace.records import Annotation, Record, RecordLabel, Trace, VideoInfo
 
 _TAG_QUESTIONS: Final = ("categor", "tag", "check", "applies", "type")
@@ -47,38 +52,43 @@ _TOLERANCE_PX: Final = 0.02
 
 def read(path: Path, infos: Mapping[str, VideoInfo] | None) -> tuple[list[Record], list[Problem]]:
     """The records of an export; one annotation per label. See `deeptrace.data.convert.read`."""
-    log = Log(path.name)
+    log = ConvertLog(path.name)
     drafts = list(_rows(path, infos, log))
     return finish(drafts, log), log.problems
 
 
-def _rows(path: Path, infos: Mapping[str, VideoInfo] | None, log: Log) -> Iterator[tuple[Record, bool]]:
-    for row_number, row in read_lines(path):
-        data_row = obj(obj(row).get("data_row"))
+def _rows(path: Path, infos: Mapping[str, VideoInfo] | None, log: ConvertLog) -> Iterator[tuple[Record, bool]]:
+    for row_number, content in _raw_rows(path):
+        row = Fields(content)
+        data_row = obj(row.get("data_row"))
         names = (data_row.get("external_id"), data_row.get("global_key"), data_row.get("row_data"))
         name = next((value for value in names if text(value)), None)
         start = len(log.problems)
         meta = {
-            text(obj(m).get("schema_name")) or "": obj(m).get("value") for m in items(obj(row).get("metadata_fields"))
+            text(obj(field).get("schema_name")) or "": obj(field).get("value")
+            for field in items(row.get("metadata_fields"))
         }
-        said = text(meta.get("video_id"))
-        where = log.at(row_number, said)
+        own_id = text(meta.get("video_id"))
+        where = log.at(row_number, own_id)
         clean = None if name is None else clean_path(name, where, "external_id")
-        if clean is None and said is None:
+        if clean is None and own_id is None:
             where.add("data_row", "has no external_id, global_key or row_data", "set_aside")
             continue
-        video_id = said or stem(clean or "")
+        video_id = own_id or stem(clean or "")
         where = log.at(row_number, video_id)
         media = obj(row.get("media_attributes"))
         clip = find_clip(infos, video_id, clean, _media(media), where)
         annotations = [
-            _label(label, project_id, obj(project), clip, where)
+            _label(Fields(label), project_id, obj(project), clip, where)
             for project_id, project in obj(row.get("projects")).items()
             for label in items(obj(project).get("labels"))
+            if not _is_skipped(obj(label), where)
         ]
         extra = {key: value for key, value in data_row.items() if key == "id"}
         fields = record_fields(meta, where)
-        report_bad(row, where)
+        row.skip("attachments", "project_details", "embeddings", "status", "priority", "batch_name")
+        row.report(where, "row.")
+        report_bad(content, where)
         yield (
             Record(
                 video_id,
@@ -89,8 +99,31 @@ def _rows(path: Path, infos: Mapping[str, VideoInfo] | None, log: Log) -> Iterat
                 extra={"labelbox": extra} if extra else {},
                 **fields,
             ),
-            said is not None,
+            own_id is not None,
         )
+
+
+def _raw_rows(path: Path) -> Iterator[tuple[int, Any]]:
+    """Each row with its number from 1: a line each, or the items of one JSON list."""
+    with open(open_regular(path), "rb") as file:
+        head = file.read(1024).removeprefix(b"\xef\xbb\xbf").lstrip()
+    if not head.startswith(b"["):
+        yield from read_lines(path)
+        return
+    try:
+        rows = read_json(read_bytes(path))
+    except JsonError as error:
+        raise JsonError(f"{path.name}: {error}") from None
+    yield from enumerate(items(rows), 1)
+
+
+def _is_skipped(label: Mapping[str, Any], where: Where) -> bool:
+    """Whether the annotator skipped the video, which is no annotation; reported."""
+    details = [label, obj(label.get("performance_details")), obj(label.get("label_details"))]
+    skipped = any(one.get(name) is True for one in details for name in ("skipped", "is_skipped", "Skipped"))
+    if skipped:
+        where.add("skipped", "the annotator skipped the video", "set_aside")
+    return skipped
 
 
 def _media(media: Mapping[str, Any]) -> dict[str, Any]:
@@ -118,22 +151,23 @@ class _Feature:
     others: dict[str, Any] = field(default_factory=dict)
 
 
-def _label(label: object, project_id: str, project: Mapping[str, Any], clip: Clip, where: Where) -> Annotation:
-    said = obj(label)
-    annotations, details = obj(said.get("annotations")), obj(said.get("label_details"))
-    kept: dict[str, Any] = {"project_id": project_id}
-    kept.update({key: project[key] for key in ("name",) if key in project})
-    kept.update({f"label_{key}": said[key] for key in ("id", "version") if key in said})
-    kept.update({key: value for key, value in details.items() if key != "created_by" and value})
-    verdict = _verdict(items(annotations.get("classifications")), kept)
+def _label(row: Fields, project_id: str, project: Mapping[str, Any], clip: VideoFacts, where: Where) -> Annotation:
+    annotations, details = Fields(row.get("annotations")), obj(row.get("label_details"))
+    row.skip("id", "version", "label_kind", "performance_details")
+    annotations.skip("frames", "segments", "key_frame_feature_map", "classifications")
+    rest: dict[str, Any] = {"project_id": project_id}
+    rest.update({key: project[key] for key in ("name",) if key in project})
+    rest.update({f"label_{key}": row[key] for key in ("id", "version") if key in row})
+    rest.update({key: value for key, value in details.items() if key != "created_by" and value})
+    verdict = _verdict(items(annotations.get("classifications")), rest, where)
     traces: list[Trace] = []
     unknown: list[dict[str, Any]] = []
-    features = _features(obj(annotations.get("frames")), kept, where)
-    listed = [name for name in obj(annotations.get("segments")) if name in features]  # in the order of drawing
-    for feature_id in dict.fromkeys([*listed, *features]):
+    features = _features(obj(annotations.get("frames")), rest, where)
+    drawing_order = [name for name in obj(annotations.get("segments")) if name in features]  # in the order of drawing
+    for feature_id in dict.fromkeys([*drawing_order, *features]):
         feature = features[feature_id]
         if not all(kind == "VideoBoundingBox" for kind in feature.kinds):
-            kept.setdefault("other_objects", []).append({"feature_id": feature_id, "kinds": list(feature.kinds)})
+            rest.setdefault("other_objects", []).append({"feature_id": feature_id, "kinds": list(feature.kinds)})
             where.add("annotation_kind", f"{', '.join(feature.kinds)} is no box: not imported", "kept")
             continue
         if not rate_or_refuse(clip, where, needs_size=True):
@@ -142,23 +176,27 @@ def _label(label: object, project_id: str, project: Mapping[str, Any], clip: Cli
         if tags:
             unknown.append({"trace": len(traces), "tags": list(tags)})
         if feature.others:
-            kept.setdefault("answers", []).append({"trace": len(traces), **feature.others})
+            where.add("classifications", f"{', '.join(map(show, feature.others))} has no field: in extra", "kept")
+            rest.setdefault("answers", []).append({"trace": len(traces), **feature.others})
         traces.append(trace)
-    extra: dict[str, Any] = {"labelbox": kept}
+    row.report(where, "label.")
+    annotations.report(where, "annotations.")
+    extra: dict[str, Any] = {"labelbox": rest}
     if unknown:
         extra["unknown_tags"] = unknown
     return Annotation(tuple(traces), verdict, text(details.get("created_by")), extra)
 
 
-def _verdict(classifications: list[Any], kept: dict[str, Any]) -> RecordLabel | None:
+def _verdict(classifications: list[Any], rest: dict[str, Any], where: Where) -> RecordLabel | None:
     label: RecordLabel | None = None
     for classification in classifications:
         name, answers, _ = _answers(obj(classification))
-        found = next((read for answer in answers if (read := read_label(answer)) is not None), None)
-        if found is not None and label is None:
-            label = found
+        answer_label = next((own_label for answer in answers if (own_label := read_label(answer)) is not None), None)
+        if answer_label is not None and label is None:
+            label = answer_label
         else:
-            kept.setdefault("classifications", []).append({"name": name, "answers": answers})
+            where.add("classifications", f"{show(name)} has no field: it is in extra['labelbox']", "kept")
+            rest.setdefault("classifications", []).append({"name": name, "answers": answers})
     return label
 
 
@@ -168,27 +206,29 @@ def _answers(classification: Mapping[str, Any]) -> tuple[str, list[str], bool]:
     content = obj(classification.get("text_answer")).get("content")
     if isinstance(content, str):
         return name, [content], False
-    chosen = [obj(classification.get("radio_answer")), *map(obj, items(classification.get("checklist_answers")))]
-    names = [text(answer.get("name")) or text(answer.get("value")) for answer in chosen]
+    choices = [obj(classification.get("radio_answer")), *map(obj, items(classification.get("checklist_answers")))]
+    names = [text(answer.get("name")) or text(answer.get("value")) for answer in choices]
     return name, [answer for answer in names if answer], True
 
 
-def _features(frames: Mapping[str, Any], kept: dict[str, Any], where: Where) -> dict[str, _Feature]:
+def _features(frames: Mapping[str, Any], rest: dict[str, Any], where: Where) -> dict[str, _Feature]:
     features: dict[str, _Feature] = {}
     for key, content in frames.items():
         if _frame(key) is None:
             where.add(f"frames[{key!r}]", "is not a frame number from 1", "emptied")
             continue
         if items(obj(content).get("classifications")):
-            kept.setdefault("frame_classifications", {})[key] = obj(content)["classifications"]
+            if "frame_classifications" not in rest:
+                where.add("frames.classifications", "of single frames have no field: they are in extra", "kept")
+            rest.setdefault("frame_classifications", {})[key] = obj(content)["classifications"]
         for feature_id, item in obj(obj(content).get("objects")).items():
             feature = features.setdefault(feature_id, _Feature())
-            said = obj(item)
-            default = "VideoBoundingBox" if "bounding_box" in said else "an unknown kind"
-            feature.kinds[text(said.get("annotation_kind")) or default] = None
-            feature.names[text(said.get("name")) or ""] = None
-            feature.boxes.append((int(key), obj(said.get("bounding_box"))))
-            for classification in items(said.get("classifications")):
+            row = obj(item)
+            default = "VideoBoundingBox" if "bounding_box" in row else "an unknown kind"
+            feature.kinds[text(row.get("annotation_kind")) or default] = None
+            feature.names[text(row.get("name")) or ""] = None
+            feature.boxes.append((int(key), obj(row.get("bounding_box"))))
+            for classification in items(row.get("classifications")):
                 _sort_answers(feature, obj(classification))
     for feature in features.values():
         feature.boxes.sort(key=lambda pair: pair[0])
@@ -196,25 +236,25 @@ def _features(frames: Mapping[str, Any], kept: dict[str, Any], where: Where) -> 
 
 
 def _sort_answers(feature: _Feature, classification: Mapping[str, Any]) -> None:
-    name, answers, chosen = _answers(classification)
+    name, answers, choices = _answers(classification)
     plain = name.lower()
-    if chosen and (any(word in plain for word in _TAG_QUESTIONS) or read_tags(answers).categories):
+    if choices and (any(word in plain for word in _TAG_QUESTIONS) or read_tags(answers).categories):
         feature.tags.update(dict.fromkeys(answers))
-    elif not chosen and any(word in plain for word in _TEXT_QUESTIONS):
+    elif not choices and any(word in plain for word in _TEXT_QUESTIONS):
         feature.texts.update(dict.fromkeys(answers))
     elif answers:
         feature.others[name] = answers
 
 
 def _trace(
-    feature_id: str, feature: _Feature, annotations: Mapping[str, Any], clip: Clip, where: Where
+    feature_id: str, feature: _Feature, annotations: Mapping[str, Any], clip: VideoFacts, where: Where
 ) -> tuple[Trace, tuple[str, ...]]:
-    texts = [said for said in feature.texts if said]
+    texts = [line for line in feature.texts if line]
     if len(texts) > 1:
         where.add("explanation", f"changes over time; the first of {len(texts)} is used", "repaired")
         feature.others["explanations"] = texts
-    named = [name for name in feature.names if name and read_tags([name]).categories]
-    categories, unknown = read_categories([*feature.tags, *named], where, "category")
+    category_names = [name for name in feature.names if name and read_tags([name]).categories]
+    categories, unknown = read_categories([*feature.tags, *category_names], where, "category")
     segments = _segments(feature_id, feature, annotations, clip, where)
     trace = make_trace(
         segments,
@@ -229,14 +269,14 @@ def _trace(
 
 
 def _segments(
-    feature_id: str, feature: _Feature, annotations: Mapping[str, Any], clip: Clip, where: Where
+    feature_id: str, feature: _Feature, annotations: Mapping[str, Any], clip: VideoFacts, where: Where
 ) -> tuple[Segment, ...]:
     width, height = clip.width or 1.0, clip.height or 1.0
     keys = []
-    for frame, given in feature.boxes:
+    for frame, sides in feature.boxes:
         name = f"frames[{frame}].bounding_box"
         try:
-            left, top, wide, high = (number(given, part) for part in ("left", "top", "width", "height"))
+            left, top, wide, high = (number(sides, part) for part in ("left", "top", "width", "height"))
         except RecordError as error:
             where.add(f"{name}.{error.field}", error.problem, "emptied")
             continue
@@ -249,7 +289,9 @@ def _segments(
     if not ranges and keys:
         where.add("segments", f"says nothing of object {feature_id!r}: first to last key frame is taken", "repaired")
         ranges = [(keys[0].frame, keys[-1].frame)]
-    outside = [key.frame + 1 for key in keys if not any(first <= key.frame <= last for first, last in ranges)]
+    frames = [key.frame for key in keys]
+    inside = {frame for segment in cover(ranges, ())[0] for frame in _within(frames, segment)}
+    outside = [key.frame + 1 for key in keys if key.frame not in inside]
     if outside:
         where.add("segments", f"does not hold the boxes at frames {outside[:5]}", "kept")
     marked = _marked(annotations, feature_id)
@@ -257,29 +299,36 @@ def _segments(
     if borrowed and keys:
         where.add("segments", f"{borrowed} without a box of its own: the nearest box holds", "repaired")
     tolerance = _TOLERANCE_PX / max(width, height)
-    return tuple(Segment(s.first, s.last, tuple(thin(s.keys, marked, tolerance))) for s in segments)
+    return tuple(
+        Segment(segment.first, segment.last, tuple(thin(segment.keys, marked, tolerance))) for segment in segments
+    )
+
+
+def _within(frames: list[int], segment: Segment) -> list[int]:
+    """Those of ordered frame numbers that lie in a segment."""
+    return frames[bisect.bisect_left(frames, segment.first) : bisect.bisect_right(frames, segment.last)]
 
 
 def _marked(annotations: Mapping[str, Any], feature_id: str) -> set[int]:
     """The key frames (from 0), from ``{"13": true}`` or ``[13, 19]``."""
-    said = obj(annotations.get("key_frame_feature_map")).get(feature_id)
-    listed = [key for key, value in said.items() if value] if isinstance(said, Mapping) else items(said)
-    return {found - 1 for frame in listed if (found := _frame(frame)) is not None}
+    frames = obj(annotations.get("key_frame_feature_map")).get(feature_id)
+    keys = [key for key, value in frames.items() if value] if isinstance(frames, Mapping) else items(frames)
+    return {frame_number - 1 for frame in keys if (frame_number := _frame(frame)) is not None}
 
 
 def _frame(value: object) -> int | None:
     """A frame number from 1, given as text or as a number; None for anything else."""
-    said = str(value)
-    frame = int(said) if said.isascii() and said.isdigit() and len(said) < 10 else 0
+    digits = str(value)
+    frame = int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 10 else 0
     return frame if 1 <= frame <= MAX_FRAME else None
 
 
 def _ranges(feature_id: str, annotations: Mapping[str, Any], where: Where) -> list[tuple[int, int]]:
     ranges = []
-    for given in items(obj(annotations.get("segments")).get(feature_id)):
-        match given:
+    for span in items(obj(annotations.get("segments")).get(feature_id)):
+        match span:
             case [int(first), int(last)] if 1 <= first <= last <= MAX_FRAME:
                 ranges.append((first - 1, last - 1))
             case _:
-                where.add("segments", f"{given!r} is not a range [first, last] of frames from 1", "emptied")
+                where.add("segments", f"{span!r} is not a range [first, last] of frames from 1", "emptied")
     return ranges

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from deeptrace.data.convert._common import TRACE_NAME, VERDICTS, said_fields, tags_of
+from deeptrace.data.convert._common import TRACE_NAME, VERDICTS, record_texts, tags_of
 from deeptrace.data.convert._frames import FrameBox
-from deeptrace.data.convert._write import Placed, Ready, prepare
-from deeptrace.data.problems import Problem
+from deeptrace.data.convert._write import FrameTrace, Ready, prepare
+from deeptrace.data.read.problems import Problem
 from deeptrace.files import write_jsonl
 from deeptrace.records import Annotation, Record
 
@@ -61,18 +61,18 @@ def _export_row(item: Ready, interpolated: bool) -> dict[str, Any]:
     ]
     media: dict[str, Any] = {}
     if info is not None:
-        said = {
+        facts = {
             "height": info.height,
             "width": info.width,
             "frame_rate": info.fps,
             "frame_count": info.num_frames,
             "duration": info.duration_seconds,
         }
-        media = {key: value for key, value in said.items() if value is not None}
+        media = {key: value for key, value in facts.items() if value is not None}
     return {
         "data_row": {"id": f"row-{item.row}", "global_key": _name(record), "external_id": _name(record)},
         "media_attributes": media,
-        "metadata_fields": [{"schema_name": key, "value": value} for key, value in said_fields(record).items()],
+        "metadata_fields": [{"schema_name": key, "value": value} for key, value in record_texts(record).items()],
         "projects": {"deeptrace": {"name": "deeptrace", "labels": labels}},
     }
 
@@ -106,11 +106,11 @@ def _export_label(item: Ready, index: int, annotation: Annotation, interpolated:
     }
 
 
-def _export_object(item: Ready, feature_id: str, placed: Placed, key: FrameBox) -> dict[str, Any]:
+def _export_object(item: Ready, feature_id: str, placed: FrameTrace, key: FrameBox) -> dict[str, Any]:
     answers: list[dict[str, Any]] = []
     if tags := tags_of(placed.trace):
-        chosen = [{"name": tag, "value": _value(tag), "classifications": []} for tag in tags]
-        answers.append({"name": "category", "value": "category", "checklist_answers": chosen})
+        choices = [{"name": tag, "value": _value(tag), "classifications": []} for tag in tags]
+        answers.append({"name": "category", "value": "category", "checklist_answers": choices})
     if placed.trace.explanation is not None:
         content = {"content": placed.trace.explanation}
         answers.append({"name": "explanation", "value": "explanation", "text_answer": content})
@@ -147,7 +147,7 @@ def _import_rows(item: Ready) -> list[dict[str, Any]]:
         item.where.add("annotator", "has no place in an import: Labelbox takes the importing user", "emptied")
     if len([annotation for annotation in record.annotations if annotation.label]) > 1:
         item.where.add("label", "stands in several annotations; an import makes one label of them", "kept")
-    for name in said_fields(record):
+    for name in record_texts(record):
         if name not in {"video_id", "label"}:
             item.where.add(name, "has no place in an import", "emptied")
     if record.label is not None and not any(annotation.label for annotation in record.annotations):
@@ -179,7 +179,7 @@ def _import_rows(item: Ready) -> list[dict[str, Any]]:
     return rows
 
 
-def _import_answers(placed: Placed) -> list[dict[str, Any]]:
+def _import_answers(placed: FrameTrace) -> list[dict[str, Any]]:
     answers: list[dict[str, Any]] = []
     if tags := tags_of(placed.trace):
         answers.append({"name": "category", "answer": [{"name": tag} for tag in tags]})

@@ -30,7 +30,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Entry:
+class ArchiveEntry:
     """One entry of the list of contents; ``offset`` is where its own header lies, counted over all parts."""
 
     name: str
@@ -55,7 +55,7 @@ class Damage:
 class Contents:
     """A checked list. ``data_at`` says where each entry's packed bytes begin; an entry in ``damaged`` has none."""
 
-    entries: tuple[Entry, ...]
+    entries: tuple[ArchiveEntry, ...]
     data_at: dict[str, int]
     damaged: tuple[Damage, ...]
     total_bytes: int
@@ -63,7 +63,12 @@ class Contents:
 
 _SMALL: Final = 1024 * 1024  # below it a ratio says nothing
 _MAX_LIST_BYTES: Final = 64 * 1024 * 1024
-_RESERVED: Final = re.compile(r"(?i)^(con|prn|aux|nul|com\d|lpt\d)(\.|$)")
+# "Naming Files, Paths, and Namespaces" (Microsoft): superscript digits count as digits; a blank before the dot is cut.
+_RESERVED: Final = re.compile(r"(?i)^(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³]) *(\.|$)")
+_ARCHIVE: Final = re.compile(r"(?i)^(real_)?videos\.zip(\.\d+)?$")
+_OURS: Final = re.compile(r"(?i)^(\.deeptrace|deeptrace-download\.json$)")
+# Characters that turn the order of what is shown: "gpj.4pm" reads as "mp4.jpg" (Trojan Source, CVE-2021-42574).
+_TURNING: Final = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 # ── names ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -73,8 +78,10 @@ def name_problem(name: str) -> str | None:
     """Why a relative name with forward slashes cannot be used on every system, or None where it can."""
     if not name:
         return "is empty"
-    if any(unicodedata.category(c) in ("Cc", "Cs") for c in name):
+    if any(unicodedata.category(character) in ("Cc", "Cs") for character in name):
         return "holds a control character"
+    if _TURNING & set(name):
+        return "holds a character that turns the order of letters"
     if "\\" in name:
         return "holds a backslash"
     if name.startswith("/"):
@@ -92,6 +99,8 @@ def name_problem(name: str) -> str | None:
             return "holds a piece that ends in a dot or a space"
         if _RESERVED.match(piece):
             return "holds a reserved device name"
+        if _OURS.match(unicodedata.normalize("NFKC", piece)):
+            return "is called like one of our own files"
     return None
 
 
@@ -104,7 +113,7 @@ def name_collision(names: Sequence[str], folders: Sequence[bool]) -> str | None:
     spelled: dict[str, str] = {}
     files: set[str] = set()
     parents: set[str] = set()
-    listed: set[str] = set()
+    names_so_far: set[str] = set()
     for name, is_folder in zip(names, folders, strict=True):
         pieces = name.split("/")
         for depth in range(1, len(pieces) + 1):
@@ -113,9 +122,9 @@ def name_collision(names: Sequence[str], folders: Sequence[bool]) -> str | None:
                 return name
             if depth < len(pieces) or is_folder:
                 parents.add(path)
-        if name in listed:
+        if name in names_so_far:
             return name
-        listed.add(name)
+        names_so_far.add(name)
         if not is_folder:
             files.add(name)
     return min(files & parents, default=None)
@@ -125,7 +134,7 @@ def name_collision(names: Sequence[str], folders: Sequence[bool]) -> str | None:
 
 
 def read_contents(reader: PartReader, limits: Limits) -> Contents:
-    """The archive's list of contents, when every entry of it may be written.
+    """The archive's list of contents, when every entry of it may be written, beside the archive too.
 
     Raises:
         ExtractError: the archive is refused as a whole; the message names the part or the entry.
@@ -140,6 +149,7 @@ def read_contents(reader: PartReader, limits: Limits) -> Contents:
     if list_at + list_size != ends_at:
         _say_where_bytes_lack(reader, entries, list_at + list_size - ends_at)
     _check_entries(entries, limits)
+    _check_own_parts(reader, entries)
     data_at, damaged = _check_headers(reader, entries, list_at)
     return Contents(entries, data_at, damaged, sum(entry.size for entry in entries))
 
@@ -183,13 +193,13 @@ def _starts_like_zip(part: Path) -> bool:
         return file.read(4) == b"PK\x03\x04"
 
 
-def _entries(data: bytes, limits: Limits) -> Iterator[Entry]:
-    at, seen = 0, 0
+def _entries(data: bytes, limits: Limits) -> Iterator[ArchiveEntry]:
+    at, count = 0, 0
     while at < len(data):
         if data[at : at + 4] != b"PK\x01\x02" or at + 46 > len(data):
-            raise ExtractError("BAD_LIST", f"entry {seen} of the list of contents is damaged")
-        seen += 1
-        if seen > limits.max_entries:
+            raise ExtractError("BAD_LIST", f"entry {count} of the list of contents is damaged")
+        count += 1
+        if count > limits.max_entries:
             raise ExtractError("BOMB", f"more than {limits.max_entries:,} entries")
         _, _, flags, method, _, _, crc, packed, size, *lengths = struct.unpack_from("<6H3L3H", data, at + 4)
         _disk, _, attributes, offset = struct.unpack_from("<2H2L", data, at + 34)
@@ -198,7 +208,7 @@ def _entries(data: bytes, limits: Limits) -> Iterator[Entry]:
         try:
             name = raw.decode("utf-8" if flags & 0x800 else "cp437")
         except UnicodeDecodeError:
-            raise ExtractError("HOSTILE_NAME", f"the name of entry {seen - 1} is not UTF-8") from None
+            raise ExtractError("HOSTILE_NAME", f"the name of entry {count - 1} is not UTF-8") from None
         size, packed, offset = _long_fields(extra, size, packed, offset)
         is_folder = name.endswith("/")
         kind = stat.S_IFMT(attributes >> 16)
@@ -210,7 +220,7 @@ def _entries(data: bytes, limits: Limits) -> Iterator[Entry]:
             raise ExtractError(
                 "UNSUPPORTED", f"entry {name!r} is packed by method {method}; stored and deflate are read"
             )
-        yield Entry(name[:-1] if is_folder else name, size, packed, crc, offset, method, is_folder)
+        yield ArchiveEntry(name[:-1] if is_folder else name, size, packed, crc, offset, method, is_folder)
         at += 46 + sum(lengths)
 
 
@@ -227,7 +237,7 @@ def _long_fields(extra: bytes, size: int, packed: int, offset: int) -> tuple[int
     return values[0], values[1], values[2]
 
 
-def _check_entries(entries: Sequence[Entry], limits: Limits) -> None:
+def _check_entries(entries: Sequence[ArchiveEntry], limits: Limits) -> None:
     for entry in entries:
         if problem := name_problem(entry.name):
             raise ExtractError("HOSTILE_NAME", f"entry {entry.name[:80]!r} {problem}")
@@ -237,15 +247,23 @@ def _check_entries(entries: Sequence[Entry], limits: Limits) -> None:
             raise ExtractError("BOMB", f"entry {entry.name!r} is stored, yet its two sizes differ")
         if entry.size > _SMALL and entry.size > limits.max_ratio * max(entry.packed, 1):
             raise ExtractError("BOMB", f"entry {entry.name!r} unpacks to {entry.size:,} bytes from {entry.packed:,}")
-    if twice := name_collision([e.name for e in entries], [e.is_folder for e in entries]):
+    if twice := name_collision([entry.name for entry in entries], [entry.is_folder for entry in entries]):
         raise ExtractError("HOSTILE_NAME", f"entry {twice!r} falls on another entry's name")
     total = sum(entry.size for entry in entries)
     if total > limits.max_total_bytes:
         raise ExtractError("BOMB", f"{total:,} bytes when unpacked, at most {limits.max_total_bytes:,} are allowed")
 
 
+def _check_own_parts(reader: PartReader, entries: Sequence[ArchiveEntry]) -> None:
+    """Archives lie where they are unpacked: no entry may have the name of a part that is still being read."""
+    own = {_fold(part.name) for part in reader.parts}
+    for entry in entries:
+        if _fold(entry.name.split("/")[0]) in own or _ARCHIVE.match(entry.name):
+            raise ExtractError("HOSTILE_NAME", f"entry {entry.name[:80]!r} is called like a part of an archive")
+
+
 def _check_headers(
-    reader: PartReader, entries: Sequence[Entry], list_at: int
+    reader: PartReader, entries: Sequence[ArchiveEntry], list_at: int
 ) -> tuple[dict[str, int], tuple[Damage, ...]]:
     """Where each entry's bytes begin, by its own header; and the entries whose header is damaged."""
     data_at: dict[str, int] = {}
@@ -253,7 +271,7 @@ def _check_headers(
     fine_in: Counter[str] = Counter()
     bad_in: dict[str, list[str]] = defaultdict(list)
     spans: list[tuple[int, int, str]] = []
-    for entry in sorted(entries, key=lambda e: e.offset):
+    for entry in sorted(entries, key=lambda item: item.offset):
         part = reader.part_at(entry.offset).name
         header = reader.read_at(entry.offset, 30)
         shortest = entry.offset + 30 + len(entry.name.encode("utf-8", "replace")) // 4 + entry.packed
@@ -285,12 +303,12 @@ def _check_headers(
     return data_at, tuple(damaged)
 
 
-def _say_where_bytes_lack(reader: PartReader, entries: Sequence[Entry], lacking: int) -> None:
+def _say_where_bytes_lack(reader: PartReader, entries: Sequence[ArchiveEntry], lacking: int) -> None:
     """Raise the error for an archive of the wrong length, with the part's name where it can be told."""
     if lacking < 0:
         raise ExtractError("NOT_A_ZIP", f"{-lacking:,} bytes stand in the archive that do not belong to it")
     before = 0
-    for entry in sorted(entries, key=lambda e: e.offset):
+    for entry in sorted(entries, key=lambda item: item.offset):
         if reader.read_at(entry.offset, 4) != b"PK\x03\x04":
             names = reader.parts_ending_in(before, entry.offset) or [reader.part_at(before).name]
             break

@@ -17,12 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from deeptrace.characters import visible
 from deeptrace.data.hub.archive import name_collision, name_problem
-from deeptrace.data.hub.fetch import DownloadError, Rules, Wanted, fetch
-from deeptrace.data.lock import LockError, folder_lock
+from deeptrace.data.hub.fetch import FULL_DISK, DownloadError, Rules, Wanted, fetch
 from deeptrace.errors import FileError, JsonError, MissingExtra
-from deeptrace.files import dumps, loads, sync_folder, write_text
-from deeptrace.html import visible
+from deeptrace.files import dumps, loads, make_folder, sync_folder, write_text
+from deeptrace.lock import LockError, folder_lock
 
 logger = logging.getLogger(__name__)
 
@@ -92,6 +92,16 @@ def download(
             return job.run(revision)
     except LockError as error:
         raise DownloadError(error.code, str(error)) from None
+    except FileError as error:
+        raise DownloadError("WRITE_FAILED", str(error)) from None
+    except OSError as error:  # whatever was looked at or read here; what came stays
+        raise _refused(error, root.name) from None
+
+
+def _refused(error: OSError, name: str) -> DownloadError:
+    if error.errno in FULL_DISK:
+        return DownloadError("DISK_FULL", f"no room for {name}: {error.strerror}. What came is kept; run it again")
+    return DownloadError("WRITE_FAILED", f"cannot write {name}: {error.strerror or error}. What came is kept")
 
 
 @dataclass
@@ -108,26 +118,26 @@ class _Job:
 
     def run(self, revision: str | None) -> Downloaded:
         manifest = self._read_manifest()
-        asked = revision or manifest.get("commit") or "main"
+        wanted_revision = revision or manifest.get("commit") or "main"
         try:
-            commit, listed = self._list(asked)
+            commit, hub_files = self._list(wanted_revision)
         except DownloadError as error:
             if error.code != "OFFLINE" or revision not in (None, manifest.get("commit"), manifest.get("revision")):
                 raise
             return self._offline(manifest, error)
-        wanted = [file for file in listed if self._is_wanted(file.name)]
-        if not wanted:
+        wanted_files = [file for file in hub_files if self._is_wanted(file.name)]
+        if not wanted_files:
             raise DownloadError("NOT_FOUND", f"no file of {self.repo_id} is called {', '.join(self.only or ('',))}")
-        hashes = {file.name: (file.sha256, file.git_sha1) for file in listed}
+        hashes = {file.name: (file.sha256, file.git_sha1) for file in hub_files}
         rows: dict[str, Any] = {
             name: row
             for name, row in manifest.get("files", {}).items()
             if hashes.get(name) == (row.get("sha256"), row.get("git_sha1"))
         }
-        there = [file for file in wanted if self._is_there(file, rows)]
-        missing = [file for file in wanted if file not in there]
+        there = [file for file in wanted_files if self._is_there(file, rows)]
+        missing = [file for file in wanted_files if file not in there]
         self._check_room(missing)
-        done, total = sum(file.size for file in there), sum(file.size for file in wanted)
+        done, total = sum(file.size for file in there), sum(file.size for file in wanted_files)
         came = 0
         for file in missing:
 
@@ -140,12 +150,12 @@ class _Job:
 
             self._bring(file, commit, on_bytes)
             rows[file.name] = self._row(file)
-            self._write_manifest(asked, commit, rows, complete=False)
+            self._write_manifest(wanted_revision, commit, rows, complete=False)
         for file in there:
             rows[file.name] = self._row(file)
-        self._write_manifest(asked, commit, rows, complete=len(rows) == len(listed))
+        self._write_manifest(wanted_revision, commit, rows, complete=len(rows) == len(hub_files))
         self._tidy()
-        names = tuple(file.name for file in wanted)
+        names = tuple(file.name for file in wanted_files)
         return Downloaded(self.root, self.repo_id, commit, names, tuple(file.name for file in missing), came)
 
     # ── what there is ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -213,7 +223,9 @@ class _Job:
         """The folder as it is, when it is complete without asking the hub."""
         rows = manifest.get("files", {})
         names = [name for name in rows if self._is_wanted(name)]
-        files = [Wanted(n, rows[n]["size"], rows[n].get("sha256"), rows[n].get("git_sha1")) for n in names]
+        files = [
+            Wanted(name, rows[name]["size"], rows[name].get("sha256"), rows[name].get("git_sha1")) for name in names
+        ]
         whole = manifest.get("complete") or (self.only is not None and all(name in rows for name in self.only))
         if not names or not whole or not all(self._is_there(file, rows) for file in files):
             raise error
@@ -241,20 +253,17 @@ class _Job:
             raise DownloadError("CHANGED", message)
         return value
 
-    def _write_manifest(self, asked: str, commit: str, rows: Mapping[str, Any], *, complete: bool) -> None:
+    def _write_manifest(self, wanted_revision: str, commit: str, rows: Mapping[str, Any], *, complete: bool) -> None:
         value = {
             "schema": _SCHEMA,
             "repo_id": self.repo_id,
             "repo_type": self.repo_type,
-            "revision": asked,
+            "revision": wanted_revision,
             "commit": commit,
             "complete": complete,
             "files": dict(sorted(rows.items())),
         }
-        try:
-            write_text(self.root / MANIFEST, dumps(value, indent=2) + "\n")
-        except FileError as error:
-            raise DownloadError("WRITE_FAILED", str(error)) from None
+        write_text(self.root / MANIFEST, dumps(value, indent=2) + "\n")
 
     def _row(self, file: Wanted) -> dict[str, Any]:
         row: dict[str, Any] = {"size": file.size, "sha256": file.sha256, "git_sha1": file.git_sha1}
@@ -285,7 +294,7 @@ class _Job:
     def _partial(self, file: Wanted, *, make: bool) -> int:
         part = self._part(file)
         if make:
-            part.parent.mkdir(exist_ok=True)
+            make_folder(part.parent)
         return part.stat().st_size if part.is_file() else 0
 
     # ── bringing ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -298,7 +307,7 @@ class _Job:
             have = self._partial(file, make=True)
             on_bytes(have, fetched=False)
             target, part = self.root / file.name, self._part(file)
-            target.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(target.parent)
             if self._copy_from_cache(file, commit, part):
                 on_bytes(file.size - have, fetched=False)
             else:
@@ -310,7 +319,7 @@ class _Job:
             os.replace(part, target)
             sync_folder(target.parent)
         except OSError as error:
-            raise DownloadError("WRITE_FAILED", f"cannot write {file.name}: {error.strerror or error}") from None
+            raise _refused(error, file.name) from None
 
     def _copy_from_cache(self, file: Wanted, commit: str, part: Path) -> bool:
         """Use the file where the hub's own tools have brought it to this machine already."""
@@ -319,7 +328,10 @@ class _Job:
         cached = try_to_load_from_cache(self.repo_id, file.name, revision=commit, repo_type=self.repo_type)
         if not isinstance(cached, str) or not file.matches(Path(cached)):
             return False
-        shutil.copyfile(cached, part)
+        with open(cached, "rb") as source, open(part, "wb") as copy:
+            shutil.copyfileobj(source, copy)
+            copy.flush()
+            os.fsync(copy.fileno())
         return file.matches(part)
 
     def _tidy(self) -> None:

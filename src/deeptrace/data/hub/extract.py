@@ -12,21 +12,22 @@ import errno
 import os
 import shutil
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
 
 from deeptrace.data.hub.archive import (
+    ArchiveEntry,
     Contents,
     Damage,
-    Entry,
     Limits,
     read_contents,
 )
 from deeptrace.data.hub.parts import ExtractError, PartReader, find_parts
-from deeptrace.data.lock import LockError, folder_lock
-from deeptrace.files import sync_folder
+from deeptrace.errors import FileError
+from deeptrace.files import make_folder, sync_folder
+from deeptrace.lock import LockError, folder_lock
 
 
 @dataclass(frozen=True)
@@ -67,14 +68,24 @@ def extract(
     Raises:
         ExtractError: the archive is refused as a whole (nothing is written), or writing failed (what is written stays).
     """
-    parts, root = find_parts(archive), Path(dest)
-    with contextlib.closing(PartReader(parts)) as reader:
+    root = Path(dest)
+    with _reading(archive), contextlib.closing(PartReader(find_parts(archive))) as reader:
         contents = read_contents(reader, limits or Limits())
         try:
             with folder_lock(root, wait_seconds=wait_seconds):
                 return _extract(reader, contents, root, progress)
         except LockError as error:
             raise ExtractError(error.code, str(error)) from None
+
+
+@contextlib.contextmanager
+def _reading(archive: str | os.PathLike[str]) -> Iterator[None]:
+    """What the system refuses and nobody nearer to it has named: looking for parts, sizes, room."""
+    try:
+        yield
+    except OSError as error:
+        name = Path(archive).name if error.filename is None else Path(os.fsdecode(error.filename)).name
+        raise ExtractError("READ_FAILED", f"cannot read {name}: {error.strerror or error}") from None
 
 
 def extract_release(
@@ -90,10 +101,10 @@ def extract_release(
     root, to = Path(folder), Path(folder if dest is None else dest)
     places = {}
     for name in ARCHIVES:
-        with contextlib.closing(PartReader(find_parts(root / name))) as reader:
+        with _reading(root / name), contextlib.closing(PartReader(find_parts(root / name))) as reader:
             entries = read_contents(reader, Limits()).entries
         inside = Path(name).stem
-        nested = all(e.name.split("/")[0] == inside for e in entries)
+        nested = all(entry.name.split("/")[0] == inside for entry in entries)
         places[name] = to if nested else to / inside
     return {name: extract(root / name, place, progress=progress) for name, place in places.items()}
 
@@ -105,7 +116,7 @@ def _extract(reader: PartReader, contents: Contents, root: Path, progress: Progr
     written, skipped, damaged, done, bytes_written = [], [], list(contents.damaged), 0, 0
     for folder in (entry for entry in contents.entries if entry.is_folder):
         _make_folder(root, root / folder.name)
-    for entry in sorted(files, key=lambda e: e.offset):
+    for entry in sorted(files, key=lambda item: item.offset):
         target = root / entry.name
         if entry.name not in contents.data_at:
             continue
@@ -126,7 +137,7 @@ def _extract(reader: PartReader, contents: Contents, root: Path, progress: Progr
     return Extraction(tuple(written), tuple(skipped), tuple(damaged), bytes_written)
 
 
-def _looks_there(target: Path, entry: Entry) -> bool:
+def _looks_there(target: Path, entry: ArchiveEntry) -> bool:
     return target.is_file() and not target.is_symlink() and target.stat().st_size == entry.size
 
 
@@ -143,13 +154,12 @@ def _crc_of(path: Path) -> int | None:
 
 def _make_folder(root: Path, folder: Path) -> None:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if not folder.resolve().is_relative_to(root.resolve()):
-            raise ExtractError("WRITE_FAILED", f"{folder.name!r} in the destination is a link that leads out of it")
-    except OSError as error:
-        if error.errno in _FULL:
-            raise ExtractError("DISK_FULL", f"no room for the folder {folder.name!r}") from None
-        raise ExtractError("WRITE_FAILED", f"cannot make the folder {folder.name!r}: {error.strerror}") from None
+        make_folder(folder)
+    except FileError as error:
+        full = isinstance(error.__cause__, OSError) and error.__cause__.errno in _FULL
+        raise ExtractError("DISK_FULL" if full else "WRITE_FAILED", f"{error}. What is written stays") from None
+    if not folder.resolve().is_relative_to(root.resolve()):
+        raise ExtractError("WRITE_FAILED", f"{folder.name!r} in the destination is a link that leads out of it")
 
 
 def _check_room(root: Path, needed: int) -> None:
@@ -166,7 +176,7 @@ def _room(root: Path, needed: int) -> str:
     return f"{needed:,} more bytes are needed in {root.name!r}, {free} are free. Make room and run it again"
 
 
-def _write(reader: PartReader, data_at: int, entry: Entry, root: Path, missing: int) -> str | None:
+def _write(reader: PartReader, data_at: int, entry: ArchiveEntry, root: Path, missing: int) -> str | None:
     """Write one file under its name, or say why its bytes are not right. ``missing``: bytes still to write in all."""
     temp, target = root / _TEMP, root / entry.name
     try:
@@ -190,7 +200,7 @@ def _write(reader: PartReader, data_at: int, entry: Entry, root: Path, missing: 
         raise ExtractError("WRITE_FAILED", f"cannot write {entry.name!r}: {error.strerror or error}") from None
 
 
-def _unpack(reader: PartReader, data_at: int, entry: Entry, file: IO[bytes]) -> str | None:
+def _unpack(reader: PartReader, data_at: int, entry: ArchiveEntry, file: IO[bytes]) -> str | None:
     """Write the entry's bytes, never more than it declares; the reason where length or CRC is not right."""
     crc, size, at, end = 0, 0, data_at, data_at + entry.packed
     inflate = zlib.decompressobj(-15) if entry.method else None

@@ -25,6 +25,8 @@ from pathlib import Path
 from typing import IO, Any, Final, Literal
 from urllib.parse import urlsplit
 
+from typing_extensions import override
+
 from deeptrace.chat.pace import retry_after_seconds
 from deeptrace.errors import DeepTraceError
 
@@ -99,7 +101,7 @@ class _Fault(Exception):
 
 _CHUNK: Final = 1024 * 1024
 _PROGRESS: Final = 256 * 1024  # fewer new bytes than this do not count as getting on
-_FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+FULL_DISK: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
@@ -108,9 +110,8 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
     def __init__(self, wanted: Wanted) -> None:
         self._wanted = wanted
 
-    def redirect_request(  # noqa: PLR0917  urllib's signature
-        self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str
-    ) -> Any:
+    @override
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
         _check_etag(headers, self._wanted)
         old, new = urlsplit(req.full_url), urlsplit(newurl)
         if new.scheme not in ("http", "https") or (old.scheme == "https" and new.scheme == "http"):
@@ -123,20 +124,24 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
 
 def _opener(wanted: Wanted, sockets: list[Any]) -> urllib.request.OpenerDirector:
     class Plain(http.client.HTTPConnection):
+        @override
         def connect(self) -> None:
             super().connect()
             sockets.append(self.sock)
 
     class Tls(http.client.HTTPSConnection):
+        @override
         def connect(self) -> None:
             super().connect()
             sockets.append(self.sock)
 
     class PlainHandler(urllib.request.HTTPHandler):
+        @override
         def http_open(self, req: Any) -> Any:
             return self.do_open(Plain, req)
 
     class TlsHandler(urllib.request.HTTPSHandler):
+        @override
         def https_open(self, req: Any) -> Any:
             return self.do_open(Tls, req)
 
@@ -188,8 +193,8 @@ def fetch(
 
 def _wait(fault: _Fault, failures: int) -> float:
     own: float = min(2.0 ** (failures - 1), 30.0) * random.uniform(0.5, 1.0)
-    asked = retry_after_seconds(fault.retry_after, datetime.now(UTC))
-    return own if asked is None else asked + own
+    server_seconds = retry_after_seconds(fault.retry_after, datetime.now(UTC))
+    return own if server_seconds is None else server_seconds + own
 
 
 def _discard(part: Path, have: int, on_bytes: Callable[[int], None]) -> None:
@@ -276,8 +281,10 @@ def _start_of(response: Any, wanted: Wanted, part: Path, have: int, on_bytes: Ca
     if (response.headers.get("Content-Encoding") or "identity").lower() != "identity":
         raise _Fault("WRONG_LENGTH", "the server packs the bytes, unasked")
     if response.status == 206:
-        found = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+|\*)", (response.headers.get("Content-Range") or "").strip())
-        if not found or int(found[1]) != have or found[3] not in ("*", str(wanted.size)):
+        content_range = re.fullmatch(
+            r"bytes (\d+)-(\d+)/(\d+|\*)", (response.headers.get("Content-Range") or "").strip()
+        )
+        if not content_range or int(content_range[1]) != have or content_range[3] not in ("*", str(wanted.size)):
             _discard(part, have, on_bytes)
             raise _Fault("WRONG_RANGE", "the server sends another piece than asked for")
         return have
@@ -336,7 +343,7 @@ def _append(file: IO[bytes], chunk: bytes, wanted: Wanted, part: Path, at: int) 
 
 
 def _write_error(error: OSError, wanted: Wanted, part: Path, at: int) -> DownloadError:
-    if error.errno in _FULL:
+    if error.errno in FULL_DISK:
         free = shutil.disk_usage(part.parent).free
         needed = f"{wanted.size - at:,} more bytes are needed for {wanted.name}, {free:,} are free"
         return DownloadError("DISK_FULL", f"{needed}. Make room and run it again")

@@ -12,9 +12,11 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, Final, Literal
 
 from deeptrace.errors import DeepTraceError
+
+_NAMED: Final = 5  # missing parts that are named; the rest are counted
 
 ExtractCode = Literal[
     "NOT_FOUND",  # no such archive
@@ -52,27 +54,33 @@ def find_parts(archive: str | os.PathLike[str]) -> tuple[Path, ...]:
         ExtractError: ``NOT_FOUND``, ``PART_MISSING``, ``PART_TRUNCATED``, ``PARTS_SWAPPED`` or ``SPLIT_ZIP``.
     """
     path = Path(archive)
-    if match := re.fullmatch(r"(.+)\.(\d{2,5})", path.name):
+    if match := re.fullmatch(r"(.+)\.([0-9]{2,5})", path.name):
         path = path.with_name(match[1])
-    if re.fullmatch(r"(?i)\.z\d\d+", path.suffix) or path.with_suffix(".z01").exists():
+    if re.fullmatch(r"(?i)\.z[0-9]{2,}", path.suffix) or path.with_suffix(".z01").exists():
         raise ExtractError("SPLIT_ZIP", split_advice(path.with_suffix(".zip").name))
     if path.is_file() and match is None:
         return (path,)
     numbered: dict[int, Path] = {}
     siblings = path.parent.iterdir() if path.parent.is_dir() else iter(())
     for sibling in sorted(siblings):
-        found = re.fullmatch(re.escape(path.name) + r"\.(\d{2,5})", sibling.name)
-        if found and sibling.is_file():
-            if int(found[1]) in numbered:
-                raise ExtractError("PART_MISSING", f"both {numbered[int(found[1])].name} and {sibling.name} are there")
-            numbered[int(found[1])] = sibling
+        part_match = re.fullmatch(re.escape(path.name) + r"\.([0-9]{2,5})", sibling.name)
+        if part_match and sibling.is_file():
+            if int(part_match[1]) in numbered:
+                raise ExtractError(
+                    "PART_MISSING", f"both {numbered[int(part_match[1])].name} and {sibling.name} are there"
+                )
+            numbered[int(part_match[1])] = sibling
     if not numbered:
         raise ExtractError("NOT_FOUND", f"neither {path.name!r} nor {path.name + '.001'!r} is there")
-    missing = [n for n in range(1, max(numbered) + 1) if n not in numbered]
+    missing = [number for number in range(1, max(numbered) + 1) if number not in numbered]
     if missing or 0 in numbered:
-        names = ", ".join(f"{path.name}.{n:03d}" for n in missing) or f"{path.name}.001 (counting starts at 1)"
+        names = (
+            ", ".join(f"{path.name}.{number:03d}" for number in missing[:_NAMED])
+            or f"{path.name}.001 (counting starts at 1)"
+        )
+        names += f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
         raise ExtractError("PART_MISSING", f"missing: {names}")
-    parts = tuple(numbered[n] for n in sorted(numbered))
+    parts = tuple(numbered[number] for number in sorted(numbered))
     sizes = [part.stat().st_size for part in parts]
     for part, size in zip(parts, sizes, strict=True):
         if size == 0 or (size < max(sizes) and part is not parts[-1]):

@@ -17,28 +17,26 @@ from typing import Any, Final
 
 import numpy as np
 
-from deeptrace.data.infos import info_seconds
-from deeptrace.data.journal import Journal
-from deeptrace.data.jsonl import write_records
+from deeptrace.characters import visible
 from deeptrace.data.normalise.files import (
     clear_leftovers,
+    earlier_row,
     held_targets,
-    is_done,
-    journal_key,
     mp4_path,
-    pack,
+    note_row,
     readable_path,
-    record_stamp,
     start_run,
     unique_targets,
-    unpack,
+    work_stamp,
     write_run,
 )
 from deeptrace.data.normalise.geometry import View, carry_trace, center_crop
 from deeptrace.data.normalise.video import Form, FrameMissing, Window, stable_share, write_view
 from deeptrace.data.paths import resolve
+from deeptrace.data.read.infos import info_seconds
+from deeptrace.data.read.jsonl import write_records
 from deeptrace.errors import FileError, RecordError, VideoError
-from deeptrace.html import visible
+from deeptrace.journal import Journal
 from deeptrace.records import Record, VideoInfo, check_number
 from deeptrace.rows import record_from_json, record_to_json
 
@@ -122,34 +120,33 @@ def normalise(
     rows: list[dict[str, Any]] = []
     with Journal(dst / "journal.jsonl", {"run": "normalise", "form": asdict(form)}, lock=True) as journal:
         clear_leftovers(dst)
-        targets = unique_targets([(r.video_id, mp4_path(r)) for r in records], held_targets(journal))
+        targets = unique_targets([(record.video_id, mp4_path(record)) for record in records], held_targets(journal))
         for done, (record, info) in enumerate(zip(records, infos, strict=True)):
             if progress is not None:
                 progress(done, len(records))
             target = targets[record.video_id]
-            key, stamp = journal_key(record), record_stamp(record, src, [target])
-            held = journal.rows.get(key)
-            row = unpack(held) if held is not None and held.get("stamp") == stamp else None
-            if row is None or not is_done(row, dst):
+            stamp = work_stamp(record, [target])
+            row = earlier_row(journal, record, stamp, src, dst)
+            if row is None:
                 row = {"target": target, **_one(record, info, src, dst, target, form=form)}
-                journal.add(key, {"stamp": stamp, **pack(row)})
+                note_row(journal, record, stamp, src, dst, row=row)
             rows.append(row)
         if progress is not None:
             progress(len(records), len(records))
-        found = _summary(rows, records, dst, form)
-        write_records(dst / "records.jsonl", found.records, counts=getattr(records, "counts", {}))
-        write_run(dst, form, found.to_json())
-    if not found.records:
-        why = ", ".join(f"{n} {reason}" for reason, n in found.excluded.items()) or "there is no record"
+        result = _summary(rows, records, dst, form)
+        write_records(dst / "records.jsonl", result.records, counts=getattr(records, "counts", {}))
+        write_run(dst, form, result.to_json())
+    if not result.records:
+        why = ", ".join(f"{count} {reason}" for reason, count in result.excluded.items()) or "there is no record"
         raise RecordError("normalise", f"not one video can be brought into this form: {why}")
-    return found
+    return result
 
 
 # ── options ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _size(aspect: tuple[int, int], short_side: int) -> tuple[int, int]:
-    wide, high = (check_number(v, "aspect", above=0.0) for v in aspect)
+    wide, high = (check_number(side, "aspect", above=0.0) for side in aspect)
     side = int(check_number(short_side, "short_side", low=16, high=8192))
     ratio = max(wide, high) / min(wide, high)
     short, long = side - side % 2, 2 * round(side * ratio / 2)
@@ -178,7 +175,9 @@ def _matched_length(records: Sequence[Record], infos: Sequence[VideoInfo | str],
             lengths.setdefault(str(record.label), []).append(seconds)
     if not lengths:
         raise RecordError("match_duration", "no video is usable in this form, so there is no common length")
-    shares = [float(np.quantile(found, 1 - KEPT_BY_MATCHING, method="lower")) for found in lengths.values()]
+    shares = [
+        float(np.quantile(label_lengths, 1 - KEPT_BY_MATCHING, method="lower")) for label_lengths in lengths.values()
+    ]
     return max(1, math.floor(min(shares) * form.fps + 1e-6)) / form.fps
 
 
@@ -186,15 +185,15 @@ def _probe_all(records: Sequence[Record], src: Path) -> list[VideoInfo | str]:
     """What each file says of itself, or the code of why it cannot be read."""
     from deeptrace import video
 
-    found: list[VideoInfo | str] = []
+    infos: list[VideoInfo | str] = []
     for record in records:
         try:
-            found.append(video.probe(resolve(src, record)))
+            infos.append(video.probe(resolve(src, record)))
         except VideoError as error:
-            found.append(error.code)
+            infos.append(error.code)
         except RecordError:
-            found.append("NO_USABLE_PATH")
-    return found
+            infos.append("NO_USABLE_PATH")
+    return infos
 
 
 def _unfit(info: VideoInfo, form: Form) -> str | None:
@@ -223,10 +222,10 @@ def _one(record: Record, info: VideoInfo | str, src: Path, dst: Path, target: st
         return _excluded(record, "length_unknown")
     frames = math.floor(seconds * form.fps + 1e-6)
     if form.length_seconds is not None:
-        wanted = round(form.length_seconds * form.fps)
-        if frames < wanted:
+        wanted_frames = round(form.length_seconds * form.fps)
+        if frames < wanted_frames:
             return _excluded(record, "too_short")
-        frames = wanted
+        frames = wanted_frames
     if frames < 1:
         return _excluded(record, "too_short")
     length = frames / form.fps
@@ -260,20 +259,20 @@ def _start(video_id: str, room: float, form: Form) -> float:
 
 def _carried(record: Record, view: View, target: str, frames: int, *, form: Form, partial: bool) -> dict[str, Any]:
     dropped: Counter[str] = Counter()
-    annotations, kept, shifted = [], 0, 0
+    annotations, traces_kept, shifted = [], 0, 0
     for annotation in record.annotations:
         traces = []
         for trace in annotation.traces:
-            seen = carry_trace(trace, view, min_share=form.min_share)
-            if isinstance(seen, str):
-                dropped[seen] += 1
+            new_trace = carry_trace(trace, view, min_share=form.min_share)
+            if isinstance(new_trace, str):
+                dropped[new_trace] += 1
                 continue
-            kept += 1
+            traces_kept += 1
             shifted += trace.onset_seconds is not None and trace.onset_seconds < view.start_seconds
-            traces.append(seen)
+            traces.append(new_trace)
         annotations.append(replace(annotation, traces=tuple(traces)))
     flags = list(record.flags)
-    lost_all = record.label == "fake" and bool(record.traces) and kept == 0
+    lost_all = record.label == "fake" and bool(record.traces) and traces_kept == 0
     if lost_all:
         flags.append("normalise: no trace is left")
     if partial:
@@ -296,7 +295,7 @@ def _carried(record: Record, view: View, target: str, frames: int, *, form: Form
         "video_id": record.video_id,
         "excluded": None,
         "record": record_to_json(new),
-        "traces_kept": kept,
+        "traces_kept": traces_kept,
         "traces_dropped": dict(dropped),
         "shifted_onsets": shifted,
         "lost_all": lost_all,
@@ -307,20 +306,20 @@ def _carried(record: Record, view: View, target: str, frames: int, *, form: Form
 
 
 def _summary(rows: Sequence[dict[str, Any]], records: Sequence[Record], dst: Path, form: Form) -> Normalised:
-    made = [row for row in rows if row["excluded"] is None]
+    usable_rows = [row for row in rows if row["excluded"] is None]
     dropped: Counter[str] = Counter()
-    for row in made:
+    for row in usable_rows:
         dropped.update(row["traces_dropped"])
     out = [(row, record) for row, record in zip(rows, records, strict=True) if row["excluded"] is not None]
     return Normalised(
-        records=tuple(record_from_json(row["record"]) for row in made),
+        records=tuple(record_from_json(row["record"]) for row in usable_rows),
         root=dst,
         form=form,
         excluded=dict(Counter(row["excluded"] for row, _ in out).most_common()),
         excluded_by_label=dict(Counter(str(record.label) for _, record in out).most_common()),
-        traces_kept=sum(row["traces_kept"] for row in made),
+        traces_kept=sum(row["traces_kept"] for row in usable_rows),
         traces_dropped=dict(dropped.most_common()),
-        fakes_without_trace=sum(row["lost_all"] for row in made),
-        shifted_onsets=sum(row["shifted_onsets"] for row in made),
+        fakes_without_trace=sum(row["lost_all"] for row in usable_rows),
+        shifted_onsets=sum(row["shifted_onsets"] for row in usable_rows),
         problems=tuple((row["video_id"], row["detail"]) for row, _ in out if row["detail"]),
     )

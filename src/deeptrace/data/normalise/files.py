@@ -1,6 +1,6 @@
 """The folder of a run that makes new videos from old ones: who may write where, and what need not be made again.
 
-Called by `deeptrace.data.normalise` and `deeptrace.data.filters.cut`; rows are kept in a `deeptrace.data.journal`.
+Called by `deeptrace.data.normalise` and `deeptrace.data.build.filters.cut`; rows are kept in a `deeptrace.journal`.
 """
 
 from __future__ import annotations
@@ -10,19 +10,20 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
 import deeptrace
 from deeptrace import files
-from deeptrace.data.journal import Journal
-from deeptrace.data.lock import LOCK
 from deeptrace.data.paths import resolve
 from deeptrace.errors import FileError, RecordError
+from deeptrace.journal import Journal
+from deeptrace.lock import LOCK
 from deeptrace.records import Record
 from deeptrace.rows import record_to_json
+from deeptrace.stamps import file_stamp, is_stamped
 
 SCHEMA: Final = "deeptrace.normalise"
 SCHEMA_VERSION: Final = 1
@@ -36,22 +37,38 @@ def journal_key(record: Record) -> str:
     return files.dumps(record.video_id)[1:-1]
 
 
-def file_stamp(path: Path) -> str | None:
-    """Size and time of change (ns), not content; None where there is no file."""
-    try:
-        stat = os.stat(path)
-    except OSError:
+def work_stamp(record: Record, options: Sequence[object] = ()) -> str:
+    """Changes when the record or the options (target path and the like) do."""
+    return hashlib.sha256(files.dumps([record_to_json(record), *options]).encode()).hexdigest()
+
+
+def earlier_row(journal: Journal, record: Record, stamp: str, src: Path, dst: Path) -> dict[str, Any] | None:
+    """The row of a record that need not be done again: same record, options and source bytes, and its video is there.
+
+    Raises:
+        FileError: the journal's line is not of such a run.
+    """
+    line = journal.rows.get(journal_key(record))
+    if line is None or line.get("stamp") != stamp:
         return None
-    return f"{stat.st_size} {stat.st_mtime_ns}"
+    row = unpack(line)
+    with contextlib.suppress(RecordError):  # a record without usable path is left out as before
+        source = resolve(src, record)
+        if line.get("file") is None:
+            return None if source.exists() else row if is_done(row, dst) else None
+        return row if is_stamped(line["file"], source) and is_done(row, dst) else None
+    return row if is_done(row, dst) else None
 
 
-def record_stamp(record: Record, src: Path, options: Sequence[object] = ()) -> str:
-    """Changes when the record, its file or the options (target path and the like) do."""
-    stamp: str | None = None
+def note_row(journal: Journal, record: Record, stamp: str, src: Path, dst: Path, *, row: dict[str, Any]) -> None:
+    """Note what became of a record, with the stamp of the file it came from."""
+    source = None
     with contextlib.suppress(RecordError):
-        stamp = file_stamp(resolve(src, record))
-    text = files.dumps([record_to_json(record), stamp, *options])
-    return hashlib.sha256(text.encode()).hexdigest()
+        source = file_stamp(resolve(src, record))
+    if row["excluded"] is None:
+        with files.failing(dst / str(row["target"]), "read"):
+            row["bytes"] = (dst / str(row["record"]["path"])).stat().st_size
+    journal.add(journal_key(record), {"stamp": stamp, "file": source, **pack(row)})
 
 
 def pack(row: Mapping[str, Any]) -> dict[str, str]:
@@ -75,10 +92,11 @@ def unpack(line: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def is_done(row: Mapping[str, Any], dst: Path) -> bool:
-    """Whether a row need not be done again: its video is there, or it was left out for good."""
+    """Whether a row need not be done again: its video is there as a whole, or it was left out for good."""
     if row["excluded"] is not None:
         return not str(row["excluded"]).startswith("unreadable")
-    return (dst / str(row["record"]["path"])).is_file()
+    path = dst / str(row["record"]["path"])
+    return path.is_file() and path.stat().st_size == row.get("bytes")
 
 
 # ── paths of new videos ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -97,24 +115,24 @@ def held_targets(journal: Journal) -> dict[str, str]:
     return {key: str(unpack(row)["target"]) for key, row in journal.rows.items()}
 
 
-def unique_targets(wanted: Iterable[tuple[str, str]], held: Mapping[str, str]) -> dict[str, str]:
+def unique_targets(wishes: Iterable[tuple[str, str]], held_paths: Mapping[str, str]) -> dict[str, str]:
     """A path for each ``(video_id, path)``; a number is added where two would share one, also in another case.
 
-    ``held`` (by key) are paths that are taken: by the same video, which keeps it, or by another one.
+    ``held_paths`` (by key) are paths that are taken: by the same video, which keeps it, or by another one.
     """
-    taken = {path.casefold() for path in held.values()}
-    found: dict[str, str] = {}
-    for video_id, path in wanted:
+    used_paths = {path.casefold() for path in held_paths.values()}
+    targets: dict[str, str] = {}
+    for video_id, path in wishes:
         stem, suffix = os.path.splitext(path)
-        mine = held.get(files.dumps(video_id)[1:-1])
+        mine = held_paths.get(files.dumps(video_id)[1:-1])
         if mine is None or not re.fullmatch(re.escape(stem) + r"(-\d+)?" + re.escape(suffix), mine):
             mine, number = path, 1
-            while mine.casefold() in taken:
+            while mine.casefold() in used_paths:
                 number += 1
                 mine = f"{stem}-{number}{suffix}"
-        taken.add(mine.casefold())
-        found[video_id] = mine
-    return found
+        used_paths.add(mine.casefold())
+        targets[video_id] = mine
+    return targets
 
 
 def readable_path(path: str | None) -> str | None:
@@ -133,8 +151,8 @@ def begin(src: Path, dst: Path, mark: str) -> None:
     """
     if src.resolve() == dst.resolve():
         raise FileError(f"{dst.name!r} holds the source videos; new ones need a folder of their own")
-    with failing(dst):
-        dst.mkdir(parents=True, exist_ok=True)
+    files.make_folder(dst)
+    with files.failing(dst, "read"):
         there = [entry.name for entry in os.scandir(dst) if entry.name != LOCK]
     if there and mark not in there:
         raise FileError(f"{dst.name!r} is not empty and holds no {mark}; choose another folder")
@@ -142,7 +160,8 @@ def begin(src: Path, dst: Path, mark: str) -> None:
 
 def clear_leftovers(dst: Path) -> None:
     """Take away what a run that was killed left half written."""
-    with failing(dst):
+    files.clear_leftovers(dst, below=True)
+    with files.failing(dst):
         for leftover in dst.rglob(".*.part"):
             leftover.unlink()
 
@@ -158,7 +177,7 @@ def start_run(src: Path, dst: Path, form: Any) -> None:
     if not path.exists():
         write_run(dst, form, None)
         return
-    there = files.loads(path.read_bytes())
+    there = files.loads(files.read_bytes(path))
     if not isinstance(there, dict) or there.get("form") != json.loads(files.dumps(asdict(form))):
         raise FileError(f"{dst.name!r} holds videos in another form; choose another folder or the same options")
 
@@ -173,12 +192,3 @@ def write_run(dst: Path, form: Any, result: dict[str, Any] | None) -> None:
         "result": result,
     }
     files.write_text(dst / "run.json", files.dumps(row, indent=2) + "\n")
-
-
-@contextlib.contextmanager
-def failing(path: Path) -> Iterator[None]:
-    """Turn what the system refuses into a `FileError` that names the file."""
-    try:
-        yield
-    except OSError as error:
-        raise FileError(f"cannot write {path.name!r}: {error.strerror or error}") from None

@@ -61,22 +61,22 @@ def carry_trace(trace: Trace, view: View, *, min_share: float) -> Trace | Droppe
     if (onset is not None and onset >= end) or (offset is not None and offset <= start):
         return "outside_window"
     first = start if onset is None else max(start, onset)
-    seen = replace(
+    new_trace = replace(
         trace,
         onset_seconds=None if onset is None else first - start,
         offset_seconds=None if offset is None else min(offset, end) - start,
     )
     if trace.track:
-        return _carry_track(trace, seen, view, first, min_share)
+        return _carry_track(trace, new_trace, view, first, min_share)
     if trace.bbox_xyxy is None:
-        return seen
+        return new_trace
     box, share = crop_box(trace.bbox_xyxy, view.crop_xyxy)
     if box is None or share < min_share:
         return "cropped_away"
-    return replace(seen, bbox_xyxy=box)
+    return replace(new_trace, bbox_xyxy=box)
 
 
-def _carry_track(trace: Trace, seen: Trace, view: View, first: float, min_share: float) -> Trace | Dropped:
+def _carry_track(trace: Trace, new_trace: Trace, view: View, first: float, min_share: float) -> Trace | Dropped:
     assert trace.track
     keys, shares = [], []
     for key in _window(trace, view):
@@ -92,7 +92,7 @@ def _carry_track(trace: Trace, seen: Trace, view: View, first: float, min_share:
     there = next(key.bbox_xyxy for key in keys if key.bbox_xyxy is not None)
     at_first = replace(trace, onset_seconds=None, offset_seconds=None).box_at(first)
     cropped = None if at_first is None else crop_box(at_first, view.crop_xyxy)[0]
-    return replace(seen, bbox_xyxy=cropped or there, track=tuple(keys))
+    return replace(new_trace, bbox_xyxy=cropped or there, track=tuple(keys))
 
 
 def _window(trace: Trace, view: View) -> list[KeyBox]:

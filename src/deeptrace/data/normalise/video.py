@@ -1,6 +1,6 @@
 """From one video to another: the frames of a window, thinned, cropped, reduced, written. Knows no records.
 
-Called by `deeptrace.data.normalise` and `deeptrace.data.filters`.
+Called by `deeptrace.data.normalise` and `deeptrace.data.build.filters`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import Final, Literal
 import numpy as np
 import numpy.typing as npt
 
-from deeptrace.data.normalise.files import failing
 from deeptrace.data.normalise.geometry import View
+from deeptrace.files import make_folder
 from deeptrace.records import VideoInfo
 
 Window = Literal["spread", "start", "middle"]
@@ -66,35 +66,36 @@ def thin(
 ) -> Iterator[npt.NDArray[np.uint8]]:
     """Of frames with their times those on screen at ``start + k / fps``, k = 0 .. count - 1; each at most once.
 
+    ``chunks`` are frames ``(T, H, W, 3)`` and their times ``(T,)`` in seconds; frames ``(H, W, 3)`` come out.
+
     Raises:
         FrameMissing: a frame would have to be shown twice, or the video ends too early.
     """
     slack = min(0.0005, 0.25 / fps)  # times in a file are rounded to ticks
-    held: npt.NDArray[np.uint8] | None = None
-    given = 0
+    on_screen: npt.NDArray[np.uint8] | None = None
+    index = 0
     for images, times in chunks:
         for image, time in zip(images, times.tolist(), strict=True):
-            if given < count and time > start_seconds + given / fps + slack:
-                if held is None:
+            if index < count and time > start_seconds + index / fps + slack:
+                if on_screen is None:
                     raise FrameMissing
-                yield held
-                held, given = None, given + 1
-                if given < count and time > start_seconds + given / fps + slack:
+                yield on_screen
+                on_screen, index = None, index + 1
+                if index < count and time > start_seconds + index / fps + slack:
                     raise FrameMissing
-            if given == count:
+            if index == count:
                 return
-            held = image
-    if held is None or given != count - 1:
+            on_screen = image
+    if on_screen is None or index != count - 1:
         raise FrameMissing
-    yield held
+    yield on_screen
 
 
 def write_view(source: Path, target: Path, info: VideoInfo, view: View, *, count: int, form: Form) -> bool:
     """Write the new video; whether the reading of the old one was partial."""
     from deeptrace import video
 
-    with failing(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(target.parent)
     high, wide = form.size_hw
     # The whole frame is reduced so that the crop has the wanted size, by the reader, in one step.
     crop = view.crop_xyxy

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from typing_extensions import override
+
 from deeptrace.data.paths import resolve
 from deeptrace.errors import RecordError, VideoError
 from deeptrace.records import Record, VideoInfo
@@ -33,32 +35,35 @@ class ProbedInfos(Mapping[str, VideoInfo]):
     def __init__(self, root: Path, infos: Mapping[str, VideoInfo] | None = None) -> None:
         self._root = root
         self._infos = infos or {}
-        self._seen: dict[str, VideoInfo | None] = {}
+        self._probed_infos: dict[str, VideoInfo | None] = {}
 
+    @override
     def __getitem__(self, name: str) -> VideoInfo:
         return self._infos[name]
 
+    @override
     def __iter__(self) -> Iterator[str]:
         return iter(self._infos)
 
+    @override
     def __len__(self) -> int:
         return len(self._infos)
 
     def look(self, path: str) -> VideoInfo | None:
         """The header of the file at a path relative to the root; None where it cannot be read."""
-        if path not in self._seen:
-            self._seen[path] = _probe(self._root, path)
-        return self._seen[path]
+        if path not in self._probed_infos:
+            self._probed_infos[path] = _probe(self._root, path)
+        return self._probed_infos[path]
 
 
 def fill_infos(records: Iterable[Record], root: Path) -> list[Record]:
     """The records; those whose rate or size is not known and whose file can be read have it from the file's header."""
-    known = ProbedInfos(root)
+    probed_infos = ProbedInfos(root)
     return [
         record
         if record.path is None
         or (record.info is not None and record.info.fps is not None)
-        or (info := known.look(record.path)) is None
+        or (info := probed_infos.look(record.path)) is None
         else replace(record, info=info)
         for record in records
     ]
@@ -68,10 +73,10 @@ def fill_lengths(records: Iterable[Record], root: Path) -> list[Record]:
     """The records; where no length is known it is read from the file's header. What annotations declare stays."""
     filled = []
     for record in records:
-        seen = None if record.path is None or info_seconds(record.info) is not None else _probe(root, record.path)
-        if seen is not None and record.info is not None:
-            seen = replace(record.info, num_frames=seen.num_frames, duration_seconds=seen.duration_seconds)
-        filled.append(record if seen is None else replace(record, info=seen))
+        info = None if record.path is None or info_seconds(record.info) is not None else _probe(root, record.path)
+        if info is not None and record.info is not None:
+            info = replace(record.info, num_frames=info.num_frames, duration_seconds=info.duration_seconds)
+        filled.append(record if info is None else replace(record, info=info))
     return filled
 
 

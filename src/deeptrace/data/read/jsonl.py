@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, Final
 
-from deeptrace.data.log import Log, RowLog
 from deeptrace.data.paths import check_path
-from deeptrace.data.problems import Problem
-from deeptrace.data.tolerant import MAX_ID_CHARS, Bad, is_text, json_problem, loads, open_regular, show, show_name
+from deeptrace.data.read.log import Log, RowLog
+from deeptrace.data.read.problems import Problem
+from deeptrace.data.read.tolerant import MAX_ID_CHARS, Bad, is_text, json_problem, loads, show, show_name
 from deeptrace.errors import FileError, JsonError, RecordError
-from deeptrace.files import atomic_write, dumps
+from deeptrace.files import atomic_write, dumps, make_folder, open_regular
 from deeptrace.records import Annotation, Record, Trace, VideoInfo
 from deeptrace.rows import (
     RECORD_SCHEMA,
@@ -37,7 +37,7 @@ MAX_LINE_BYTES: Final = 64 << 20
 def write_records(
     path: str | os.PathLike[str], records: Iterable[Record], *, counts: Mapping[str, int] | None = None
 ) -> None:
-    """Write one record a line, atomically: until all are written the old file stays.
+    """Write one record a line, atomically: until all are written the old file stays. A missing folder is made.
 
     ``counts`` says what was wrong where the records come from, by ``field: action``; None: the ``counts`` of `Records`,
     and nothing for other records. They stand in the first line, and `load_records` adds them to its own.
@@ -48,6 +48,7 @@ def write_records(
     """
     if counts is None:
         counts = getattr(records, "counts", {})
+    make_folder(Path(path).parent)
     with atomic_write(path) as file:
         if counts:
             head = {"schema": COUNTS_SCHEMA, "schema_version": COUNTS_SCHEMA_VERSION, "problems": dict(counts)}
@@ -75,7 +76,7 @@ def iter_records(
     """
     file_path = Path(path)
     log = Log(file_path.name)
-    found, first = False, None
+    any_record, first = False, None
     with open(open_regular(file_path), "rb") as file:
         for number, line in enumerate(_lines(file, log.file), 1):
             if not line.strip():
@@ -88,9 +89,9 @@ def iter_records(
                 on_problem(problem)
             log.problems.clear()
             if record is not None:
-                found = True
+                any_record = True
                 yield record
-    if first is not None and not found:
+    if first is not None and not any_record:
         raise JsonError(f"{log.file}: no line holds a record. First: {first}")
 
 
@@ -131,13 +132,13 @@ def _read_line(
 
 def _counts(value: Mapping[str, Any], number: int, log: Log) -> dict[str, int]:
     """The counts of a first line; what is no count is noted and left out."""
-    said, version = value.get("problems"), value.get("schema_version")
-    if not isinstance(said, dict) or isinstance(version, bool) or version != COUNTS_SCHEMA_VERSION:
+    counts_by_name, version = value.get("problems"), value.get("schema_version")
+    if not isinstance(counts_by_name, dict) or isinstance(version, bool) or version != COUNTS_SCHEMA_VERSION:
         problem = f"{show(version)} is not '{COUNTS_SCHEMA}' {COUNTS_SCHEMA_VERSION} with the counts of problems"
         log.add(number, None, "schema_version", problem, "emptied")
         return {}
     counts: dict[str, int] = {}
-    for name, count in said.items():
+    for name, count in counts_by_name.items():
         if is_text(name) and isinstance(count, int) and not isinstance(count, bool) and count > 0:
             counts[name] = count
         else:
@@ -197,8 +198,8 @@ def _repair(value: object, number: int, log: Log) -> Record | None:
         return None
     flags: dict[str, None] = {}
     row = RowLog(log, number, video_id, flags)
-    kept = row.read("flags", _flags, value.get("flags")) or ()
-    flags.update(dict.fromkeys(kept))
+    own_flags = row.read("flags", _flags, value.get("flags")) or ()
+    flags.update(dict.fromkeys(own_flags))
     record = Record(
         video_id=video_id,
         path=path,
@@ -336,13 +337,13 @@ def _extra(
     value: Mapping[str, Any], fields: tuple[str, ...], row: RowLog, where: str, *, known: tuple[str, ...] = ()
 ) -> dict[str, Any]:
     """The ``extra`` of a row, joined by fields that this version does not know."""
-    given = value.get("extra")
+    own_extra = value.get("extra")
     extra: dict[str, Any] = {}
-    if given is not None and not isinstance(given, dict):
-        row.add(f"{where}extra", _reason(given, "is not an object"))
-        given = None
+    if own_extra is not None and not isinstance(own_extra, dict):
+        row.add(f"{where}extra", _reason(own_extra, "is not an object"))
+        own_extra = None
     unknown = {name: part for name, part in value.items() if name not in fields and name not in known}
-    for name, part in {**(given or {}), **unknown}.items():
+    for name, part in {**(own_extra or {}), **unknown}.items():
         if problem := json_problem(part) or json_problem(name):
             row.add(f"{where}{show_name(name)}", problem)
         else:

@@ -5,21 +5,24 @@ Called by the command line, the trainer, the benchmark and the explorer. Opens n
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Final, overload
 
-from deeptrace.data.infos import ProbedInfos
-from deeptrace.data.jsonl import COUNTS_SCHEMA, FILE_NAME, iter_records
+from typing_extensions import override
+
 from deeptrace.data.paths import check_path
-from deeptrace.data.problems import Problem, count_problems
-from deeptrace.data.release import read_release
-from deeptrace.data.tolerant import open_regular
+from deeptrace.data.read.infos import ProbedInfos
+from deeptrace.data.read.jsonl import COUNTS_SCHEMA, FILE_NAME, iter_records
+from deeptrace.data.read.problems import Problem, count_problems
+from deeptrace.data.read.release import read_release
 from deeptrace.errors import FileError, RecordError
+from deeptrace.files import open_regular
 from deeptrace.records import Record, VideoInfo
 from deeptrace.rows import RECORD_SCHEMA
 
@@ -49,6 +52,7 @@ class Records(Sequence[Record]):
         self.problems = tuple(problems)
         self.earlier: Mapping[str, int] = dict(earlier or {})
 
+    @override
     @overload
     def __getitem__(self, index: int) -> Record: ...
     @overload
@@ -56,12 +60,15 @@ class Records(Sequence[Record]):
     def __getitem__(self, index: int | slice) -> Record | tuple[Record, ...]:
         return self._records[index]
 
+    @override
     def __len__(self) -> int:
         return len(self._records)
 
+    @override
     def __iter__(self) -> Iterator[Record]:
         return iter(self._records)
 
+    @override
     def __repr__(self) -> str:
         return f"<Records: {len(self)} videos in {self.root.name!r}, {len(self.problems)} problems>"
 
@@ -113,21 +120,75 @@ def load_records(
     return Records(records, root=folder, problems=problems, earlier=earlier)
 
 
+def iter_checked(
+    path: str | os.PathLike[str],
+    *,
+    root: str | os.PathLike[str] | None = None,
+    probe: bool = False,
+    on_problem: Callable[[Problem], None],
+    on_counts: Callable[[Mapping[str, int]], None],
+) -> Iterator[Record]:
+    """The records and problems of `load_records`, in its order, without all of them in memory at once.
+
+    A ``records.jsonl`` is streamed: of each record only 16 bytes of its id's hash stay. Other formats need the whole
+    file to know a video's rows, and are loaded. Problems are handed over as they come, those of ids that stand on two
+    records last.
+
+    Raises:
+        FileError, JsonError, RecordError: see `load_records`.
+    """
+    source = Path(path)
+    if source.is_dir():
+        source = _own_file(source) or source
+    if source.is_dir() or not _is_streamed(source):
+        records = load_records(path, root=root, probe=probe)
+        if records.earlier:
+            on_counts(records.earlier)
+        for problem in records.problems:
+            on_problem(problem)
+        yield from records
+        return
+    id_hashes: set[bytes] = set()
+    twice: list[str] = []
+    for record in iter_records(source, on_problem=on_problem, on_counts=on_counts):
+        key = hashlib.blake2b(record.video_id.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+        if key in id_hashes:
+            twice.append(record.video_id)
+            continue
+        id_hashes.add(key)
+        yield record
+    for video_id in twice:
+        on_problem(_on_two_records(source.name, video_id))
+
+
+def _is_streamed(source: Path) -> bool:
+    """Whether a file is our own, line by line; see `_read`."""
+    head = _head(source).split(b"\n", 1)[0]
+    return any(f'"{schema}"'.encode() in head for schema in (RECORD_SCHEMA, COUNTS_SCHEMA))
+
+
+def _on_two_records(name: str, video_id: str) -> Problem:
+    return Problem(name, None, video_id, "video_id", "stands on two records", "set_aside")
+
+
 def _refuse(name: str, problems: Sequence[Problem]) -> None:
     bad = [problem for problem in problems if problem.action != "kept"]
-    if not bad:
-        return
-    more = [f"and {len(bad) - SHOWN_PROBLEMS} more"] if len(bad) > SHOWN_PROBLEMS else []
-    lines = [str(problem) for problem in bad[:SHOWN_PROBLEMS]] + more
-    count = "1 problem" if len(bad) == 1 else f"{len(bad)} problems"
-    raise RecordError(name, "\n  ".join([f"{count}:", *lines]))
+    if bad:
+        raise refusal(name, bad[:SHOWN_PROBLEMS], len(bad))
+
+
+def refusal(name: str, first: Sequence[Problem], total: int) -> RecordError:
+    """The error of a strict reading: the first problems of so many."""
+    more = [f"and {total - len(first)} more"] if total > len(first) else []
+    count = "1 problem" if total == 1 else f"{total} problems"
+    return RecordError(name, "\n  ".join([f"{count}:", *map(str, first), *more]))
 
 
 def _own_file(folder: Path) -> Path | None:
-    found = [name for name in (FILE_NAME, RELEASE_NAME) if (folder / name).exists()]
-    if len(found) > 1:
+    names = [name for name in (FILE_NAME, RELEASE_NAME) if (folder / name).exists()]
+    if len(names) > 1:
         raise FileError(f"{folder.name!r} holds both {FILE_NAME} and {RELEASE_NAME}; name the one to read")
-    return folder / found[0] if found else None
+    return folder / names[0] if names else None
 
 
 def _read(
@@ -161,21 +222,21 @@ def _head(file: Path) -> bytes:
 
 def _usable_paths(records: Iterable[Record], name: str, problems: list[Problem]) -> tuple[list[Record], list[Problem]]:
     """Records of an annotation tool's export, without those whose path leads elsewhere."""
-    kept, problems = [], list(problems)
+    usable, problems = [], list(problems)
     for record in records:
         try:
-            kept.append(record if record.path is None else replace(record, path=check_path(record.path)))
+            usable.append(record if record.path is None else replace(record, path=check_path(record.path)))
         except RecordError as error:
             problems.append(Problem(name, None, record.video_id, "path", error.problem, "set_aside"))
-    return kept, problems
+    return usable, problems
 
 
 def _one_per_id(records: Iterable[Record], name: str, problems: list[Problem]) -> list[Record]:
     """The first record of each id; the second one is another video under the same name, or a copy."""
-    kept: dict[str, Record] = {}
+    by_id: dict[str, Record] = {}
     for record in records:
-        if record.video_id in kept:
-            problems.append(Problem(name, None, record.video_id, "video_id", "stands on two records", "set_aside"))
+        if record.video_id in by_id:
+            problems.append(_on_two_records(name, record.video_id))
         else:
-            kept[record.video_id] = record
-    return list(kept.values())
+            by_id[record.video_id] = record
+    return list(by_id.values())

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from deeptrace.data.problems import Action, Problem
+from deeptrace.data.read.problems import Action, Problem
 from deeptrace.errors import RecordError
 
 T = TypeVar("T")

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+from typing_extensions import override
+
 Action = Literal["emptied", "repaired", "kept", "set_aside"]
 """``emptied``: the field is None now. ``repaired``: changed by a stated rule (a box clipped to the frame).
 ``kept``: only pointed out. ``set_aside``: the whole row is not used, because it has no usable id or path."""
@@ -28,6 +30,7 @@ class Problem:
         """``field: action``: how problems are counted, and how a record is flagged with them."""
         return f"{self.field}: {self.action}"
 
+    @override
     def __str__(self) -> str:
         where = "" if self.row is None else f" row {self.row}"
         who = "" if self.video_id is None else f" (video {self.video_id!r})"

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from deeptrace.categories import Category, read_tags
-from deeptrace.data.log import Log, RowLog
 from deeptrace.data.paths import check_path
-from deeptrace.data.problems import Problem
-from deeptrace.data.release_fields import (
+from deeptrace.data.read.log import Log, RowLog
+from deeptrace.data.read.problems import Problem
+from deeptrace.data.read.release_fields import (
     KNOWN_FIELDS,
     TRACE_FIELDS,
     TRACK_FIELD,
@@ -26,12 +26,13 @@ from deeptrace.data.release_fields import (
     seconds,
     track_keys,
 )
-from deeptrace.data.release_fields import label as read_label
-from deeptrace.data.release_fields import tags as read_raw_tags
-from deeptrace.data.release_fields import video_id as read_video_id
-from deeptrace.data.tolerant import json_problem, loads, read_bytes, show, show_name, text_or_none
+from deeptrace.data.read.release_fields import label as read_label
+from deeptrace.data.read.release_fields import tags as read_raw_tags
+from deeptrace.data.read.release_fields import video_id as read_video_id
+from deeptrace.data.read.tolerant import json_problem, loads, show, show_name, text_or_none
 from deeptrace.errors import JsonError, RecordError
-from deeptrace.overlap import bbox_from_px
+from deeptrace.files import read_bytes
+from deeptrace.measures.overlap import bbox_from_px
 from deeptrace.records import Annotation, Box, KeyBox, Record, RecordLabel, Trace, VideoInfo
 
 T = TypeVar("T")
@@ -63,10 +64,10 @@ class _Video:
     def record(self) -> Record:
         self._keep_one_path()
         labels = self._values("video_type", read_label)
-        said = {name: self._agreed(name, reader) for name, reader in VIDEO_FIELDS.items()}
+        values = {name: self._agreed(name, reader) for name, reader in VIDEO_FIELDS.items()}
         self.unreadable = frozenset().union(*(row.log.bad_fields for row in self.rows))
         extra = self._video_extra()
-        info = self._info(said, extra)
+        info = self._info(values, extra)
         end = _end_seconds(info)
         annotations = tuple(
             _annotation(row, label, info, end, self) for row, label in zip(self.rows, labels, strict=True)
@@ -77,9 +78,9 @@ class _Video:
             path=self.rows[0].path,
             label=stated.pop() if len(stated) == 1 else None,
             info=info,
-            source=said["video_source"],
-            split=said["split"],
-            prompt=said["video_prompt"],
+            source=values["video_source"],
+            split=values["split"],
+            prompt=values["video_prompt"],
             annotations=annotations,
             flags=tuple(self.flags),
             extra=extra,
@@ -133,20 +134,20 @@ class _Video:
                 del row.extra[name]
         return shared
 
-    def _info(self, said: Mapping[str, Any], extra: dict[str, Any]) -> VideoInfo | None:
-        width, height = said["video_width"], said["video_height"]
+    def _info(self, values: Mapping[str, Any], extra: dict[str, Any]) -> VideoInfo | None:
+        width, height = values["video_width"], values["video_height"]
         if width is None or height is None:
             # What is known cannot stand in a VideoInfo without a size; it is kept as it was written.
             for name in ("video_width", "video_height", "video_frame_rate", "video_frame_count", "video_duration"):
-                if said[name] is not None:
-                    extra[name] = said[name]
+                if values[name] is not None:
+                    extra[name] = values[name]
             return None
         return VideoInfo(
             width=width,
             height=height,
-            fps=said["video_frame_rate"],
-            num_frames=said["video_frame_count"],
-            duration_seconds=said["video_duration"],
+            fps=values["video_frame_rate"],
+            num_frames=values["video_frame_count"],
+            duration_seconds=values["video_duration"],
         )
 
 
@@ -274,10 +275,10 @@ def _categories(row: _Row) -> tuple[tuple[Category, ...] | None, list[str] | Non
     tags = row.log.read(name, read_raw_tags, row.values.get(name))
     if tags is None:
         return None, None
-    read = read_tags(tags)
-    if read.unknown:
-        row.log.add(name, f"has no category for {', '.join(show(tag) for tag in read.unknown[:3])}", "kept")
-    return read.categories, tags
+    known_tags = read_tags(tags)
+    if known_tags.unknown:
+        row.log.add(name, f"has no category for {', '.join(show(tag) for tag in known_tags.unknown[:3])}", "kept")
+    return known_tags.categories, tags
 
 
 def _track(row: _Row) -> tuple[KeyBox, ...] | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from deeptrace.data.tolerant import MAX_ID_CHARS, count_or_none, number_or_none, refuse_bad, show, text_or_none
+from deeptrace.data.read.tolerant import MAX_ID_CHARS, count_or_none, number_or_none, refuse_bad, show, text_or_none
 from deeptrace.errors import RecordError
 from deeptrace.records import KeyBox, RecordLabel
 from deeptrace.rows import trace_from_json

@@ -9,17 +9,13 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
-import stat
-from pathlib import Path
 from typing import Any, Final
 
-from deeptrace.errors import FileError, JsonError, RecordError
-from deeptrace.files import MAX_DEPTH, MAX_INT_DIGITS
+from typing_extensions import override
 
-MAX_FILE_BYTES: Final = 1 << 30
-"""A JSON file that must be read whole is at most 1 GiB; the RewardData release is 10.9 MB."""
+from deeptrace.errors import JsonError, RecordError
+from deeptrace.files import MAX_DEPTH, MAX_INT_DIGITS
 
 MAX_ID_CHARS: Final = 1024
 
@@ -31,15 +27,16 @@ _SURROGATE: Final = re.compile("[\\ud800-\\udfff]")
 class Bad:
     """Stands where a JSON value could not be taken; ``reason`` completes the sentence "the field ...".
 
-    ``told``: a `RecordError` has said so.
+    ``is_reported``: a `RecordError` has said so.
     """
 
-    __slots__ = ("reason", "told")
+    __slots__ = ("is_reported", "reason")
 
     def __init__(self, reason: str) -> None:
         self.reason = reason
-        self.told = False
+        self.is_reported = False
 
+    @override
     def __repr__(self) -> str:
         return f"Bad({self.reason!r})"
 
@@ -50,11 +47,11 @@ class Bad:
 def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) != len(pairs):
-        seen: set[str] = set()
+        keys: set[str] = set()
         for key, _ in pairs:
-            if key in seen:
+            if key in keys:
                 result[key] = Bad("stands twice in one object")
-            seen.add(key)
+            keys.add(key)
     return result
 
 
@@ -94,38 +91,6 @@ def loads(data: bytes) -> Any:
         raise JsonError("nested too deeply") from None
 
 
-def open_regular(path: Path) -> int:
-    """A descriptor of a regular file, opened for reading without waiting for a pipe's writer.
-
-    Raises:
-        FileError: no such file, not a regular file, or the system refused.
-    """
-    try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    except (OSError, ValueError) as error:
-        raise FileError(f"cannot read {path.name!r}: {getattr(error, 'strerror', None) or error}") from None
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise FileError(f"cannot read {path.name!r}: it is not a regular file")
-    return descriptor
-
-
-def read_bytes(path: Path) -> bytes:
-    """The bytes of a regular file of at most `MAX_FILE_BYTES`.
-
-    Raises:
-        FileError: it cannot be read, or is larger.
-    """
-    with open(open_regular(path), "rb") as file:
-        try:
-            data = file.read(MAX_FILE_BYTES + 1)
-        except OSError as error:
-            raise FileError(f"cannot read {path.name!r}: {error.strerror}") from None
-    if len(data) > MAX_FILE_BYTES:
-        raise FileError(f"{path.name!r} is larger than {MAX_FILE_BYTES >> 20} MiB")
-    return data
-
-
 # ── values ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -144,7 +109,7 @@ def show_name(name: str) -> str:
 def refuse_bad(value: object, field: str) -> None:
     """Raise the `RecordError` of a `Bad`; any other value passes."""
     if isinstance(value, Bad):
-        value.told = True
+        value.is_reported = True
         raise RecordError(field, value.reason)
 
 

@@ -6,6 +6,7 @@ change over time). ``p_fake`` joins them by one formula, see `join`. The model c
 trained on and how far it can be trusted.
 """
 
-from deeptrace.models.embedded.model import EmbeddedModel, join, pooled
+from deeptrace.models.embedded.calibration import join, pool_evidence
+from deeptrace.models.embedded.model import EmbeddedModel
 
-__all__ = ["EmbeddedModel", "join", "pooled"]
+__all__ = ["EmbeddedModel", "join", "pool_evidence"]

@@ -7,22 +7,30 @@ number; nothing here is fitted.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from deeptrace import files
 from deeptrace.errors import DeepTraceError, ModelError
-from deeptrace.models.embedded.windows import LOOK, Said
+from deeptrace.measures.probabilities import logit, sigmoid
+from deeptrace.models.embedded.windows import LOOK, WindowOutputs
+from deeptrace.schema import Length, Range, Share, Text, check
+
+VERSION: Final = 2
+"""Of ``embedded.json``."""
+
+_PRIOR_OF_EITHER: Final = 0.5  # one clip in two is fake, of either kind: what p_fake supposes before `at_prior`
 
 
 @dataclass(frozen=True)
 class EmbeddedCalibration:
-    """Numbers of ``embedded.json``. ``uncertain`` and ``threshold`` are values of p_fake at a prior of 0.5."""
+    """Numbers of ``embedded.json``. ``thresholds`` are values of p_fake at a prior of 0.5."""
 
     revision: str
     trace_scale: float
@@ -31,17 +39,50 @@ class EmbeddedCalibration:
     generated_mean: npt.NDArray[np.float64]
     generated_weights: npt.NDArray[np.float64]
     generated_bias: float
-    threshold: float
-    uncertain: tuple[float, float]
+    clip_scale: float  # of both kinds of evidence together, see `p_fake`
+    clip_bias: float
+    thresholds: tuple[float, float]
 
-    def trace_evidence(self, window: Said) -> float:
+    def trace_evidence(self, window: WindowOutputs) -> float:
         """Log likelihood ratio of a trace in this window."""
         return self.trace_scale * window.clip + self.trace_bias
 
-    def generated_evidence(self, windows: Sequence[Said]) -> float:
-        """Log likelihood ratio of a generated clip, from the mean over its windows of what the head sees."""
-        look = np.mean([window.look for window in windows], axis=0, dtype=np.float64)
-        return float((look - self.generated_mean) @ self.generated_weights + self.generated_bias)
+    def generated_evidence(self, look: npt.NDArray[np.floating[Any]]) -> float:
+        """Log likelihood ratio of a generated clip, from what the head sees ``(342,)``: of a window, or their mean."""
+        return float((look.astype(np.float64) - self.generated_mean) @ self.generated_weights + self.generated_bias)
+
+    def p_fake(self, trace: float, generated: float) -> float:
+        """P(fake) at a prior of 0.5, from the evidence of both kinds: `join`, then Platt scaling of its logit."""
+        return sigmoid(self.clip_scale * logit(join(trace, generated)) + self.clip_bias)
+
+
+def join(trace: float, generated: float) -> float:
+    """P(fake) at a prior of 0.5 from the log likelihood ratios of the two kinds of evidence.
+
+    A clip is fake when it holds a trace or is generated; the two are taken as independent, each with the prior q for
+    which ``1 - (1 - q)^2 = 0.5``: ``p = 1 - (1 - p_trace) (1 - p_generated)``, see `of_kind`. At no evidence: 0.5.
+    """
+    return 1 - (1 - of_kind(trace)) * (1 - of_kind(generated))
+
+
+def of_kind(evidence: float) -> float:
+    """P(this kind of fake) where one clip in two is fake of either kind: ``sigmoid(evidence + logit(q))``."""
+    q = 1 - math.sqrt(1 - _PRIOR_OF_EITHER)
+    return sigmoid(evidence + math.log(q / (1 - q)))
+
+
+def pool_evidence(evidence: Sequence[float] | npt.NDArray[np.float64]) -> float:
+    """The clip's evidence from that of its N windows ``(N,)``: the log of their mean likelihood ratio.
+
+    The trace lies in one of them, nobody knows in which: more windows need stronger evidence in one.
+    """
+    values = np.asarray(evidence, np.float64)
+    return float(np.logaddexp.reduce(values) - math.log(len(values)))
+
+
+def at_prior(p_at_half: float, prior: float) -> float:
+    """A probability that supposes one fake in two, at another prior: the evidence stays, the odds move (Bayes)."""
+    return p_at_half if prior == _PRIOR_OF_EITHER else sigmoid(logit(p_at_half) + logit(prior))
 
 
 def read_calibration(folder: Path) -> EmbeddedCalibration:
@@ -51,26 +92,72 @@ def read_calibration(folder: Path) -> EmbeddedCalibration:
         ModelError: a file is missing, a number is, or the weights are not those it was fitted for.
     """
     try:
-        found: Any = files.loads(files.read_bytes(folder / "embedded.json"))
+        table: Any = files.loads(files.read_bytes(folder / "embedded.json"))
         weights = files.read_bytes(folder / "embedded.onnx")
-        made = EmbeddedCalibration(
-            revision=str(found["revision"]),
-            trace_scale=float(found["trace"]["scale"]),
-            trace_bias=float(found["trace"]["bias"]),
-            trace_threshold=float(found["trace"]["threshold"]),
-            generated_mean=np.array(found["generated"]["mean"], np.float64),
-            generated_weights=np.array(found["generated"]["weights"], np.float64),
-            generated_bias=float(found["generated"]["bias"]),
-            threshold=float(found["threshold"]),
-            uncertain=(float(found["uncertain"][0]), float(found["uncertain"][1])),
-        )
-        sha256 = found["sha256"]
     except DeepTraceError as error:
         raise ModelError(f"the embedded model in {folder.name!r} cannot be read: {error}") from None
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-        raise ModelError(f"{folder.name}/embedded.json lacks a number, or has a bad one: {error!r}") from None
-    if not len(made.generated_mean) == len(made.generated_weights) == LOOK:
-        raise ModelError(f"{folder.name}/embedded.json: generated needs {LOOK} means and weights")
-    if hashlib.sha256(weights).hexdigest() != sha256:
+    name = f"{folder.name}/embedded.json"
+    version = table.get("version") if isinstance(table, dict) else None
+    if version != VERSION:
+        raise ModelError(
+            f"{name} is of version {version!r}, this deeptrace reads {VERSION}: "
+            "run `deeptrace train` of its recipe again, which finishes from the last checkpoint"
+        )
+    fitted, problems = check(_FittedNumbers, table, name=name, unknown="ignored")
+    if fitted is None:
+        raise ModelError("\n  ".join(problems))
+    if hashlib.sha256(weights).hexdigest() != fitted.sha256:
         raise ModelError(f"{folder.name}/embedded.onnx is not the file that embedded.json was fitted for")
-    return made
+    return EmbeddedCalibration(
+        revision=fitted.revision,
+        trace_scale=fitted.trace.scale,
+        trace_bias=fitted.trace.bias,
+        trace_threshold=fitted.trace.threshold,
+        generated_mean=np.array(fitted.generated.mean, np.float64),
+        generated_weights=np.array(fitted.generated.weights, np.float64),
+        generated_bias=fitted.generated.bias,
+        clip_scale=fitted.clip.scale,
+        clip_bias=fitted.clip.bias,
+        thresholds=(fitted.thresholds[0], fitted.thresholds[1]),
+    )
+
+
+_Number: TypeAlias = Annotated[float, Range()]
+_LookNumbers: TypeAlias = Annotated[tuple[_Number, ...], Length(LOOK, LOOK)]
+
+
+@dataclass(frozen=True)
+class _TraceNumbers:
+    scale: _Number
+    bias: _Number
+    threshold: _Number
+
+
+@dataclass(frozen=True)
+class _HeadNumbers:
+    mean: _LookNumbers
+    weights: _LookNumbers
+    bias: _Number
+
+
+@dataclass(frozen=True)
+class _ClipNumbers:
+    scale: _Number
+    bias: _Number
+
+
+@dataclass(frozen=True)
+class _FittedNumbers:
+    """``embedded.json`` as it lies in the file; what else it holds is about the making of it."""
+
+    revision: Text
+    sha256: Text
+    trace: _TraceNumbers
+    generated: _HeadNumbers
+    clip: _ClipNumbers
+    thresholds: Annotated[tuple[Share, ...], Length(2, 2)]
+
+    def problems(self) -> Iterator[str]:
+        low, high = self.thresholds
+        if low > high:
+            yield f"thresholds: {low:g} and {high:g} are not in order"

@@ -126,10 +126,10 @@ def motion_maps(images: Bytes) -> tuple[Floats, Floats]:
 
 def motion_summary(aux: Floats) -> Floats:
     """``(78,)`` numbers of motion maps: mean, deviation, three percentiles, and how the mean varies in time."""
-    seen = aux[1:] if len(aux) > 1 else aux
-    percentiles = np.percentile(seen, [50, 90, 99], axis=(0, 2, 3))
+    maps = aux[1:] if len(aux) > 1 else aux
+    percentiles = np.percentile(maps, [50, 90, 99], axis=(0, 2, 3))
     return np.concatenate(
-        [seen.mean(axis=(0, 2, 3)), seen.std(axis=(0, 2, 3)), percentiles.ravel(), seen.mean(axis=(2, 3)).std(axis=0)]
+        [maps.mean(axis=(0, 2, 3)), maps.std(axis=(0, 2, 3)), percentiles.ravel(), maps.mean(axis=(2, 3)).std(axis=0)]
     ).astype(np.float32)
 
 

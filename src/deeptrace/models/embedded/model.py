@@ -1,222 +1,279 @@
-"""The model's home: sampling, windows, calibration, and the verdict in words."""
+"""The model's home: which frames, window after window, evidence, and the verdict."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+import heapq
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.resources import files as package_files
 from pathlib import Path
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
+from typing_extensions import override
 
-from deeptrace.categories import Category
-from deeptrace.errors import VideoError
-from deeptrace.models.base import FrameModel, Sampling, origin_of, with_reading
-from deeptrace.models.embedded.calibration import EmbeddedCalibration, read_calibration
-from deeptrace.models.embedded.finding import Finding, find
+from deeptrace.models.base import FrameModel, Progress, Sampling, read_origin
+from deeptrace.models.embedded.attribution import Part, influence, look_without, mask_without, parts_of
+from deeptrace.models.embedded.calibration import (
+    EmbeddedCalibration,
+    at_prior,
+    of_kind,
+    pool_evidence,
+    read_calibration,
+)
+from deeptrace.models.embedded.finding import find
 from deeptrace.models.embedded.inputs import FPS, SHORT_SIDE
-from deeptrace.models.embedded.windows import Network, Said
-from deeptrace.overlap import box_iou
-from deeptrace.records import Box, Failed, Frames, KeyBox, Origin, Trace, Verdict, check_number
-from deeptrace.video import VideoSource, probe, sample_frames
-from deeptrace.words import place_words
-
-FAMILIES: Final[dict[Category, str]] = {
-    "Object Distortion": "texture",
-    "Sudden Blurring": "texture",
-    "Background Distortion": "texture",
-    "Object Trajectory": "motion",
-    "Unexpected Move": "motion",
-    "Redundant Object": "identity",
-    "Object Splitting": "identity",
-    "Object Merging": "identity",
-    "Object Disappearance": "identity",
-}
-"""The coarse family of each category."""
+from deeptrace.models.embedded.reading import read_parts
+from deeptrace.models.embedded.traces import ScoredFinding, add, trace_of
+from deeptrace.models.embedded.windows import LOOK, Network, Window, windows_of
+from deeptrace.records import DECIDES, Box, Frames, Highlight, Origin, Reading, Verdict, check_number
+from deeptrace.video import VideoSource
 
 SAMPLED_THINLY: Final = "sampled_thinly"
+"""Flag of a verdict on a video that has fewer pictures a second than the model needs."""
 LOOKS_GENERATED: Final = "looks_generated_as_a_whole"
 """Flag of a verdict that is "fake" with no trace: only the clip as a whole speaks for it."""
 
-_MOST_TRACES = 3
-_MOST_FRAMES = 480  # a minute at full rate
-_FEWEST_FRAMES = 6
+LONG_SECONDS: Final = 60.0
+"""From this length on a verdict names its most suspicious windows. Chosen."""
+
+# All chosen.
+_MOST_TRACES: Final = 3  # of a verdict, the strongest
+_FEWEST_FRAMES: Final = 6  # of a clip (0.75 s): of fewer the verdict is uncertain
+_THIN: Final = 1.5  # thinly sampled is what has fewer frames a second than `FPS` by this factor: 5.3
+_NAMED_WINDOWS: Final = 3  # windows that are named, or looked at again
+_LONE_FRAME_SECONDS: Final = 0.1  # how long the only frame of a file without a length is taken to last
+_LEAST_PRIOR: Final = 1e-6  # and one minus it the largest: a prior of 0 or 1 would outweigh any evidence
 
 
 class EmbeddedModel(FrameModel):
-    """Deterministic; needs onnxruntime, OpenCV and NumPy.
+    """Deterministic; needs onnxruntime, OpenCV and NumPy. A long video is looked at window by window, all of it.
 
-    ``prior`` is the share of fakes expected among what is inspected, in (0, 1); probabilities shift with it, the
-    label's threshold does not. ``path`` is a folder with ``embedded.onnx`` and ``embedded.json``; without it, the
-    shipped ones.
+    ``prior`` is the share of fakes expected among what is inspected, in (0, 1): probabilities, label and thresholds
+    move with it, the evidence does not. ``threshold`` is how sure a conclusion must be, in [0.5, 1]: fake from that
+    ``p_fake`` on, real below one minus it; None takes the two fitted thresholds. ``path`` is a folder with
+    ``embedded.onnx`` and ``embedded.json``; without it, the shipped ones.
 
     Raises:
         ModelError: the files are missing or damaged.
-        RecordError: ``prior`` is not in (0, 1).
+        RecordError: ``prior`` or ``threshold`` is out of its range.
     """
 
     name = "embedded"
-    sampling = Sampling(fps=FPS, max_frames=_MOST_FRAMES, short_side=SHORT_SIDE)
+    sampling = Sampling(fps=FPS, short_side=SHORT_SIDE)
 
-    def __init__(self, path: str | None = None, *, prior: float = 0.5, threads: int = 1) -> None:
-        self.prior = check_number(prior, "prior", low=1e-6, high=1 - 1e-6)
+    def __init__(
+        self, path: str | None = None, *, prior: float = 0.5, threshold: float | None = None, threads: int = 1
+    ) -> None:
+        self.prior = check_number(prior, "prior", low=_LEAST_PRIOR, high=1 - _LEAST_PRIOR)
+        self.threshold = None if threshold is None else check_number(threshold, "threshold", low=DECIDES, high=1.0)
         folder = Path(path) if path else Path(str(package_files("deeptrace.models.embedded") / "weights"))
         self.calibration: EmbeddedCalibration = read_calibration(folder)
         self.revision = self.calibration.revision
         self.network = Network(folder / "embedded.onnx", threads=threads)
 
-    def _read(self, video: VideoSource) -> tuple[Frames | Failed, Origin]:
-        """Frames at every k-th picture of the video, as near to 8 a second as that comes: motion must not judder."""
-        origin = replace(origin_of(video), model=self.name, revision=self.revision, sampling=asdict(self.sampling))
-        try:
-            fps = _whole_steps(video)
-            origin = replace(origin, sampling={**asdict(self.sampling), "fps": fps})
-            frames = sample_frames(video, fps=fps, max_frames=_MOST_FRAMES, short_side=SHORT_SIDE)
-        except VideoError as error:
-            return Failed(error.code, str(error), origin), origin
-        return frames, with_reading(origin, frames)
+    @property
+    def thresholds(self) -> tuple[float, float]:
+        """The ``p_fake`` below which a conclusion is real, and that from which on it is fake; at the model's prior.
 
-    def verdict(self, frames: Frames, origin: Origin) -> Verdict:
-        """The verdict on these frames.
-
-        ``traces`` holds up to three, each with a box per frame, the strongest first, and only where a window's evidence
-        is above the threshold. The label is "fake" when ``p_fake`` at a prior of 0.5 reaches the threshold that was
-        fitted on camera clips of other sources; ``uncertain`` between two such thresholds, or when there was too little
-        to see.
+        One is at most 0.5 and the other at least, so that a conclusion never contradicts the label.
         """
-        calibration = self.calibration
-        said = self.network.over(frames.images)
-        evidence = np.array([calibration.trace_evidence(window) for window in said])
-        trace = pooled(evidence)
-        generated = calibration.generated_evidence(said)
-        at_half = join(trace, generated, 0.5)
-        p_fake, p_trace, p_generated = join(trace, generated, self.prior)
-        traces = self._traces(frames, said, evidence)
-        fake = at_half[0] >= calibration.threshold
-        flags = []
-        rate = 1.0 / float(np.median(np.diff(frames.pts_seconds))) if len(frames) > 1 else 0.0
-        if rate < FPS / 1.5:
-            flags.append(SAMPLED_THINLY)
+        if self.threshold is not None:
+            return 1 - self.threshold, self.threshold
+        low, high = (at_prior(value, self.prior) for value in self.calibration.thresholds)
+        return min(low, DECIDES), max(high, DECIDES)
+
+    @override
+    def read_frames(self, video: VideoSource) -> Iterator[Frames]:
+        """Every k-th picture of the video, as near to 8 a second as that comes: motion must not judder."""
+        return read_parts(video, limits=self.limits)
+
+    @override
+    def verdict(self, frames: Frames, origin: Origin) -> Verdict:
+        """The verdict on frames at about 8 a second, see `verdict_of_parts`."""
+        return self.verdict_of_parts(iter([frames]), origin)
+
+    @override
+    def verdict_of_parts(self, parts: Iterator[Frames], origin: Origin) -> Verdict:
+        """The verdict on a video.
+
+        The label is "fake" when ``p_fake`` is at least 0.5. ``uncertain`` when it lies between the `thresholds`, or
+        when there was too little to see. ``traces`` holds up to three, the strongest first, each with a box per frame,
+        where a window's evidence is above its threshold and the conclusion is not real. Where a fake has none, the
+        flag `LOOKS_GENERATED` says that only the clip as a whole speaks for it, and ``highlights`` which region and
+        which moments did most. In a video of a minute and more they name the most suspicious windows.
+        """
+        state = _ClipState(self)
+        following = _Following(parts, self, origin)
+        for window in windows_of(following):
+            state.look(window)
+        times, rate = following.times, following.fps
+        trace, generated = pool_evidence(state.traces), self.calibration.generated_evidence(state.mean_look)
+        at_half = self.calibration.p_fake(trace, generated)
+        p_fake = at_prior(at_half, self.prior)
+        low, high = self.thresholds
+        thin = rate is None or rate < FPS / _THIN
+        uncertain = low <= p_fake < high or len(times) < _FEWEST_FRAMES or thin
+        fake = p_fake >= DECIDES
+        traces = [
+            trace_of(candidate, times, following.end_seconds, at_prior(of_kind(candidate.evidence), self.prior))
+            for candidate in sorted(state.findings, key=lambda candidate: -candidate.evidence)[:_MOST_TRACES]
+            if candidate.finding.boxes and (fake or uncertain)
+        ]
+        flags = [SAMPLED_THINLY] if thin else []
+        highlights = state.suspicious_windows(times) if following.end_seconds >= LONG_SECONDS else []
         if fake and not traces:
             flags.append(LOOKS_GENERATED)
-        low, high = calibration.uncertain
+            if len(times) >= _FEWEST_FRAMES:
+                highlights += state.spoke_most(times, following.end_seconds)
         return Verdict(
             label="fake" if fake else "real",
-            uncertain=low <= at_half[0] < high or len(frames) < _FEWEST_FRAMES or bool(rate < FPS / 1.5),
+            uncertain=uncertain,
             p_fake=p_fake,
-            p_fake_raw=at_half[0],
-            calibration=f"prior {self.prior:g}",
-            p_trace=p_trace,
-            p_generated=p_generated,
-            traces=traces if fake else (),
+            p_fake_raw=at_half,
+            calibration=None if self.prior == 0.5 else "moved to the prior",
+            p_trace=at_prior(of_kind(trace), self.prior),
+            p_generated=at_prior(of_kind(generated), self.prior),
+            thresholds=(low, high),
+            prior=self.prior,
+            traces=tuple(traces),
+            highlights=tuple(highlights),
             flags=tuple(flags),
-            origin=origin,
+            origin=following.origin(),
         )
 
-    def _traces(self, frames: Frames, said: Sequence[Said], evidence: np.ndarray) -> tuple[Trace, ...]:
-        found: list[_Seen] = []
-        for window, weight in zip(said, evidence, strict=True):
-            if weight >= self.calibration.trace_threshold:
-                _add(found, _Seen(find(window), float(weight)))
-        found.sort(key=lambda seen: -seen.evidence)
-        return tuple(_trace(seen, frames) for seen in found[:_MOST_TRACES] if seen.finding.boxes)
+
+class _Following(Iterator[Frames]):
+    """Parts as they come, remembering times, rate and reading."""
+
+    def __init__(self, parts: Iterator[Frames], model: FrameModel, origin: Origin) -> None:
+        self.times: list[float] = []
+        self._parts = parts
+        self._model = model
+        self._origin = origin
+        self._duration: float | None = None
+        self._reading: Reading | None = None
+
+    @override
+    def __next__(self) -> Frames:
+        if self.times and self._model.on_progress is not None:
+            self._model.on_progress(Progress(self._origin.video_id, self.times[-1], self._duration))
+        part = next(self._parts)
+        self.times += part.pts_seconds.tolist()
+        self._duration, self._reading = part.duration_seconds, part.reading
+        return part
+
+    @property
+    def fps(self) -> float | None:
+        """How many frames a second were looked at, from the median step; None for a single frame."""
+        return None if len(self.times) < 2 else 1.0 / float(np.median(np.diff(self.times)))
+
+    @property
+    def end_seconds(self) -> float:
+        """When the last frame is gone."""
+        step = _LONE_FRAME_SECONDS if self.fps is None else 1.0 / self.fps
+        return max(self._duration or 0.0, self.times[-1] + step)
+
+    def origin(self) -> Origin:
+        """The origin, completed by how the reading went."""
+        sampling = {**asdict(self._model.sampling), **(self._origin.sampling or {})}
+        origin = replace(self._origin, sampling=sampling)
+        return read_origin(origin, self._reading, frames=len(self.times), fps=self.fps)
 
 
-def join(trace: float, generated: float, prior: float) -> tuple[float, float, float]:
-    """``(p_fake, p_trace, p_generated)`` from the log likelihood ratios of the two kinds of evidence.
+@dataclass(frozen=True, order=True)
+class _NamedWindow:
+    """A window that may be named at the end. Ordered by how suspicious it is."""
 
-    A clip is fake when it holds a trace or is generated; the two are taken as independent, each with the prior q for
-    which ``1 - (1 - q)^2 = prior``. ``p = sigmoid(evidence + logit(q))`` each, and
-    ``p_fake = 1 - (1 - p_trace) (1 - p_generated)``. At no evidence (0, 0) p_fake equals the prior.
-    """
-    q = 1 - math.sqrt(1 - prior)
-    base = math.log(q / (1 - q))
-    p_trace, p_generated = (1 / (1 + math.exp(-max(-50.0, min(50.0, e + base)))) for e in (trace, generated))
-    return 1 - (1 - p_trace) * (1 - p_generated), p_trace, p_generated
+    p_fake: float  # of the window alone, at a prior of 0.5
+    first: int
+    count: int
 
 
-def pooled(evidence: Sequence[float] | np.ndarray) -> float:
-    """The clip's evidence from its windows': the log of their mean likelihood ratio.
+class _ClipState:
+    """What was seen of a clip so far: numbers of every window, and the pictures of the few that look generated most."""
 
-    The trace lies in one of them, nobody knows in which: more windows need stronger evidence in one.
-    """
-    values = np.asarray(evidence, np.float64)
-    return float(np.logaddexp.reduce(values) - math.log(len(values)))
+    def __init__(self, model: EmbeddedModel) -> None:
+        self.traces: list[float] = []  # evidence of each window
+        self.findings: list[ScoredFinding] = []
+        self._model = model
+        self._looks = np.zeros(LOOK)
+        self._windows: list[_NamedWindow] = []
+        self._pictures: list[tuple[float, int, Window]] = []  # a heap: evidence, first frame
 
+    @property
+    def mean_look(self) -> npt.NDArray[np.float64]:
+        """What the whole-clip head sees: the mean over the windows."""
+        return self._looks / len(self.traces)
 
-def _whole_steps(video: VideoSource) -> float:
-    """The rate of every k-th picture that is nearest to 8 a second."""
-    fps = probe(video).fps
-    if fps is None or fps <= FPS:
-        return FPS
-    return fps / max(1, round(fps / FPS))
+    def look(self, window: Window) -> None:
+        """Take in the next window."""
+        calibration = self._model.calibration
+        outputs = self._model.network(window.images, window.first)
+        trace, generated = calibration.trace_evidence(outputs), calibration.generated_evidence(outputs.look)
+        self.traces.append(trace)
+        self._looks += outputs.look
+        self._windows.append(_NamedWindow(calibration.p_fake(trace, generated), window.first, len(window.images)))
+        if trace >= calibration.trace_threshold:
+            add(self.findings, ScoredFinding(find(outputs), trace))
+            self._forget_weak(window.first)
+        heapq.heappush(self._pictures, (generated, window.first, window))
+        if len(self._pictures) > _NAMED_WINDOWS:
+            heapq.heappop(self._pictures)
 
+    def _forget_weak(self, first: int) -> None:
+        """Drop findings that are over before this frame, so that nothing can join them, and among the weaker ones."""
+        over = sorted(
+            (candidate for candidate in self.findings if candidate.finding.end < first),
+            key=lambda candidate: -candidate.evidence,
+        )
+        weak = set(map(id, over[_MOST_TRACES:]))
+        self.findings = [candidate for candidate in self.findings if id(candidate) not in weak]
 
-# ── findings to traces ──────────────────────────────────────────────────────────────────────────────────────────────
-
-
-@dataclass(frozen=True)
-class _Seen:
-    finding: Finding
-    evidence: float
-
-
-def _add(found: list[_Seen], new: _Seen) -> None:
-    """Add a finding, or join it to the one that it continues: at the same place at the same time."""
-    for i, old in enumerate(found):
-        shared = sorted(set(old.finding.boxes) & set(new.finding.boxes))
-        touching = new.finding.onset <= old.finding.end and old.finding.onset <= new.finding.end
-        if shared:
-            overlap = float(np.mean([box_iou(old.finding.boxes[t], new.finding.boxes[t]) for t in shared]))
-        elif touching and old.finding.boxes and new.finding.boxes:
-            overlap = box_iou(list(old.finding.boxes.values())[-1], next(iter(new.finding.boxes.values())))
-        else:
-            continue
-        if overlap > 0.15:
-            strong, weak = (old, new) if old.evidence >= new.evidence else (new, old)
-            joined = replace(
-                strong.finding,
-                onset=min(old.finding.onset, new.finding.onset),
-                end=max(old.finding.end, new.finding.end),
-                boxes=dict(sorted({**weak.finding.boxes, **strong.finding.boxes}.items())),
+    def suspicious_windows(self, times: Sequence[float]) -> list[Highlight]:
+        """The windows whose own P(fake) is highest, none of which overlap."""
+        named: list[_NamedWindow] = []
+        for window in sorted(self._windows, reverse=True):
+            if all(abs(window.first - other.first) >= max(window.count, other.count) for other in named):
+                named.append(window)
+            if len(named) == _NAMED_WINDOWS:
+                break
+        prior = self._model.prior
+        return [
+            Highlight(
+                times[window.first], _end(times, window.first + window.count), p_fake=at_prior(window.p_fake, prior)
             )
-            found[i] = _Seen(joined, strong.evidence)
-            return
-    found.append(new)
+            for window in named
+        ]
+
+    def spoke_most(self, times: Sequence[float], end_seconds: float) -> list[Highlight]:
+        """The region and the moments that bring most evidence of a generated clip, in the window that brings most."""
+        _, _, window = max(self._pictures)
+        stages = self._model.network.stages(window.images)
+        weights = self._model.calibration.generated_weights
+        brought = influence(stages, weights)
+        shape = brought.shape
+        whole = look_without(stages, np.ones(shape, np.bool_))
+        highlights = []
+        for parts in parts_of((shape[0], shape[1], shape[2])):
+            most = max(parts, key=lambda part: float(brought[part.frames, part.rows, part.columns].sum()))
+            lost = (whole - look_without(stages, mask_without((shape[0], shape[1], shape[2]), most))) / len(self.traces)
+            without = of_kind(self._model.calibration.generated_evidence(self.mean_look - lost))
+            first, last = window.first + most.frames.start, window.first + most.frames.stop
+            end = times[last] if last < len(times) else end_seconds
+            box = _box(most, shape[1], shape[2])
+            highlights.append(
+                Highlight(times[first], end, box, p_generated_without=at_prior(without, self._model.prior))
+            )
+        return highlights
 
 
-def _trace(seen: _Seen, frames: Frames) -> Trace:
-    finding, times = seen.finding, frames.pts_seconds
-    track = tuple(KeyBox(float(times[t]), box) for t, box in finding.boxes.items())
-    first_box = track[0].bbox_xyxy
-    assert first_box is not None
-    onset = float(times[finding.onset])
-    if finding.end < len(times):
-        offset = float(times[finding.end])
-    else:
-        step = float(np.median(np.diff(times))) if len(times) > 1 else 0.1
-        offset = max(frames.duration_seconds or 0.0, float(times[-1]) + step)
-    category = max(finding.categories, key=lambda name: finding.categories[name])
-    return Trace(
-        bbox_xyxy=first_box,
-        onset_seconds=onset,
-        offset_seconds=offset,
-        categories=(category,),
-        explanation=explain(finding, first_box),
-        track=track,
-        confidence=1 / (1 + math.exp(-seen.evidence)),
-    )
+def _end(times: Sequence[float], index: int) -> float:
+    return times[index] if index < len(times) else 2 * times[-1] - times[-2]
 
 
-def explain(finding: Finding, box: Box) -> str:
-    """What was detected, in plain words; a template, not reasoning."""
-    category = max(finding.categories, key=lambda name: finding.categories[name])
-    family = FAMILIES[category]
-    share = sum(value for name, value in finding.categories.items() if FAMILIES[name] == family)
-    place = place_words(box)
-    return (
-        f"Something {place} changes in a way that motion does not explain; it resembles {category.lower()} most "
-        f"({100 * finding.categories[category]:.0f} %), family {family} ({100 * share:.0f} %)."
-    )
+def _box(part: Part, rows: int, columns: int) -> Box | None:
+    if part.rows == slice(0, rows) and part.columns == slice(0, columns):
+        return None
+    return part.columns.start / columns, part.rows.start / rows, part.columns.stop / columns, part.rows.stop / rows

@@ -1,32 +1,46 @@
-"""A clip through the network: overlapping windows of frames in, what the network said of each out.
+"""A clip through the network: overlapping windows of frames in, what the network says of each out.
 
 Only the ONNX file is needed, and onnxruntime. Knows nothing of verdicts.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
 from deeptrace.errors import ModelError
 from deeptrace.models.embedded.inputs import Bytes, Floats, motion_summary, prepare
+from deeptrace.records import Frames
 
 WINDOW: Final = 24
-"""Frames of a window: 3 s, as in training."""
+"""Frames of a window: 3 s, as in training (`deeptrace.train.embedded.draw.COUNT`). Chosen."""
 STRIDE: Final = 16
-"""Frames from one window to the next: they overlap by a second."""
+"""Frames from one window to the next: they overlap by a second, so that an onset is well inside one. Chosen."""
 LOOK_PARTS: Final = {"means": slice(0, 112), "unevenness": slice(112, 264), "motion": slice(264, 342)}
 """What the whole-clip head sees of a window: `generated_features` of the export (means over the stride-16 stage, how
 unevenly both stages change), and `motion_summary`."""
 LOOK: Final = LOOK_PARTS["motion"].stop
 """How many numbers that are."""
 
+_OUTPUTS: Final = ("trace", "started", "box", "category", "clip", "onset", "look")
+
 
 @dataclass(frozen=True)
-class Said:
+class Window:
+    """Neighbouring frames of a clip, at most `WINDOW`."""
+
+    first: int  # the window's first frame in the clip
+    images: Bytes  # (T, H, W, 3)
+    pts_seconds: npt.NDArray[np.float64]  # (T,)
+
+
+@dataclass(frozen=True)
+class WindowOutputs:
     """What the network says of one window of T frames and h x w cells (logits)."""
 
     first: int  # the window's first frame in the clip
@@ -37,6 +51,15 @@ class Said:
     clip: float
     onset: Floats  # (T,)
     look: Floats  # (342,), for the whole-clip head
+
+
+@dataclass(frozen=True)
+class Stages:
+    """What the whole-clip head's numbers are made of: the backbone's two stages and the motion maps of one window."""
+
+    fine: Floats  # (T, 40, 2h, 2w)
+    coarse: Floats  # (T, 112, h, w)
+    aux: Floats  # (T, 13, 4h, 4w)
 
 
 class Network:
@@ -51,23 +74,32 @@ class Network:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
+        options.enable_cpu_mem_arena = False  # it would keep the 140 MB of one window for ever, and is no faster
         try:
             self._session: Any = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # noqa: BLE001 - onnxruntime raises types of its own for a bad file
             raise ModelError(f"cannot load the embedded model {path.name!r}: {error}") from None
 
-    def __call__(self, images: Bytes, first: int = 0) -> Said:
+    def __call__(self, images: Bytes, first: int = 0) -> WindowOutputs:
         """What the network says of one window ``(T, H, W, 3)`` uint8."""
         inputs = prepare(images)
         trace, started, box, category, clip, onset, look = self._session.run(
-            None, {"images": inputs.rgb, "aux": inputs.aux, "flow": inputs.flow}
+            _OUTPUTS, {"images": inputs.rgb, "aux": inputs.aux, "flow": inputs.flow}
         )
         look = np.concatenate([look, motion_summary(inputs.aux)])
-        return Said(first, trace, started, box, category, float(clip), onset, look)
+        return WindowOutputs(first, trace, started, box, category, float(clip), onset, look)
 
-    def over(self, images: Bytes) -> list[Said]:
+    def over(self, images: Bytes) -> list[WindowOutputs]:
         """What it says of each window of a clip, in order."""
         return [self(images[first : first + WINDOW], first) for first in window_starts(len(images))]
+
+    def stages(self, images: Bytes) -> Stages:
+        """What the head's numbers of one window ``(T, H, W, 3)`` uint8 are made of."""
+        inputs = prepare(images)
+        fine, coarse = self._session.run(
+            ("fine", "coarse"), {"images": inputs.rgb, "aux": inputs.aux, "flow": inputs.flow}
+        )
+        return Stages(fine, coarse, inputs.aux)
 
 
 def window_starts(count: int) -> list[int]:
@@ -76,3 +108,32 @@ def window_starts(count: int) -> list[int]:
         return [0]
     starts = list(range(0, count - WINDOW, STRIDE))
     return [*starts, count - WINDOW]
+
+
+def windows_of(parts: Iterable[Frames]) -> Iterator[Window]:
+    """The windows ``(T, H, W, 3)`` of frames that come in parts: those of `window_starts`, each as soon as it is known.
+
+    No more than a window and a part are held at once.
+    """
+    images: list[Bytes] = []
+    times: list[float] = []
+    first = wanted = 0  # the first frame that is held, and that of the next window
+    for part in parts:
+        for image, time in zip(part.images, part.pts_seconds, strict=True):
+            images.append(image)
+            times.append(float(time))
+            if first + len(images) > wanted + WINDOW:  # a window that does not end with the clip
+                yield _window(images, times, first, wanted, WINDOW)
+                wanted += STRIDE
+            spare = min(wanted, first + len(images) - WINDOW) - first
+            if spare > 0:
+                del images[:spare], times[:spare]
+                first += spare
+    count = first + len(images)
+    last = window_starts(count)[-1]
+    yield _window(images, times, first, last, count - last)
+
+
+def _window(images: list[Bytes], times: list[float], held: int, first: int, count: int) -> Window:
+    at = first - held
+    return Window(first, np.stack(images[at : at + count]), np.array(times[at : at + count], np.float64))

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
-import shutil
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
-from deeptrace.errors import FileError, MissingExtra, ModelError
-from deeptrace.files import sync_folder
-from deeptrace.models._families import family_of
-from deeptrace.models._families.placement import Dtype
-from deeptrace.models._library import load_transformers, no_bars
-from deeptrace.models.check import CheckReport, check
-from deeptrace.models.checkpoint import read_card, write_card
-from deeptrace.models.weights import read_weights
+from deeptrace.errors import MissingExtra, ModelError
+from deeptrace.models.hf.check import CheckReport, check
+from deeptrace.models.hf.checkpoint import read_card, write_card
+from deeptrace.models.hf.families import family_of
+from deeptrace.models.hf.families.placement import Dtype
+from deeptrace.models.hf.library import load_errors, load_transformers, no_bars, one_line
+from deeptrace.models.hf.staging import staged
+from deeptrace.models.hf.vetted import vetted_adapter
+from deeptrace.models.hf.weights import read_weights
 
 
 def merge(adapter: str | os.PathLike[str], base: str | os.PathLike[str], dst: str | os.PathLike[str]) -> CheckReport:
@@ -28,10 +30,8 @@ def merge(adapter: str | os.PathLike[str], base: str | os.PathLike[str], dst: st
         FileError: the system refused to write.
     """
     load_transformers("merging an adapter")
-    try:
-        from peft import PeftModel
-    except ImportError:
-        raise MissingExtra("merging an adapter", "train") from None
+    if find_spec("peft") is None:
+        raise MissingExtra("merging an adapter", "train")
     target = Path(dst)
     if target.exists():
         raise ModelError(f"{target.name!r} is there already.")
@@ -43,27 +43,34 @@ def merge(adapter: str | os.PathLike[str], base: str | os.PathLike[str], dst: st
     family = family_of(base, card=card)
     # A float32 base merges exactly; a bfloat16 one is rounded once, as the library does.
     model = family.load_model(base, device="cpu", dtype=_dtype_of(base))
-    work = target.with_name(f".{target.name}.merging")
-    try:
-        shutil.rmtree(work, ignore_errors=True)
-        work.mkdir(parents=True)
+    with staged(target, "merging", nbytes=sum(tensor.nbytes for tensor in read_weights(base).values())) as work:
         with no_bars():
-            merged = PeftModel.from_pretrained(model, os.fspath(adapter)).merge_and_unload()
-            merged.save_pretrained(work)
+            join(model, adapter).save_pretrained(work)
             family.processor.save_pretrained(work)
         if card is not None:
             write_card(work, card)
         report = check(work)
         if not report.ok:
             raise ModelError("what was merged does not fill the model, or is not finite.")
-        sync_folder(work)
-        os.replace(work, target)
-        sync_folder(target.parent)
-    except OSError as error:
-        raise FileError(f"cannot write {target.name!r}: {error.strerror or error}") from None
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
     return report
+
+
+def join(model: Any, adapter: str | os.PathLike[str]) -> Any:
+    """The model with an adapter's matrices added to its weights, of the model's own class.
+
+    Raises:
+        ModelError: it is no plain LoRA adapter, or peft refuses it.
+        MissingExtra: peft is not installed.
+    """
+    try:
+        from peft import PeftModel
+    except ImportError:
+        raise MissingExtra("merging an adapter", "train") from None
+    with vetted_adapter(adapter) as private:
+        try:
+            return PeftModel.from_pretrained(model, str(private)).merge_and_unload()
+        except load_errors() as error:
+            raise ModelError(f"the adapter {Path(adapter).name!r} cannot be merged: {one_line(error)}") from None
 
 
 def _dtype_of(base: str | os.PathLike[str]) -> Dtype:

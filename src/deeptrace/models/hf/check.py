@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deeptrace.errors import DeepTraceError, FileError, JsonError, ModelError
-from deeptrace.files import loads, read_bytes
-from deeptrace.models._library import load_errors, load_transformers, no_bars, one_line, quiet
-from deeptrace.models.checkpoint import read_card, read_config, refuse_unsafe
-from deeptrace.models.weights import Tensor, count_not_finite, read_weights
-
-ADAPTER_CONFIG = "adapter_config.json"
+from deeptrace.errors import DeepTraceError, ModelError
+from deeptrace.models.hf.checkpoint import read_card, read_config, refuse_unsafe
+from deeptrace.models.hf.families.placement import LOADING
+from deeptrace.models.hf.library import load_errors, load_transformers, no_bars, one_line, quiet
+from deeptrace.models.hf.vetted import ADAPTER_CONFIG, read_adapter, vet_adapter, vetted
+from deeptrace.models.hf.weights import Tensor, count_not_finite, read_weights
 
 Progress = Callable[[int, int], None]
 
@@ -65,17 +64,17 @@ def check(
     path = Path(folder)
     report = _check_adapter(path, base) if (path / ADAPTER_CONFIG).is_file() else _check_model(path)
     tensors = read_weights(path)
-    found: dict[str, int] | None = None
+    not_finite: dict[str, int] | None = None
     if numbers:
-        found = {}
+        not_finite = {}
         done, total = 0, sum(tensor.nbytes for tensor in tensors.values())
         for tensor in tensors.values():
             if bad := count_not_finite(tensor):
-                found[tensor.name] = bad
+                not_finite[tensor.name] = bad
             done += tensor.nbytes
             if progress is not None:
                 progress(done, total)
-    return CheckReport(**{**report, "not_finite": found})
+    return CheckReport(**{**report, "not_finite": not_finite})
 
 
 def _sizes(tensors: dict[str, Tensor]) -> dict[str, Any]:
@@ -93,13 +92,11 @@ def _sizes(tensors: dict[str, Tensor]) -> dict[str, Any]:
 
 
 def _check_model(path: Path) -> dict[str, Any]:
-    from deeptrace.models._families import FAMILIES
-
     config = read_config(path)
     tensors = read_weights(path)
     model_type = str(config.get("model_type"))
     if model_type == "videollama3_qwen2":
-        from deeptrace.models.convert import plan
+        from deeptrace.models.hf.convert import plan
 
         planned = plan(path)
         return {
@@ -110,8 +107,6 @@ def _check_model(path: Path) -> dict[str, Any]:
             "wrong_shape": planned.wrong_shape,
             "notes": ("not yet in the native format: deeptrace models convert",),
         }
-    if model_type not in FAMILIES:
-        raise ModelError(f"{model_type!r} is not a family known here. Known: {', '.join(FAMILIES)}.")
     report = _loading_report(path, model_type)
     return {
         "model_type": model_type,
@@ -122,33 +117,24 @@ def _check_model(path: Path) -> dict[str, Any]:
             f"{name}: {list(has)} in the file, {list(wants)} in the model"
             for name, has, wants in sorted(report["mismatched_keys"], key=lambda row: str(row[0]))
         ),
-        "notes": _notes(path),
+        "notes": (*_notes(path), *(f"not taken over: {key}" for key in report["dropped"])),
     }
 
 
 def _loading_report(path: Path, model_type: str) -> dict[str, Any]:
-    from importlib import import_module
-
-    from deeptrace.models._families import FAMILIES
+    from deeptrace.models.hf.families import family_class
 
     transformers = load_transformers("checking a model")
-    module, _, name = FAMILIES[model_type].partition(":")
-    cls = getattr(transformers, getattr(import_module(module), name).model_class)
-    try:
-        with no_bars(), quiet():
+    cls = getattr(transformers, family_class(model_type).model_class)
+    with vetted(path, weights=True) as private, no_bars(), quiet():
+        try:
             _, report = cls.from_pretrained(
-                path,
-                device_map="meta",
-                trust_remote_code=False,
-                local_files_only=True,
-                use_safetensors=True,
-                ignore_mismatched_sizes=True,
-                output_loading_info=True,
+                private.folder, **LOADING, device_map="meta", ignore_mismatched_sizes=True, output_loading_info=True
             )
-    except load_errors() as error:
-        raise ModelError(f"{path.name!r} cannot be loaded: {one_line(error)}") from None
-    found: dict[str, Any] = report
-    return found
+        except load_errors() as error:
+            raise ModelError(f"{path.name!r} cannot be loaded: {one_line(error)}") from None
+        findings: dict[str, Any] = {**report, "dropped": private.dropped}
+    return findings
 
 
 def _notes(path: Path) -> tuple[str, ...]:
@@ -167,13 +153,9 @@ def _notes(path: Path) -> tuple[str, ...]:
 def _check_adapter(path: Path, base: str | os.PathLike[str] | None) -> dict[str, Any]:
     """Every pair of LoRA matrices must fit one matrix of the base model."""
     refuse_unsafe(path)
-    try:
-        config = loads(read_bytes(path / ADAPTER_CONFIG, limit=1 << 20))
-    except (FileError, JsonError) as error:
-        raise ModelError(f"{ADAPTER_CONFIG}: {error}.") from None
-    if not isinstance(config, dict) or config.get("peft_type") != "LORA":
-        raise ModelError(f"{ADAPTER_CONFIG} is not one of a LoRA adapter.")
+    config = read_adapter(path)
     tensors = read_weights(path)
+    vet_adapter(config, list(tensors))
     if base is None:
         named = config.get("base_model_name_or_path")
         raise ModelError(f"this is an adapter for {Path(str(named)).name!r}: say where that is (--base FOLDER).")
@@ -203,27 +185,27 @@ def _check_adapter(path: Path, base: str | os.PathLike[str] | None) -> dict[str,
 
 def _lora_target(name: str) -> tuple[str | None, str]:
     for side in ("A", "B"):
-        head, found, _ = name.partition(f".lora_{side}.")
-        if found:
+        head, separator, _ = name.partition(f".lora_{side}.")
+        if separator:
             return f"{head.removeprefix('base_model.model.')}.weight", side
     return None, ""
 
 
 def _native_names(base: Path) -> dict[str, Any]:
     """The base model's parameters by the names they have in memory, with their shapes."""
-    from importlib import import_module
-
-    from deeptrace.models._families import FAMILIES
+    from deeptrace.models.hf.families import family_class
 
     transformers = load_transformers("checking an adapter")
     import torch
 
-    model_type = read_config(base).get("model_type")
-    if model_type not in FAMILIES:
-        raise ModelError(f"{model_type!r} is not a family known here. Known: {', '.join(FAMILIES)}.")
-    module, _, name = FAMILIES[model_type].partition(":")
-    cls = getattr(transformers, getattr(import_module(module), name).model_class)
-    config = transformers.AutoConfig.from_pretrained(base, trust_remote_code=False, local_files_only=True)
-    with torch.device("meta"):
-        model = cls(config)
+    cls = getattr(transformers, family_class(read_config(base).get("model_type")).model_class)
+    with vetted(base) as private:
+        try:
+            config = transformers.AutoConfig.from_pretrained(
+                private.folder, trust_remote_code=False, local_files_only=True
+            )
+            with torch.device("meta"):
+                model = cls(config)
+        except load_errors() as error:
+            raise ModelError(f"config.json of {base.name!r}: {one_line(error)}") from None
     return dict(model.state_dict())

@@ -10,22 +10,30 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Final, Literal, TypeAlias, get_args
+from typing import Annotated, Any, Final, Literal, TypeAlias, get_args
 
 from deeptrace.answer import check_format
+from deeptrace.answer.space import Kind
 from deeptrace.errors import AnswerError, FileError, JsonError, ModelError
 from deeptrace.files import dumps, loads, read_bytes, write_text
 from deeptrace.models.base import Sampling
+from deeptrace.schema import Length, check
 
 CARD_NAME: Final = "deeptrace.json"
 SCHEMA: Final = "deeptrace.checkpoint"
 SCHEMA_VERSION: Final = 1
 
-SpaceKind: TypeAlias = Literal["source", "resized", "per-mille"]
+SpaceKind: TypeAlias = Kind
 FrameTimes: TypeAlias = Literal["true", "as-trained"]
 
 MAX_JSON_BYTES: Final = 64 << 20
 """Tokenizers of 150,000 words take 11 MB; anything much larger is not what we load."""
+
+MAX_CARD_BYTES: Final = 1 << 20
+MAX_QUESTION_CHARACTERS: Final = 20_000
+"""Of a question, and of a system prompt: the longest of ours has 1,200."""
+
+Question: TypeAlias = Annotated[str, Length(high=MAX_QUESTION_CHARACTERS)]
 
 UNSAFE_SUFFIXES: Final = frozenset(
     {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".npy", ".npz", ".dill", ".h5", ".zip", ".7z"}
@@ -47,11 +55,11 @@ class CheckpointCard:
 
     format: str = "zero-shot"
     format_version: int = 1
-    question: str | None = None
+    question: Question | None = None
     space: SpaceKind | None = None
     sampling: Sampling | None = None
     size: Mapping[str, int] | None = None
-    system_prompt: str | None = None
+    system_prompt: Question | None = None
     frame_times: FrameTimes = "true"
     extra: Mapping[str, Any] = field(default_factory=dict)
 
@@ -91,7 +99,7 @@ def write_card(folder: str | os.PathLike[str], card: CheckpointCard) -> None:
         JsonError: ``extra`` holds what JSON cannot.
     """
     row: dict[str, Any] = {"schema": SCHEMA, "schema_version": SCHEMA_VERSION}
-    row.update({f.name: getattr(card, f.name) for f in fields(card)})
+    row.update({field.name: getattr(card, field.name) for field in fields(card)})
     row["sampling"] = None if card.sampling is None else asdict(card.sampling)
     row["size"] = None if card.size is None else dict(card.size)
     row["extra"] = dict(card.extra)
@@ -108,34 +116,15 @@ def read_card(folder: str | os.PathLike[str]) -> CheckpointCard | None:
     path = Path(folder) / CARD_NAME
     if not path.exists():
         return None
-    row = _read_object(path)
+    row = _read_object(path, limit=MAX_CARD_BYTES)
     if row.pop("schema", None) != SCHEMA or row.pop("schema_version", None) != SCHEMA_VERSION:
         raise ModelError(f"{CARD_NAME} is not a '{SCHEMA}' of version {SCHEMA_VERSION}.")
-    unknown = sorted(set(row) - {f.name for f in fields(CheckpointCard)})
-    if unknown:
-        raise ModelError(f"{CARD_NAME} has a key {unknown[0]!r} that this version does not know.")
-    for name, kind in (("format", str), ("format_version", int), ("question", str), ("system_prompt", str)):
-        if row.get(name) is not None and (not isinstance(row[name], kind) or isinstance(row[name], bool)):
-            raise ModelError(f"{CARD_NAME}: {name} is {row[name]!r}, expected {kind.__name__}.")
-    for name in ("size", "extra", "sampling"):
-        if row.get(name) is not None and not isinstance(row[name], dict):
-            raise ModelError(f"{CARD_NAME}: {name} is {row[name]!r}, expected an object.")
-    row["extra"] = row.get("extra") or {}
-    if row.get("sampling") is not None:
-        row["sampling"] = _sampling(row["sampling"])
-    return CheckpointCard(**row)
-
-
-def _sampling(row: Mapping[str, Any]) -> Sampling:
-    unknown = set(row) - {f.name for f in fields(Sampling)}
-    rate = row.get("fps")
-    if unknown or not isinstance(rate, int | float) or isinstance(rate, bool) or not 0 < rate <= 1000:
-        raise ModelError(f"{CARD_NAME}: sampling is {dict(row)!r}, expected fps, max_frames and short_side.")
-    for name in ("max_frames", "short_side"):
-        value = row.get(name)
-        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-            raise ModelError(f"{CARD_NAME}: sampling.{name} is {value!r}, expected a positive whole number.")
-    return Sampling(**{**row, "fps": float(rate)})
+    if row.get("extra") is None:
+        row.pop("extra", None)
+    card, problems = check(CheckpointCard, row, name=CARD_NAME)
+    if card is None:
+        raise ModelError("\n  ".join(problems))
+    return card
 
 
 # ── the folder ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -153,7 +142,7 @@ def read_config(folder: str | os.PathLike[str]) -> dict[str, Any]:
     if not path.is_dir():
         raise ModelError(f"{path.name!r} is not a folder. A checkpoint is a folder with config.json and safetensors.")
     refuse_unsafe(path)
-    config = _read_object(path / "config.json")
+    config = _read_object(path / "config.json", limit=MAX_CARD_BYTES)
     config.pop("auto_map", None)
     return config
 
@@ -195,9 +184,9 @@ def _check_safetensors_start(path: Path) -> None:
         raise ModelError(f"{path.name!r} is not a safetensors file, whatever its name says. It is not opened.")
 
 
-def _read_object(path: Path) -> dict[str, Any]:
+def _read_object(path: Path, *, limit: int = MAX_JSON_BYTES) -> dict[str, Any]:
     try:
-        value = loads(read_bytes(path, limit=MAX_JSON_BYTES))
+        value = loads(read_bytes(path, limit=limit))
     except FileError as error:
         raise ModelError(f"{error}.") from None
     except JsonError as error:

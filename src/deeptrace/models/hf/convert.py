@@ -7,23 +7,19 @@ under its name only when it is whole and verified.
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
 from deeptrace.answer import QUESTIONS
 from deeptrace.errors import FileError, JsonError, ModelError
-from deeptrace.files import loads, read_bytes, sync_folder, write_text
-from deeptrace.models._library import load_errors, load_transformers, no_bars, one_line, quiet
+from deeptrace.files import loads, read_bytes, write_text
 from deeptrace.models.base import Sampling
-from deeptrace.models.checkpoint import (
+from deeptrace.models.hf.checkpoint import (
     MAX_JSON_BYTES,
     CheckpointCard,
     FrameTimes,
@@ -31,8 +27,11 @@ from deeptrace.models.checkpoint import (
     read_config,
     write_card,
 )
-from deeptrace.models.native import SOURCE_TYPE, USED_KEYS, Plan, match, native_config, native_shapes
-from deeptrace.models.weights import (
+from deeptrace.models.hf.library import load_errors, load_transformers, no_bars, one_line, quiet
+from deeptrace.models.hf.native import SOURCE_TYPE, USED_KEYS, ConversionPlan, match, native_config, native_shapes
+from deeptrace.models.hf.staging import staged
+from deeptrace.models.hf.vetted import vetted_tokenizer
+from deeptrace.models.hf.weights import (
     INDEX_NAME,
     Tensor,
     copy_renamed,
@@ -48,11 +47,6 @@ TrainedFor: TypeAlias = Literal["rewarddata", "general"]
 
 Progress = Callable[[int, int], None]
 
-_TOKENIZER_FILES: Final = (
-    "tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "added_tokens.json",
-    "special_tokens_map.json",
-)  # fmt: skip
-
 
 @dataclass(frozen=True)
 class Converted:
@@ -65,7 +59,7 @@ class Converted:
     card: CheckpointCard
 
 
-def plan(src: str | os.PathLike[str]) -> Plan:
+def plan(src: str | os.PathLike[str]) -> ConversionPlan:
     """Match the tensors of a checkpoint folder, from its headers alone.
 
     Raises:
@@ -82,7 +76,7 @@ def plan(src: str | os.PathLike[str]) -> Plan:
     matched = match({name: tensor.shape for name, tensor in tensors.items()}, native)
     _check_tied(tensors, matched.tied)
     left_out = tuple(sorted(set(config) - USED_KEYS))
-    return Plan(
+    return ConversionPlan(
         matched.names, matched.tied, matched.missing, matched.extra, matched.wrong_shape, native, left_out
     )  # fmt: skip
 
@@ -126,28 +120,15 @@ def convert(
     if not planned.fits:
         raise ModelError(f"{source.name!r} does not fit the native class: {_misfits(planned)}. Nothing was written.")
     card = _card(source, trained_for, frame_times, fps, max_frames)
-    work = target.with_name(f".{target.name}.converting")
-    try:
-        if work.exists():  # of a conversion that was killed
-            shutil.rmtree(work)
-        work.mkdir(parents=True)
-    except OSError as error:
-        raise FileError(f"cannot make {work.name!r}: {error.strerror}") from None
-    try:
+    total = sum(file.stat().st_size for file in shard_files(source))
+    with staged(target, "converting", nbytes=total) as work:
         nbytes = _write_weights(source, work, planned, progress)
         _write_rest(source, work, planned, card)
         _try_encoding(work)
-        sync_folder(work)
-        os.replace(work, target)
-        sync_folder(target.parent)
-    except OSError as error:
-        raise FileError(f"cannot write {target.name!r}: {error.strerror or error}") from None
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
     return Converted(target, len(planned.names), nbytes, planned.left_out, card)
 
 
-def _misfits(planned: Plan) -> str:
+def _misfits(planned: ConversionPlan) -> str:
     kinds = {"missing": planned.missing, "left over": planned.extra, "of another shape": planned.wrong_shape}
     return "; ".join(
         f"{len(names)} {what} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
@@ -156,14 +137,14 @@ def _misfits(planned: Plan) -> str:
     )
 
 
-def _write_weights(source: Path, work: Path, planned: Plan, progress: Progress | None) -> int:
+def _write_weights(source: Path, work: Path, planned: ConversionPlan, progress: Progress | None) -> int:
     """One file for each of the source's, tensors in the same order. Then each is read back. Bytes of all tensors."""
     files = shard_files(source)
     written: dict[str, list[Tensor]] = {}
     total = sum(file.stat().st_size for file in files)
     done, bad = 0, []
     for number, file in enumerate(files, 1):
-        chosen = [(planned.names[name], t) for name, t in read_file(file).items() if name in planned.names]
+        chosen = [(planned.names[name], tensor) for name, tensor in read_file(file).items() if name in planned.names]
         if not chosen:
             continue
         name = "model.safetensors" if len(files) == 1 else f"model-{number:05d}-of-{len(files):05d}.safetensors"
@@ -189,19 +170,17 @@ def _write_weights(source: Path, work: Path, planned: Plan, progress: Progress |
     return sum(tensor.nbytes for tensors in written.values() for tensor in tensors)
 
 
-def _write_rest(source: Path, work: Path, planned: Plan, card: CheckpointCard) -> None:
+def _write_rest(source: Path, work: Path, planned: ConversionPlan, card: CheckpointCard) -> None:
     transformers = load_transformers("converting a model")
     tokenizer = _tokenizer(source)
     preprocessing = _optional_json(source / "preprocessor_config.json")
     config = read_config(source)
     patch = planned.config.vision_config.patch_size
     pixels = (2 * patch) ** 2  # of one token: two by two patches
-    size = check_size(
-        {
-            "shortest_edge": int(preprocessing.get("min_tokens", 16)) * pixels,
-            "longest_edge": int(preprocessing.get("max_tokens", 16384)) * pixels,
-        }
-    )
+    tokens = [preprocessing.get(name, default) for name, default in (("min_tokens", 16), ("max_tokens", 16384))]
+    if not all(type(count) is int and 0 < count < 1 << 20 for count in tokens):
+        raise ModelError(f"preprocessor_config.json: min_tokens and max_tokens are {tokens!r}, expected whole numbers.")
+    size = check_size({"shortest_edge": tokens[0] * pixels, "longest_edge": tokens[1] * pixels})
     common = {
         "size": size,
         "patch_size": patch,
@@ -210,13 +189,16 @@ def _write_rest(source: Path, work: Path, planned: Plan, card: CheckpointCard) -
         "rescale_factor": preprocessing.get("rescale_factor", 1 / 255),
     }
     compression = config.get("use_token_compression")
-    processor = transformers.VideoLlama3Processor(
-        transformers.VideoLlama3ImageProcessor(**common),
-        tokenizer,
-        transformers.VideoLlama3VideoProcessor(
-            **common, use_token_compression=True if compression is None else bool(compression)
-        ),
-    )
+    try:
+        processor = transformers.VideoLlama3Processor(
+            transformers.VideoLlama3ImageProcessor(**common),
+            tokenizer,
+            transformers.VideoLlama3VideoProcessor(
+                **common, use_token_compression=True if compression is None else bool(compression)
+            ),
+        )
+    except load_errors() as error:
+        raise ModelError(f"preprocessor_config.json does not describe such a processor: {one_line(error)}") from None
     with no_bars(), quiet():
         processor.save_pretrained(work)
         planned.config.save_pretrained(work)
@@ -229,26 +211,11 @@ def _write_rest(source: Path, work: Path, planned: Plan, card: CheckpointCard) -
 
 
 def _tokenizer(folder: Path) -> Any:
-    """The tokenizer beside a checkpoint, loaded from its own files in a folder of their own.
-
-    Beside the source's config.json the library would look for the code of a class that it does not know.
-    """
+    """The tokenizer beside a checkpoint."""
     transformers = load_transformers("converting a model")
-    files = [folder / name for name in _TOKENIZER_FILES if (folder / name).is_file()]
-    if not any(file.name in ("tokenizer.json", "vocab.json") for file in files):
-        raise ModelError(f"{folder.name!r} has no tokenizer (tokenizer.json).")
-    with tempfile.TemporaryDirectory(prefix="deeptrace-tokenizer-") as alone:
-        for file in files:
-            shutil.copyfile(file, Path(alone) / file.name)
+    with vetted_tokenizer(folder) as alone, quiet():
         try:
-            settings = Path(alone) / "tokenizer_config.json"
-            if settings.exists():
-                # Not our strict reader: released files state a length of 10^30.
-                row = json.loads(settings.read_bytes())
-                row.pop("auto_map", None)
-                settings.write_text(json.dumps(row))
-            with quiet():
-                return transformers.AutoTokenizer.from_pretrained(alone, trust_remote_code=False, local_files_only=True)
+            return transformers.AutoTokenizer.from_pretrained(alone, trust_remote_code=False, local_files_only=True)
         except load_errors() as error:
             raise ModelError(f"the tokenizer of {folder.name!r} cannot be loaded: {one_line(error)}") from None
 
@@ -268,14 +235,14 @@ def _optional_json(path: Path) -> dict[str, Any]:
 def _card(
     source: Path, trained_for: TrainedFor, frame_times: FrameTimes, fps: float | None, max_frames: int | None
 ) -> CheckpointCard:
-    said: dict[str, Any] = {}
+    source_sampling: dict[str, Any] = {}
     for name in ("config.json", "preprocessor_config.json", "processor_config.json"):
         row = _optional_json(source / name)
-        said |= {key: row[key] for key in ("fps", "max_frames") if isinstance(row.get(key), int | float)}
+        source_sampling |= {key: row[key] for key in ("fps", "max_frames") if isinstance(row.get(key), int | float)}
     paper = trained_for == "rewarddata"
     sampling = Sampling(
-        fps=float(fps or said.get("fps") or (2.0 if paper else 1.0)),
-        max_frames=int(max_frames or said.get("max_frames") or 180),
+        fps=float(fps or source_sampling.get("fps") or (2.0 if paper else 1.0)),
+        max_frames=int(max_frames or source_sampling.get("max_frames") or 180),
     )
     return CheckpointCard(
         format="trained" if paper else "zero-shot",
@@ -289,11 +256,11 @@ def _card(
 
 def _try_encoding(folder: Path) -> None:
     """The processor and the tokenizer that were written take a clip and a question."""
-    from deeptrace.models._families import family_of
+    from deeptrace.models.hf.families import family_of
 
     family = family_of(folder)
     images = np.zeros((2, 56, 56, 3), np.uint8)
     images[1, 28:] = 255
-    shown = family.encode(Frames.from_array(images, 1.0), "Is it fake?")
-    if int((shown.inputs["input_ids"] == family.processor.video_token_id).sum()) < 1:
+    encoded = family.encode(Frames.from_array(images, 1.0), "Is it fake?")
+    if int((encoded.inputs["input_ids"] == family.processor.video_token_id).sum()) < 1:
         raise ModelError("the processor that was written shows no frame to the model.")

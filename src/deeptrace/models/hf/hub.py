@@ -39,9 +39,9 @@ def fetch(repo: str, revision: str | None = None) -> Fetched:
     commit = revision if revision is not None and re.fullmatch(r"[0-9a-f]{40}", revision) else None
     if commit is not None:
         try:
-            found = snapshot_download(repo, revision=commit, allow_patterns=list(WANTED), local_files_only=True)
-            if any(Path(found).glob("*.safetensors")):
-                return Fetched(Path(found), commit)
+            cached = snapshot_download(repo, revision=commit, allow_patterns=list(WANTED), local_files_only=True)
+            if any(Path(cached).glob("*.safetensors")):
+                return Fetched(Path(cached), commit)
         except (LocalEntryNotFoundError, OSError, HFValidationError):
             pass  # not in the cache
     try:

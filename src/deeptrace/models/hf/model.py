@@ -1,32 +1,34 @@
 """``hf:`` models: a video language model from a folder or from the Hugging Face hub, run here through transformers.
 
 VideoLLaMA 3, Qwen 2.5 VL and Qwen 3 VL, released or fine-tuned. Frames and their exact times come from our reader; the
-family (`deeptrace.models._families`) turns them into the model's inputs. ``deeptrace.json`` beside the weights says
+family (`deeptrace.models.hf.families`) turns them into the model's inputs. ``deeptrace.json`` beside the weights says
 what a checkpoint is asked; options take its place. Greedy: one video, one answer.
 """
 
 from __future__ import annotations
 
 import logging
-import math
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+from typing_extensions import override
 
-from deeptrace.answer import FORMAT_VERSIONS, FORMATS, QUESTIONS, Format, Space, check_format, render
+from deeptrace.answer import CUT_OFF, FORMAT_VERSIONS, FORMATS, QUESTIONS, Format, Space, check_format, render
 from deeptrace.errors import ModelError, VideoError
-from deeptrace.models._families import Encoded, Family, family_of
-from deeptrace.models._families.placement import Dtype, Quantization
-from deeptrace.models._library import load_transformers
+from deeptrace.measures.calibration import calibration_beside
 from deeptrace.models.base import Look, Sampling
-from deeptrace.models.checkpoint import CheckpointCard, FrameTimes, SpaceKind, read_card
-from deeptrace.models.text import Answer, Asked, NoAnswer, NotAnAnswer, Said, TextModel
-from deeptrace.models.weights import fingerprint
+from deeptrace.models.hf.checkpoint import CheckpointCard, FrameTimes, SpaceKind, read_card
+from deeptrace.models.hf.families import Encoded, Family, family_of
+from deeptrace.models.hf.families.generating import LabelMass, label_mass
+from deeptrace.models.hf.families.placement import Dtype, Quantization
+from deeptrace.models.hf.library import load_transformers
+from deeptrace.models.hf.weights import fingerprint
+from deeptrace.models.text import Answer, ModelReply, NoAnswer, NotAnAnswer, PosedQuestion, TextModel
 from deeptrace.records import Frames, Verdict
 from deeptrace.video import probe
 
@@ -41,6 +43,9 @@ OUT_OF_MEMORY: Final = "MODEL_OUT_OF_MEMORY"
 NOT_FINITE: Final = "MODEL_NOT_FINITE"
 """Code of the `Failed` for a video on which the model computed NaN: in float16 numbers can grow too large."""
 
+LABEL_SHARE: Final = 0.5
+"""Of the probability at the label's token, what FAKE and REAL must hold together for their ratio to mean anything."""
+
 _HUB_ID: Final = re.compile(r"(?P<repo>[\w.-]{1,96}/[\w.-]{1,96})(?:@(?P<revision>[\w./-]{1,200}))?")
 
 
@@ -53,7 +58,8 @@ class HfModel(TextModel):
     of the answer's coordinates, the ``sampling`` of frames, ``size`` (bounds of a video's pixels) and ``frame_times``.
     ``batch_size`` videos are answered at once; what does not fit into
     memory is halved until it does. An answer longer than ``max_new_tokens`` is cut off and not read. ``dtype``,
-    ``device`` and ``quantization``: see `Family.load_model`.
+    ``device`` and ``quantization``: see `Family.load_model`. A ``calibration.json`` beside the weights, fitted on this
+    checkpoint, turns ``p_fake_raw`` into ``p_fake``.
 
     Raises:
         ModelError: no such checkpoint, one that cannot be read safely, or options that do not fit.
@@ -96,67 +102,81 @@ class HfModel(TextModel):
         self.revision = commit or fingerprint(folder)
         self._quantization = quantization
         self.times_beside_frames = bool(self.family.time_text(0.0))
-        self._label_tokens = _label_tokens(self.family, self.format)
+        self.label_share = LABEL_SHARE
+        self._label_first = _begins_with_label(self.family, self.format)
+        self.calibration = calibration_beside(folder, model=self.name, revision=self.revision)
         self.model: Any = self.family.load_model(folder, dtype=dtype, device=device, quantization=quantization)
 
+    @override
     @property
     def question(self) -> str:
         """The words of the question, as they stand in the rows."""
         return self._question
 
+    @override
     def space(self, frames: Frames) -> Space:
         """The coordinates that the model speaks about these frames."""
         return self.family.space(frames)
 
     # ── frames ──
 
-    def _answered(self, looks: Iterable[Look], *, rate: bool) -> Iterator[tuple[Any, Answer]]:
-        return super()._answered(self._shift(looks), rate=rate)
+    @override
+    def adjust(self, look: Look) -> Look:
+        """The look that the original code takes, for a checkpoint that was trained so."""
+        return shift_look(look) if self.frame_times == "as-trained" else look
 
-    def _shift(self, looks: Iterable[Look]) -> Iterator[Look]:
-        for look in looks:
-            yield shifted(look) if self.frame_times == "as-trained" else look
-
-    def encode(self, asked: Asked, *, begun: str = "") -> Encoded:
+    def encode(self, question: PosedQuestion, *, begun: str = "") -> Encoded:
         """The model's inputs for one question, and the beginning of an answer where one is given."""
-        frames = asked.frames
-        if self.frame_times == "as-trained" and _was_shifted(asked, self.sampling.fps):
-            frames = relabelled(frames, self.sampling.fps)
-        return self.family.encode(frames, asked.question, begun=begun)
+        frames = question.frames
+        if self.frame_times == "as-trained" and _was_shifted(question, self.sampling.fps):
+            frames = relabel(frames, self.sampling.fps)
+        return self.family.encode(frames, question.text, begun=begun)
 
     # ── answers ──
 
-    def ask(self, batch: Sequence[Asked]) -> Sequence[Answer]:
-        """Greedy answers; P(fake) from the label's first token comes with them where they begin with it."""
-        return self._in_memory([self.encode(asked) for asked in batch], self._generate)
+    @override
+    def ask(self, batch: Sequence[PosedQuestion]) -> Sequence[Answer]:
+        """Greedy answers; P(fake) comes with them from the token with which their label begins."""
+        return self._in_memory([self.encode(question) for question in batch], self._generate)
 
-    def rate(self, batch: Sequence[Asked]) -> Sequence[Answer]:
-        """P(fake) by one pass over each prompt; in JSON, over the prompt and what stands before the label."""
-        if self._label_tokens is None:
+    @override
+    def rate(self, batch: Sequence[PosedQuestion]) -> Sequence[Answer]:
+        """P(fake) by one pass over each prompt; in JSON, over the prompt and what stands before the label.
+
+        Where the labels do not hold `LABEL_SHARE` there, what comes first is no label: the whole answer is asked for.
+        """
+        if not self._label_first:
             return self.ask(batch)
         begun = FORMATS[self.format].label_prefix
-        return self._in_memory([self.encode(asked, begun=begun) for asked in batch], self._rate)
+        answers = self._in_memory([self.encode(question, begun=begun) for question in batch], self._rate)
+        vague = [i for i, answer in enumerate(answers) if isinstance(answer, ModelReply) and answer.p_fake is None]
+        for i, whole in zip(vague, self.ask([batch[i] for i in vague]) if vague else (), strict=True):
+            answers[i] = whole
+        return answers
 
     def _generate(self, batch: Sequence[Encoded]) -> list[Answer]:
         inputs = self._on_device(batch)
-        made = self.family.answer(self.model, inputs, max_new_tokens=self.max_new_tokens)
+        generations = self.family.answer(self.model, inputs, max_new_tokens=self.max_new_tokens)
         answers: list[Answer] = []
-        for one, said in zip(batch, made, strict=True):
-            facts = {**self._facts(one), "answer_tokens": said.tokens}
-            if bool(said.first_logprobs.isnan().any()):
+        for encoded, generation in zip(batch, generations, strict=True):
+            facts = {**self._facts(encoded), "answer_tokens": generation.tokens}
+            if bool(generation.first_logprobs.isnan().any()):
                 answers.append(_not_finite(facts))
-            elif said.ended:
-                begins = not FORMATS[self.format].label_prefix
-                answers.append(Said(said.text, self._p_fake(said.first_logprobs) if begins else None, facts))
+            elif generation.ended:
+                p_fake, reason = self._p_fake(generation.label)
+                answers.append(
+                    ModelReply(generation.text, p_fake, facts if reason is None else {**facts, "no_p_fake": reason})
+                )
             else:
-                reason = f"the answer was cut off after {self.max_new_tokens} tokens"
-                answers.append(NotAnAnswer(reason, said.text, facts))
+                answers.append(NotAnAnswer(CUT_OFF, generation.text, facts))
         return answers
 
     def _rate(self, batch: Sequence[Encoded]) -> list[Answer]:
         logprobs = self.family.next_logprobs(self.model, self._on_device(batch))
         return [
-            _not_finite(self._facts(one)) if bool(row.isnan().any()) else Said("", self._p_fake(row), self._facts(one))
+            _not_finite(self._facts(one))
+            if bool(row.isnan().any())
+            else ModelReply("", self._p_fake(label_mass(row, self.family.label_ids))[0], self._facts(one))
             for one, row in zip(batch, logprobs, strict=True)
         ]
 
@@ -171,12 +191,14 @@ class HfModel(TextModel):
             "quantization": self._quantization,
         }
 
-    def _p_fake(self, logprobs: torch.Tensor) -> float | None:
-        """P(FAKE) / (P(FAKE) + P(REAL)) over the first token of the label."""
-        if self._label_tokens is None:
-            return None
-        fake, real = (float(logprobs[token]) for token in self._label_tokens)
-        return 1.0 / (1.0 + math.exp(min(real - fake, 700.0)))
+    def _p_fake(self, label: LabelMass | None) -> tuple[float | None, str | None]:
+        """P(FAKE) / (P(FAKE) + P(REAL)) at the token with which the label begins; or None, and why."""
+        if label is None:
+            return None, "no label was recognised among the answer's first tokens"
+        share = label.fake + label.real
+        if share < self.label_share:
+            return None, f"FAKE and REAL hold {share:.2g} of the probability at the label, under {self.label_share:g}"
+        return label.p_fake, None
 
     def _on_device(self, batch: Sequence[Encoded]) -> dict[str, torch.Tensor]:
         return {
@@ -228,7 +250,7 @@ def _locate(checkpoint: str) -> tuple[Path, str, str | None]:
     match = _HUB_ID.fullmatch(checkpoint)
     if match is None:
         raise ModelError(f"{folder.name!r} is neither a folder nor a hub id (org/name or org/name@revision).")
-    from deeptrace.models.hub import fetch
+    from deeptrace.models.hf.hub import fetch
 
     fetched = fetch(match["repo"], match["revision"])
     return fetched.folder, f"hf:{match['repo']}", fetched.commit
@@ -249,36 +271,36 @@ def _with_options(
         # Another format than the checkpoint's is asked in that format's own words.
         own = card.question if format == card.format else None
         card = replace(card, format=format, format_version=FORMAT_VERSIONS[format], question=own)
-    given: dict[str, Any] = {
+    options: dict[str, Any] = {
         "question": words,
         "space": space,
         "frame_times": frame_times,
         "size": size,
         "sampling": sampling,
     }
-    return replace(card, **{name: value for name, value in given.items() if value is not None})
+    return replace(card, **{name: value for name, value in options.items() if value is not None})
 
 
-def _label_tokens(family: Family, format: Format) -> tuple[int, int] | None:
-    """The first tokens of the labels fake and real in an answer; None where they do not tell the two apart."""
+def _begins_with_label(family: Family, format: Format) -> bool:
+    """Whether an answer begins with its label, behind a fixed prefix, and its first token tells the two apart."""
     prefix = FORMATS[format].label_prefix
     fake, real = (render(Verdict(label), format, Space("per-mille")) for label in ("fake", "real"))
     if not (fake.startswith(prefix) and real.startswith(prefix)):
-        return None
+        return False
     tokens = (family.tokenize(fake.removeprefix(prefix))[0], family.tokenize(real.removeprefix(prefix))[0])
-    return None if tokens[0] == tokens[1] else tokens
+    return all(token in ids for token, ids in zip(tokens, family.label_ids, strict=True))
 
 
 # ── frame times as a converted checkpoint was trained ───────────────────────────────────────────────────────────────
 
 
-def shifted(look: Look) -> Look:
+def shift_look(look: Look) -> Look:
     """The look at the frames that the original code shows: those at ``(k+1)/fps - 1/source fps``.
 
     A source slower than the sampling, and a look at a window that does not begin with the video, stay as they are.
     """
     try:
-        info = probe(look.video)
+        info = probe(look.video, limits=look.limits)
     except VideoError:
         return look  # the reading will say so
     rate = info.fps
@@ -290,13 +312,13 @@ def shifted(look: Look) -> Look:
     return replace(look, start_seconds=shift)
 
 
-def _was_shifted(asked: Asked, fps: float) -> bool:
-    """The look is one that `shifted` moved, not a window that somebody asked for."""
-    window = (asked.origin.sampling or {}).get("window_seconds")
+def _was_shifted(question: PosedQuestion, fps: float) -> bool:
+    """The look is one that `shift_look` moved, not a window that somebody asked for."""
+    window = (question.origin.sampling or {}).get("window_seconds")
     return window is not None and window[1] is None and 0.0 < window[0] < 1.0 / fps
 
 
-def relabelled(frames: Frames, fps: float) -> Frames:
+def relabel(frames: Frames, fps: float) -> Frames:
     """The frames with the times that the original code tells the model: ``k / fps``, from 0 on."""
     if len(frames) > 1:
         # On screen at a moment is a frame from up to a step before it: the steps between two frames are whole numbers.

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from deeptrace.errors import ModelError
-from deeptrace.models._library import load_errors, load_transformers, one_line
+from deeptrace.models.hf.library import load_errors, load_transformers, one_line
+from deeptrace.models.hf.vetted import dtype_in, plain
 
 SOURCE_TYPE: Final = "videollama3_qwen2"
 
@@ -42,7 +43,7 @@ USED_KEYS: Final = frozenset(
 
 
 @dataclass(frozen=True)
-class Plan:
+class ConversionPlan:
     """Which tensor becomes which, and what does not fit: nothing is converted unless all three lists are empty.
 
     ``names`` maps every source tensor that is taken over to its native name. ``tied`` are copies of the embedding that
@@ -89,22 +90,22 @@ def native_config(config: Mapping[str, Any], *, image_token_id: int, video_token
     if not isinstance(vision, Mapping):
         raise ModelError("config.json has no vision_encoder_config: the vision encoder's sizes are not known.")
     try:
-        made = transformers.VideoLlama3Config(
+        native = transformers.VideoLlama3Config(
             text_config={
                 "model_type": "qwen2",
-                **{key: config[key] for key in _TEXT_KEYS if key in config},
+                **{key: plain(config[key], key) for key in _TEXT_KEYS if key in config},
                 "rope_parameters": {"rope_type": "default", "rope_theta": float(config.get("rope_theta", 1e6))},
             },
-            vision_config={key: vision[key] for key in _VISION_KEYS if key in vision},
+            vision_config={key: plain(vision[key], key) for key in _VISION_KEYS if key in vision},
             image_token_id=image_token_id,
             video_token_id=video_token_id,
             tie_word_embeddings=bool(config.get("tie_word_embeddings", False)),
-            dtype=config.get("torch_dtype") or config.get("dtype"),
+            dtype=dtype_in(config),
         )
     except load_errors() as error:
         raise ModelError(f"config.json does not describe such a model: {one_line(error)}") from None
-    made.architectures = ["VideoLlama3ForConditionalGeneration"]
-    return made
+    native.architectures = ["VideoLlama3ForConditionalGeneration"]
+    return native
 
 
 def native_shapes(config: Any) -> dict[str, tuple[int, ...]]:
@@ -120,24 +121,26 @@ def native_shapes(config: Any) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def match(shapes: Mapping[str, tuple[int, ...]], config: Any) -> Plan:
+def match(shapes: Mapping[str, tuple[int, ...]], config: Any) -> ConversionPlan:
     """Match source tensors (name -> shape) with the native model of a configuration. Reads nothing."""
     wanted = native_shapes(config)
     names, tied, extra, wrong = {}, [], [], []
-    taken: dict[str, str] = {}
+    sources: dict[str, str] = {}
     for source, shape in shapes.items():
         native = native_name(source)
         if native == "lm_head.weight" and config.tie_word_embeddings:
             tied.append(source)
         elif native is None or native not in wanted:
             extra.append(source)
-        elif native in taken:
-            extra.append(f"{source} (as {taken[native]})")
+        elif native in sources:
+            extra.append(f"{source} (as {sources[native]})")
         elif tuple(shape) != wanted[native]:
             wrong.append(f"{source}: {list(shape)}, expected {list(wanted[native])}")
-            taken[native] = source
+            sources[native] = source
         else:
             names[source] = native
-            taken[native] = source
-    missing = sorted(set(wanted) - set(taken))
-    return Plan(names, tuple(sorted(tied)), tuple(missing), tuple(sorted(extra)), tuple(sorted(wrong)), config, ())
+            sources[native] = source
+    missing = sorted(set(wanted) - set(sources))
+    return ConversionPlan(
+        names, tuple(sorted(tied)), tuple(missing), tuple(sorted(extra)), tuple(sorted(wrong)), config, ()
+    )

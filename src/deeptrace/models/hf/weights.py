@@ -21,8 +21,10 @@ from deeptrace.errors import FileError, JsonError, ModelError
 from deeptrace.files import dumps, loads, read_bytes
 
 CHUNK_BYTES: Final = 16 << 20
-MAX_HEADER_BYTES: Final = 100_000_000
-"""The library's own limit."""
+MAX_HEADER_BYTES: Final = 16 << 20
+"""A sixth of the library's own limit: a model of a thousand tensors has a header of 0.1 MB."""
+
+MAX_TENSORS: Final = 50_000
 
 INDEX_NAME: Final = "model.safetensors.index.json"
 
@@ -73,7 +75,9 @@ class Tensor:
 
 
 def read_header(file: IO[bytes], size: int, path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file of ``size`` bytes, in the order of their bytes.
+    """The tensors of a safetensors file of ``size`` bytes by name, in the order of their bytes.
+
+    Read are shapes ``(out, in)``, dtypes and places; no numbers.
 
     Raises:
         ModelError: it is not one, its header is too large or malformed, a dtype is unknown, a shape does not fit its
@@ -89,11 +93,14 @@ def read_header(file: IO[bytes], size: int, path: Path) -> dict[str, Tensor]:
         raise ModelError(f"the header of {name!r} is {error}.") from None
     if not isinstance(header, dict):
         raise ModelError(f"the header of {name!r} is not an object.")
+    if len(header) > MAX_TENSORS:
+        raise ModelError(f"the header of {name!r} names {len(header)} tensors, more than {MAX_TENSORS}.")
     metadata = header.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise ModelError(f"the header of {name!r} has metadata that are not texts.")
     tensors = sorted(
-        (_tensor(key, row, path, 8 + length) for key, row in header.items()), key=lambda t: (t.start, t.end)
+        (_tensor(key, row, path, 8 + length) for key, row in header.items()),
+        key=lambda tensor: (tensor.start, tensor.end),
     )
     expected = 8 + length
     for tensor in tensors:
@@ -128,7 +135,7 @@ def _is_count(value: Any) -> bool:
 
 
 def read_file(path: str | os.PathLike[str]) -> dict[str, Tensor]:
-    """The tensors of one file. See `read_header`."""
+    """The tensors of one file by name: shapes ``(out, in)`` and places, no numbers. See `read_header`."""
     path = Path(path)
     try:
         size = path.stat().st_size
@@ -167,7 +174,7 @@ def shard_files(folder: str | os.PathLike[str]) -> list[Path]:
 
 
 def read_weights(folder: str | os.PathLike[str]) -> dict[str, Tensor]:
-    """All tensors of a checkpoint, whatever the number of its files.
+    """All tensors of a checkpoint by name, whatever the number of its files: shapes ``(out, in)``, no numbers yet.
 
     Raises:
         ModelError: as `read_file` and `shard_files`, or one name stands in two files.
@@ -203,7 +210,7 @@ def count_not_finite(tensor: Tensor) -> int:
 
 
 def inspect_tensor(tensor: Tensor) -> tuple[str, int]:
-    """SHA-256 of a tensor's bytes in hexadecimal, and `count_not_finite`, by reading it once."""
+    """SHA-256 of a tensor's bytes in hexadecimal, and how many numbers are NaN or infinite, by reading it once."""
     digest, count = hashlib.sha256(), 0
     for chunk in tensor.read():
         digest.update(chunk)
@@ -230,7 +237,9 @@ def fingerprint(folder: str | os.PathLike[str]) -> str:
 
 
 def copy_renamed(tensors: Iterable[tuple[str, Tensor]], path: Path) -> dict[str, str]:
-    """Write tensors under new names into one file, their bytes as they are; the SHA-256 of each by its new name.
+    """Write tensors of any float or integer dtype under new names into one file, their bytes as they are.
+
+    Returned is the SHA-256 of each, in hexadecimal, by its new name.
 
     Raises:
         ModelError: a source cannot be read.
@@ -262,12 +271,12 @@ def copy_renamed(tensors: Iterable[tuple[str, Tensor]], path: Path) -> dict[str,
 
 
 def index_of(files: Mapping[str, Iterable[Tensor]]) -> str:
-    """The index of a checkpoint in several files, as JSON: file name -> tensors in it."""
+    """The index of a checkpoint in several files, as JSON text; ``files``: file name -> the tensors in it."""
     rows = {tensor.name: name for name, tensors in files.items() for tensor in tensors}
     total = sum(tensor.nbytes for tensors in files.values() for tensor in tensors)
     return dumps({"metadata": {"total_size": total}, "weight_map": dict(sorted(rows.items()))}, indent=2) + "\n"
 
 
 def header_of(data: bytes) -> dict[str, Tensor]:
-    """The tensors of a file's bytes that are in memory. See `read_header`."""
+    """The tensors of a file whose bytes are in memory, by name: shapes ``(out, in)``, no numbers. See `read_header`."""
     return read_header(io.BytesIO(data), len(data), Path("bytes"))

@@ -1,6 +1,6 @@
 """Places that lose their fine detail at once and stay without it, while the rest of the picture stays sharp.
 
-A `Shot` goes in, `Finding`s of kind "blur" come out, in the same terms of strength as in `_vanish`.
+A `SteadyShot` goes in, `Vanishing`s of kind "blur" come out, in the same terms of strength as in `_vanish`.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from deeptrace.models._flow import Image, Shot
-from deeptrace.models._vanish import Finding, Rect
+from deeptrace.models.motion.flow import Image, SteadyShot
+from deeptrace.models.motion.vanish import Rect, Vanishing
 
 Floats = npt.NDArray[np.float32]
 
@@ -27,7 +27,7 @@ _CELLS = 6  # cells, connected
 _STILL = 0.03  # heights of the frame that a place may move between samples: faster, it is motion that blurs
 
 
-def find_blurring(shot: Shot) -> list[Finding]:
+def find_blurring(shot: SteadyShot) -> list[Vanishing]:
     """Every sample at which a place collapses, with its strength; weak ones too."""
     height, width = shot.images.shape[1:3]
     if len(shot) < 2 * _HOLD or min(height, width) < 8 * _CELL:
@@ -40,7 +40,7 @@ def find_blurring(shot: Shot) -> list[Finding]:
         cv2.resize(grey, detail[0].shape[::-1], interpolation=cv2.INTER_AREA).astype(np.float32) for grey in greys
     ]
     # Cells of the next sample, looked up where each cell's content goes: (rows, columns) per quantity.
-    ways = [_cell_flow(flow.calc(a, b, empty)) for a, b in pairwise(greys)]
+    ways = [_cell_flow(flow.calc(before, after, empty)) for before, after in pairwise(greys)]
     findings = []
     for index in range(_HOLD, len(shot) - _HOLD + 1):
         finding = _at(index, detail, smooth, ways, height)
@@ -65,27 +65,27 @@ def _follow(grid: Floats, xs: Floats, ys: Floats) -> Floats:
     return np.asarray(cv2.remap(grid, xs, ys, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), dtype=np.float32)
 
 
-def _at(index: int, detail: list[Floats], smooth: list[Floats], ways: list[Floats], height: int) -> Finding | None:
+def _at(index: int, detail: list[Floats], smooth: list[Floats], ways: list[Floats], height: int) -> Vanishing | None:
     rows, columns = detail[0].shape
     ys, xs = np.mgrid[0:rows, 0:columns].astype(np.float32)
     # The grid of sample ``index - 1``, followed forwards; backwards the inverse way is near enough for slow places.
     here = index - 1
     before = [detail[here]]
     x, y = xs, ys
-    for k in range(here - 1, here - _HOLD, -1):
-        way = _follow(ways[k], x, y) / _CELL
+    for i in range(here - 1, here - _HOLD, -1):
+        way = _follow(ways[i], x, y) / _CELL
         x, y = x - way[..., 0], y - way[..., 1]
-        before.append(_follow(detail[k], x, y))
+        before.append(_follow(detail[i], x, y))
     after: list[Floats] = []
     x, y = xs, ys
     same = np.zeros_like(detail[0])
     speed = np.zeros_like(detail[0])
-    for k in range(here, min(here + _HOLD, len(ways))):
-        way = _follow(ways[k], x, y) / _CELL
+    for i in range(here, min(here + _HOLD, len(ways))):
+        way = _follow(ways[i], x, y) / _CELL
         speed = np.maximum(speed, np.hypot(way[..., 0], way[..., 1]) * _CELL / height)
         x, y = x + way[..., 0], y + way[..., 1]
-        after.append(_follow(detail[k + 1], x, y))
-        same = np.maximum(same, np.abs(_follow(smooth[k + 1], x, y) - smooth[here]))
+        after.append(_follow(detail[i + 1], x, y))
+        same = np.maximum(same, np.abs(_follow(smooth[i + 1], x, y) - smooth[here]))
     had, low_before, high_after = detail[here], np.minimum.reduce(before), np.maximum.reduce(after)
     high_before = np.maximum.reduce(before)
     busy = had > _DETAIL
@@ -105,19 +105,19 @@ def _at(index: int, detail: list[Floats], smooth: list[Floats], ways: list[Float
     strength[[0, -1]] = 0.0  # at the frame's edge, content comes and goes
     strength[:, [0, -1]] = 0.0
     # A whole neighbourhood must collapse: the weakest cell of a connected group counts, at several levels.
-    best: Finding | None = None
+    best: Vanishing | None = None
     for level in (1.6, 1.3, 1.0, 0.8, 0.6):
         count, labels, stats, _ = cv2.connectedComponentsWithStats((strength >= level).astype(np.uint8), connectivity=4)
         if count < 2:
             continue
-        k = 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA]))
-        area = int(stats[k, cv2.CC_STAT_AREA])
+        i = 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA]))
+        area = int(stats[i, cv2.CC_STAT_AREA])
         if area < _CELLS or area > 0.25 * rows * columns:
             continue
-        x0, y0, w, h = (int(v) * _CELL for v in stats[k, :4])
-        member = labels == k
+        x0, y0, w, h = (int(number) * _CELL for number in stats[i, :4])
+        member = labels == i
         criteria = {name: float(values[member].min()) for name, values in ratios.items()}
         criteria["size"] = area / _CELLS
-        best = Finding("blur", index, Rect(x0, y0, w, h), (0.0, 0.0), criteria)
+        best = Vanishing("blur", index, Rect(x0, y0, w, h), (0.0, 0.0), criteria)
         break
     return best

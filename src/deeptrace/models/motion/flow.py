@@ -1,6 +1,6 @@
 """What the motion model sees: frames at a common rate and size, split into shots, with the camera's motion undone.
 
-`Frames` go in, `Shot`s come out. Pixels here are those of the shrunk frames; transforms are ``(2, 3)`` affine.
+`Frames` go in, `SteadyShot`s come out. Pixels here are those of the shrunk frames; transforms are ``(2, 3)`` affine.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _FLAT_DIFFERENCE = 10.0
 
 
 @dataclass(frozen=True)
-class Shot:
+class SteadyShot:
     """Frames between two cuts. ``steps[k]`` maps pixels of frame k onto frame k + 1 as the camera moved."""
 
     images: Image  # (T, h, w, 3) RGB
@@ -38,10 +38,12 @@ class Shot:
     def __len__(self) -> int:
         return len(self.images)
 
-    def reversed(self) -> Shot:
+    def reversed(self) -> SteadyShot:
         """The same shot played backwards; its times count down from zero, so they are negative."""
         steps = [cv2.invertAffineTransform(step) for step in self.steps[::-1]]
-        return Shot(self.images[::-1], -self.pts_seconds[::-1], np.asarray(steps, dtype=np.float64).reshape(-1, 2, 3))
+        return SteadyShot(
+            self.images[::-1], -self.pts_seconds[::-1], np.asarray(steps, dtype=np.float64).reshape(-1, 2, 3)
+        )
 
     def mapping(self, start: int, end: int) -> Affine:
         """Pixels of frame ``start`` onto frame ``end``, in either direction."""
@@ -69,18 +71,18 @@ class Shot:
         return warped.astype(np.uint8, copy=False), inside > 0
 
 
-def split_shots(images: Image, pts_seconds: npt.NDArray[np.float64]) -> list[Shot]:
-    """The shots of a clip, with the camera's step from frame to frame."""
+def split_shots(images: Image, pts_seconds: npt.NDArray[np.float64]) -> list[SteadyShot]:
+    """The shots of a clip ``(T, H, W, 3)`` uint8 RGB, each with the camera's step in pixels from frame to frame."""
     greys = [cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in images]
-    steps = [camera_step(a, b) for a, b in pairwise(greys)]
+    steps = [camera_step(before, after) for before, after in pairwise(greys)]
     starts = [0]
-    for k, step in enumerate(steps):
-        if _is_cut(greys[k], greys[k + 1], step):
-            starts.append(k + 1)
+    for i, step in enumerate(steps):
+        if _is_cut(greys[i], greys[i + 1], step):
+            starts.append(i + 1)
     shots = []
     for start, end in pairwise([*starts, len(images)]):
         inner = np.asarray(steps[start : end - 1], dtype=np.float64).reshape(-1, 2, 3)
-        shots.append(Shot(images[start:end], pts_seconds[start:end], inner))
+        shots.append(SteadyShot(images[start:end], pts_seconds[start:end], inner))
     return shots
 
 
@@ -97,8 +99,8 @@ def camera_step(before: npt.NDArray[np.uint8], after: npt.NDArray[np.uint8]) -> 
     if corners is None or len(corners) < 12:
         return IDENTITY
     guess = np.zeros_like(corners)  # filled by OpenCV
-    moved, found, _ = cv2.calcOpticalFlowPyrLK(before, after, corners, guess, winSize=(15, 15), maxLevel=3)
-    good = found.ravel() == 1
+    moved, status, _ = cv2.calcOpticalFlowPyrLK(before, after, corners, guess, winSize=(15, 15), maxLevel=3)
+    good = status.ravel() == 1
     if good.sum() < 12:
         return IDENTITY
     source, target = corners[good].reshape(-1, 2), moved[good].reshape(-1, 2)
@@ -116,7 +118,9 @@ def _is_cut(before: npt.NDArray[np.uint8], after: npt.NDArray[np.uint8], step: A
     warped = cv2.warpAffine(
         after, step, (width, height), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE
     )
-    a, b = (cv2.resize(x, _THUMB, interpolation=cv2.INTER_AREA).astype(np.float64).ravel() for x in (before, warped))
+    a, b = (
+        cv2.resize(grey, _THUMB, interpolation=cv2.INTER_AREA).astype(np.float64).ravel() for grey in (before, warped)
+    )
     if a.std() < _FLAT_STD or b.std() < _FLAT_STD:
         # To or from a flat frame: a cut when it changes in brightness or only one of them is flat.
         return bool(abs(a.mean() - b.mean()) > _FLAT_DIFFERENCE or max(a.std(), b.std()) > 2 * _FLAT_STD)

@@ -16,14 +16,15 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from typing_extensions import override
 
 from deeptrace.categories import Category
-from deeptrace.models._blur import find_blurring
-from deeptrace.models._flow import Image, Shot, split_shots
-from deeptrace.models._vanish import ONSET_SHARE, Finding, Kind, find_vanishing
 from deeptrace.models.base import FrameModel, Sampling, sampled_fps
+from deeptrace.models.motion.blur import find_blurring
+from deeptrace.models.motion.flow import Image, SteadyShot, split_shots
+from deeptrace.models.motion.vanish import ONSET_SHARE, Kind, Vanishing, find_vanishing
+from deeptrace.pages.words import place_words
 from deeptrace.records import Box, Frames, Origin, Trace, Verdict
-from deeptrace.words import place_words
 
 _CATEGORIES: Final[dict[Kind, Category]] = {
     "vanish": "Object Disappearance",
@@ -31,6 +32,14 @@ _CATEGORIES: Final[dict[Kind, Category]] = {
     "jump": "Object Trajectory",
     "blur": "Sudden Blurring",
 }
+
+_LOOKS_ALIKE: Final[dict[Kind, str]] = {
+    "vanish": "a caption or a lamp that is switched off would look the same",
+    "appear": "a caption or a lamp that is switched on would look the same",
+    "jump": "a thing faster than 8 pictures a second can follow would look the same",
+    "blur": "a lens that loses focus there would look the same",
+}
+"""What would make a trace of that kind wrong."""
 
 # What no finding at all leaves of P(fake), see `probability`.
 _PRIOR = 0.1
@@ -60,7 +69,6 @@ class _Event:
     step_seconds: float
     offset_seconds: float
     speed: float  # heights of the frame a second
-    moved: float  # for a jump, in heights of the frame
 
 
 class MotionModel(FrameModel):
@@ -73,6 +81,7 @@ class MotionModel(FrameModel):
     # 20 s at full rate, longer than all but a few clips of the paper; what is longer is looked at more thinly.
     sampling = Sampling(fps=8.0, max_frames=160, short_side=240)
 
+    @override
     def verdict(self, frames: Frames, origin: Origin) -> Verdict:
         """The verdict on these frames: label, P(fake), up to three traces, the strongest first.
 
@@ -82,7 +91,9 @@ class MotionModel(FrameModel):
         looked for (a clip of more than 20 s, say) make it uncertain too, with the flag `SAMPLED_THINLY`.
         """
         images, times = frames.images, frames.pts_seconds
-        events = sorted(_events(images, times, frames), key=lambda e: (-e.strength, e.onset_seconds, e.box))
+        events = sorted(
+            _events(images, times, frames), key=lambda event: (-event.strength, event.onset_seconds, event.box)
+        )
         strength = events[0].strength if events else 0.0
         p_fake = probability(strength)
         traces = tuple(_trace(event) for event in _distinct(events) if event.strength >= 1.0)[:_MOST_TRACES]
@@ -94,6 +105,7 @@ class MotionModel(FrameModel):
             p_fake=p_fake,
             p_fake_raw=p_fake,
             p_trace=p_fake,
+            thresholds=(probability(_NEARLY), probability(_BARELY)),
             traces=traces,
             flags=(SAMPLED_THINLY,) if thin else (),
             origin=origin,
@@ -130,15 +142,15 @@ def _events(images: Image, times: np.ndarray, frames: Frames) -> list[_Event]:
     ends = [float(shot.pts_seconds[0]) for shot in shots[1:]] + [end]
     events = []
     for shot, shot_end in zip(shots, ends, strict=True):
-        found = [(finding, shot) for finding in (*find_vanishing(shot), *find_blurring(shot))]
+        findings = [(finding, shot) for finding in (*find_vanishing(shot), *find_blurring(shot))]
         backwards = shot.reversed()
         # Backwards, a jump is the same jump and was found already.
-        found += [(f, backwards) for f in find_vanishing(backwards) if f.kind == "vanish"]
-        events += [_event(finding, played, played is backwards, shot_end) for finding, played in found]
+        findings += [(finding, backwards) for finding in find_vanishing(backwards) if finding.kind == "vanish"]
+        events += [_event(finding, played, played is backwards, shot_end) for finding, played in findings]
     return events
 
 
-def _event(finding: Finding, played: Shot, backwards: bool, end: float) -> _Event:
+def _event(finding: Vanishing, played: SteadyShot, backwards: bool, end: float) -> _Event:
     height, width = played.images.shape[1:3]
     before, after = float(played.pts_seconds[finding.index - 1]), float(played.pts_seconds[finding.index])
     first, step = (abs(after), after - before) if backwards else (before, after - before)
@@ -157,22 +169,21 @@ def _event(finding: Finding, played: Shot, backwards: bool, end: float) -> _Even
         step_seconds=step,
         offset_seconds=max(offset, onset + step / 2),
         speed=math.hypot(*finding.velocity) / step / height,
-        moved=finding.moved / height,
     )
 
 
 def _distinct(events: list[_Event]) -> list[_Event]:
     """The strongest event of each half second and neighbourhood: a thing and its shadow vanish together."""
-    kept: list[_Event] = []
+    strongest: list[_Event] = []
     for event in events:
         x, y = _centre(event.box)
         if not any(
             abs(event.onset_seconds - other.onset_seconds) < 0.5
             and math.hypot(x - _centre(other.box)[0], y - _centre(other.box)[1]) < 0.5
-            for other in kept
+            for other in strongest
         ):
-            kept.append(event)
-    return kept
+            strongest.append(event)
+    return strongest
 
 
 def _centre(box: Box) -> tuple[float, float]:
@@ -194,16 +205,16 @@ def _trace(event: _Event) -> Trace:
 
 
 def explain(event: _Event) -> str:
-    """What was measured, in plain words; a template, not reasoning."""
+    """What was measured where and when, by how much it is enough, and what would make it wrong: a template."""
     share = (event.box[2] - event.box[0]) * (event.box[3] - event.box[1])
     size = "small " if share < 0.01 else "large " if share > 0.08 else ""
     # Slower than a fiftieth of the frame's height a second is standing still, as far as one pixel tells.
     what = f"A {size}{'moving' if event.speed > 0.02 else 'resting'} thing {place_words(event.box)}"
     within, when = f"within {event.step_seconds:.2f} s", f"at {event.onset_seconds:.1f} s"
-    if event.kind == "vanish":
-        return f"{what} vanishes {within} {when}; nothing hides it, and its surroundings stay."
-    if event.kind == "appear":
-        return f"{what} appears from nowhere {within} {when}; its surroundings stay."
-    if event.kind == "jump":
-        return f"{what} jumps by {100 * event.moved:.0f} % of the frame's height {within} {when}."
-    return f"A {size}region {place_words(event.box)} loses its fine detail {within} {when}, while the rest stays sharp."
+    sentence = {
+        "vanish": f"{what} vanishes {within} {when}",
+        "appear": f"{what} appears from nowhere {within} {when}",
+        "jump": f"{what} jumps {within} {when}",
+        "blur": f"A {size}region {place_words(event.box)} loses its fine detail {within} {when}",
+    }[event.kind]
+    return f"{sentence} ({event.strength:.1f} times what is needed to say so); {_LOOKS_ALIKE[event.kind]}."

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from deeptrace.models._flow import Image, Shot, beyond, median_of
+from deeptrace.models.motion.flow import Image, SteadyShot, beyond, median_of
 
 Mask = npt.NDArray[np.uint8]
 
@@ -21,7 +21,7 @@ _FUTURE = 8  # samples over which the background after the moment is taken: one 
 _COARSE = 16  # pixels from which on a thing is searched for coarsely first
 
 
-class Thing(NamedTuple):
+class ForegroundPiece(NamedTuple):
     """A connected piece of foreground."""
 
     x: int
@@ -32,7 +32,7 @@ class Thing(NamedTuple):
     mask: Mask  # (h, w) 0 or 1
 
 
-class Match(NamedTuple):
+class BestFit(NamedTuple):
     """Where a thing fits best. ``error``: squared difference there over that to plain background; 0 = the same."""
 
     error: float
@@ -40,28 +40,28 @@ class Match(NamedTuple):
     y: int
 
 
-class Moment:
+class ShotMoment:
     """The frames around one moment, all in the coordinates of the last sample before it."""
 
-    def __init__(self, shot: Shot, index: int) -> None:
+    def __init__(self, shot: SteadyShot, index: int) -> None:
         self.shot, self.index, self.here = shot, index, index - 1
         last = min(len(shot) - 1, index + _FUTURE)
         spread = np.unique(np.linspace(index, last, min(5, last - index + 1)).round().astype(int))
-        seen = [shot.seen_from(self.here, int(k)) for k in spread]
-        self.background = median_of([image for image, _ in seen])
+        views = [shot.seen_from(self.here, int(sample)) for sample in spread]
+        self.background = median_of([image for image, _ in views])
         self.valid: npt.NDArray[np.bool_] = np.ones(self.background.shape[:2], bool)
-        for _, inside in seen:
+        for _, inside in views:
             if inside is not None:
                 self.valid &= inside
         self.last_seen = shot.images[self.here]
-        self.after = seen[0][0]
+        self.after = views[0][0]
         self._frames: dict[int, Image] = {self.here: self.last_seen, index: self.after}
         self._soft: dict[int, npt.NDArray[np.float32]] = {}
         self._foregrounds: dict[int, Mask] = {}
         self._soft_background: npt.NDArray[np.float32] | None = None
 
     def frame(self, index: int) -> Image:
-        """That sample in the common coordinates."""
+        """That sample in the common coordinates, ``(H, W, 3)`` uint8."""
         if index not in self._frames:
             self._frames[index] = self.shot.seen_from(self.here, index)[0]
         return self._frames[index]
@@ -103,22 +103,22 @@ def same_light(image: Image, reference: Image) -> Image:
     return np.asarray(np.clip((image.astype(np.float32) + 8.0) * gain - 8.0, 0, 255), dtype=np.uint8)
 
 
-def things_in(mask: Mask) -> list[Thing]:
-    """The connected pieces of a mask."""
+def things_in(mask: Mask) -> list[ForegroundPiece]:
+    """The connected pieces of a mask ``(H, W)`` uint8, 1 inside; places and sizes in pixels."""
     count, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
     things = []
-    for k in range(1, count):
-        x, y, w, h, area = (int(v) for v in stats[k])
-        things.append(Thing(x, y, w, h, area, (labels[y : y + h, x : x + w] == k).astype(np.uint8)))
+    for i in range(1, count):
+        x, y, w, h, area = (int(number) for number in stats[i])
+        things.append(ForegroundPiece(x, y, w, h, area, (labels[y : y + h, x : x + w] == i).astype(np.uint8)))
     return things
 
 
-def touches_edge(thing: Thing, shape: tuple[int, ...]) -> bool:
+def touches_edge(thing: ForegroundPiece, shape: tuple[int, ...]) -> bool:
     """True for a thing within two pixels of the frame's edge."""
     return thing.x < 2 or thing.y < 2 or thing.x + thing.w > shape[1] - 2 or thing.y + thing.h > shape[0] - 2
 
 
-def around(thing: Thing, reach: int, shape: tuple[int, ...]) -> tuple[slice, slice]:
+def around(thing: ForegroundPiece, reach: int, shape: tuple[int, ...]) -> tuple[slice, slice]:
     """Rows and columns of its box, larger by ``reach`` on each side, inside the frame."""
     return (
         slice(max(0, thing.y - reach), min(shape[0], thing.y + thing.h + reach)),
@@ -127,8 +127,14 @@ def around(thing: Thing, reach: int, shape: tuple[int, ...]) -> tuple[slice, sli
 
 
 def match(
-    moment: Moment, thing: Thing, index: int, at: tuple[int, int], reach: int, *, resembles: float = RESEMBLES
-) -> Match:
+    moment: ShotMoment,
+    thing: ForegroundPiece,
+    index: int,
+    at: tuple[int, int],
+    reach: int,
+    *,
+    resembles: float = RESEMBLES,
+) -> BestFit:
     """The best fit of the thing (as last seen) in that sample, within ``reach`` pixels of ``at``.
 
     Background may look like the thing by chance: where nothing stands out, only an error up to ``resembles`` counts.
@@ -147,8 +153,14 @@ def match(
 
 
 def _search(
-    moment: Moment, thing: Thing, index: int, window: tuple[int, int, int, int], resembles: float, *, step: int
-) -> Match:
+    moment: ShotMoment,
+    thing: ForegroundPiece,
+    index: int,
+    window: tuple[int, int, int, int],
+    resembles: float,
+    *,
+    step: int,
+) -> BestFit:
     """The best fit inside the window (x0, y0, x1, y1), looking at every ``step``-th pixel."""
     x0, y0, x1, y1 = window
     here = (slice(thing.y, thing.y + thing.h, step), slice(thing.x, thing.x + thing.w, step))
@@ -165,4 +177,4 @@ def _search(
     share = cv2.matchTemplate(front, shape, cv2.TM_CCORR) / max(float(shape.sum()), 1.0)
     errors = np.where((share < 0.5) & (errors > resembles), np.maximum(errors, 1.0), errors)
     y, x = np.unravel_index(int(errors.argmin()), errors.shape)
-    return Match(max(0.0, float(errors[y, x])), x0 + step * int(x), y0 + step * int(y))
+    return BestFit(max(0.0, float(errors[y, x])), x0 + step * int(x), y0 + step * int(y))

@@ -1,6 +1,6 @@
 """Things that are there in one frame and nowhere in the next.
 
-A `Shot` goes in, `Finding`s come out. Played backwards, the same search finds things that appear from nowhere.
+A `SteadyShot` goes in, `Vanishing`s come out. Played backwards, the same search finds things that appear from nowhere.
 
 A finding is as strong as the weakest of its criteria. Each criterion is a measured ratio to its own threshold, so 1 is
 "just enough"; a finding of strength 1 or more passes all of them.
@@ -10,21 +10,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from deeptrace.models._flow import Shot, beyond
-from deeptrace.models._moment import (
+from deeptrace.models.motion.flow import SteadyShot, beyond
+from deeptrace.models.motion.moment import (
     LEVELS,
     RESEMBLES,
+    BestFit,
+    ForegroundPiece,
     Mask,
-    Match,
-    Moment,
-    Thing,
+    ShotMoment,
     around,
     match,
     same_light,
@@ -73,7 +73,7 @@ class Rect(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Finding:
+class Vanishing:
     """Something that motion does not explain, between samples ``index - 1`` and ``index`` of its shot.
 
     ``rect`` is where it was or would be at `ONSET_SHARE` of the way between them, ``velocity`` its pixels a sample.
@@ -85,7 +85,6 @@ class Finding:
     rect: Rect
     velocity: tuple[float, float]
     criteria: Mapping[str, float]
-    moved: float = 0.0  # for a jump: pixels beyond the expected place
     until: int | None = None  # for a blur: first sample at which it is over
 
     @property
@@ -94,9 +93,9 @@ class Finding:
         return float(min(_CEILING, *self.criteria.values()))
 
 
-def find_vanishing(shot: Shot) -> list[Finding]:
+def find_vanishing(shot: SteadyShot) -> list[Vanishing]:
     """Everything in the shot that may have vanished or jumped, with its strength; weak ones too."""
-    findings: list[Finding] = []
+    findings: list[Vanishing] = []
     if min(shot.images.shape[1:3]) < 48:
         return findings
     for index in range(_BEFORE, len(shot) - _AFTER + 1):
@@ -104,8 +103,8 @@ def find_vanishing(shot: Shot) -> list[Finding]:
     return findings
 
 
-def _at(shot: Shot, index: int) -> list[Finding]:
-    moment = Moment(shot, index)
+def _at(shot: SteadyShot, index: int) -> list[Vanishing]:
+    moment = ShotMoment(shot, index)
     before, after = moment.foreground(index - 1), moment.foreground(index)
     total = before.size
     crowded = max(before.mean(), after.mean())
@@ -123,13 +122,13 @@ def _at(shot: Shot, index: int) -> list[Finding]:
     judged = [_judge(moment, thing, looks) for looks, thing in plausible[:6]]
     findings = [finding for finding in judged if finding is not None]
     # Several at once are a flicker, not several traces: each is weakened.
-    strong = sum(f.strength >= 0.8 for f in findings)
+    strong = sum(finding.strength >= 0.8 for finding in findings)
     if strong > 2:
-        return [Finding(f.kind, f.index, f.rect, f.velocity, {**f.criteria, "alone": 2 / strong}) for f in findings]
+        return [replace(finding, criteria={**finding.criteria, "alone": 2 / strong}) for finding in findings]
     return findings
 
 
-def _judge(moment: Moment, thing: Thing, looks: Mapping[str, float]) -> Finding | None:
+def _judge(moment: ShotMoment, thing: ForegroundPiece, looks: Mapping[str, float]) -> Vanishing | None:
     """How well "it vanished" fits this thing, the cheap criteria first; None when it plainly does not."""
     criteria = dict(looks)
     search = round(0.20 * min(moment.background.shape[:2]))
@@ -161,10 +160,10 @@ def _judge(moment: Moment, thing: Thing, looks: Mapping[str, float]) -> Finding 
     rect = Rect(thing.x + way[0], thing.y + way[1], thing.w, thing.h)
     jump = _jump(moment, thing, velocity)
     if jump is not None:
-        found, moved = jump
-        return Finding("jump", moment.index, rect, velocity, {**criteria, "found elsewhere": found}, moved)
+        elsewhere, _ = jump
+        return Vanishing("jump", moment.index, rect, velocity, {**criteria, "found elsewhere": elsewhere})
     criteria["stays away"] = _share(_stays_away(moment, thing, velocity, search), _LOST)
-    return Finding("vanish", moment.index, rect, velocity, criteria)
+    return Vanishing("vanish", moment.index, rect, velocity, criteria)
 
 
 def _share(value: float, threshold: float) -> float:
@@ -174,7 +173,7 @@ def _share(value: float, threshold: float) -> float:
     return 1.0 + (_CEILING - 1.0) * (min(value, 1.0) - threshold) / (1.0 - threshold)
 
 
-def _looks(moment: Moment, thing: Thing, before: Mask, after: Mask) -> dict[str, float]:
+def _looks(moment: ShotMoment, thing: ForegroundPiece, before: Mask, after: Mask) -> dict[str, float]:
     """The criteria that need no search: does it stand out, apart from all else, and is its place empty at once?"""
     here = (slice(thing.y, thing.y + thing.h), slice(thing.x, thing.x + thing.w))
     inside = thing.mask > 0
@@ -192,17 +191,17 @@ def _looks(moment: Moment, thing: Thing, before: Mask, after: Mask) -> dict[str,
     }
     if min(criteria.values()) < _HOPELESS:
         return criteria
-    changed, taken = _ring(moment, thing, before)
+    changed_share, occupied_share = _ring(moment, thing, before)
     return criteria | {
-        "calm": _CALM / max(changed, 1e-3),
-        "alone": _ALONE / max(taken, 1e-3),
+        "calm": _CALM / max(changed_share, 1e-3),
+        "alone": _ALONE / max(occupied_share, 1e-3),
         "outline": _outline(moment, thing) / _OUTLINE,
         "solid": _solid(moment, thing) / _SOLID,
         "own colour": _beyond_brightness(moment, thing) / _OWN_COLOUR,
     }
 
 
-def _solid(moment: Moment, thing: Thing) -> float:
+def _solid(moment: ShotMoment, thing: ForegroundPiece) -> float:
     """The share of its difference to the background that is left when both are smoothed over half its size.
 
     Of a place that only lost its fine detail, little is left.
@@ -214,7 +213,7 @@ def _solid(moment: Moment, thing: Thing) -> float:
     return float(np.abs(left).sum()) / max(float(np.abs(difference).sum()), 1e-3)
 
 
-def _outline(moment: Moment, thing: Thing) -> float:
+def _outline(moment: ShotMoment, thing: ForegroundPiece) -> float:
     """How much more the two sides of its outline differ while it is there than in the background.
 
     It tells a thing from the hole that a thing leaves: played backwards, one looks like the other.
@@ -238,36 +237,36 @@ def _outline(moment: Moment, thing: Thing) -> float:
     return step(moment.soft(moment.here)) / max(step(moment.soft(None)), 1e-3)
 
 
-def _beyond_brightness(moment: Moment, thing: Thing) -> float:
+def _beyond_brightness(moment: ShotMoment, thing: ForegroundPiece) -> float:
     """The share of its difference to the background, squared, that no smooth change of brightness explains.
 
     A shadow is the background times a factor that varies slowly; it comes and goes as it likes.
     """
     here = (slice(thing.y, thing.y + thing.h), slice(thing.x, thing.x + thing.w))
     ys, xs = np.nonzero(thing.mask)
-    seen = moment.soft(moment.here)[here][ys, xs].ravel()  # (pixels * 3,)
-    plain = moment.soft(None)[here][ys, xs].ravel()
+    colours = moment.soft(moment.here)[here][ys, xs].ravel()  # (pixels * 3,)
+    background = moment.soft(None)[here][ys, xs].ravel()
     u = np.repeat(2 * xs / thing.w - 1, 3)
     v = np.repeat(2 * ys / thing.h - 1, 3)
-    factors = np.stack([np.ones_like(u), u, v]) * plain  # (3, pixels * 3)
-    solution, *_ = np.linalg.lstsq(factors.T, seen, rcond=None)
-    unexplained = float(((seen - solution @ factors) ** 2).sum())
-    return unexplained / max(float(((seen - plain) ** 2).sum()), 1.0)
+    factors = np.stack([np.ones_like(u), u, v]) * background  # (3, pixels * 3)
+    solution, *_ = np.linalg.lstsq(factors.T, colours, rcond=None)
+    unexplained = float(((colours - solution @ factors) ** 2).sum())
+    return unexplained / max(float(((colours - background) ** 2).sum()), 1.0)
 
 
-def _past(moment: Moment, thing: Thing, then: Match) -> tuple[dict[str, float], tuple[float, float]]:
+def _past(moment: ShotMoment, thing: ForegroundPiece, then: BestFit) -> tuple[dict[str, float], tuple[float, float]]:
     """Its path over the samples before: the criteria of having been followed, and the way from now to the onset."""
     path = [(float(thing.x), float(thing.y)), (float(then.x), float(then.y))]
     worst, stray = 0.0, 0.0
-    for k in range(2, 1 + min(_STEPS, moment.here)):
+    for i in range(2, 1 + min(_STEPS, moment.here)):
         guess = (2 * path[-1][0] - path[-2][0], 2 * path[-1][1] - path[-2][1])
         # Having bounced, it came from the other side.
         speed = math.hypot(path[-1][0] - path[-2][0], path[-1][1] - path[-2][1])
         reach = 4 + round(max(0.5 * max(thing.w, thing.h), 2.2 * speed))
-        found = match(moment, thing, moment.here - k, (round(guess[0]), round(guess[1])), reach)
-        path.append((float(found.x), float(found.y)))
+        fit = match(moment, thing, moment.here - i, (round(guess[0]), round(guess[1])), reach)
+        path.append((float(fit.x), float(fit.y)))
         # It turns and bends with time: half again the error at the farthest sample.
-        worst = max(worst, found.error / (1 + 0.125 * k))
+        worst = max(worst, fit.error / (1 + 0.125 * i))
     # At constant acceleration the third difference of the path vanishes. A bounce breaks it in one direction only, so
     # the smoother of the two counts.
     points = np.asarray(path)
@@ -282,16 +281,16 @@ def _past(moment: Moment, thing: Thing, then: Match) -> tuple[dict[str, float], 
     return criteria, (float(way[0]), float(way[1]))
 
 
-def _place_taken(moment: Moment, thing: Thing) -> float:
+def _place_taken(moment: ShotMoment, thing: ForegroundPiece) -> float:
     """The share of its place that stands out from the background, on average over the next six samples."""
     here = (slice(thing.y, thing.y + thing.h), slice(thing.x, thing.x + thing.w))
     last = min(len(moment.shot) - 1, moment.index + 6)
-    shares = [moment.foreground(k)[here][thing.mask > 0].mean() for k in range(moment.index + 1, last + 1)]
+    shares = [moment.foreground(sample)[here][thing.mask > 0].mean() for sample in range(moment.index + 1, last + 1)]
     # Anything that passes by later takes the place for a moment: the median, not the mean.
     return float(np.median(shares))
 
 
-def _ring(moment: Moment, thing: Thing, before: Mask) -> tuple[float, float]:
+def _ring(moment: ShotMoment, thing: ForegroundPiece, before: Mask) -> tuple[float, float]:
     """In a ring about as wide as half the thing: the share of pixels that change, and of those that are foreground."""
     gap, reach = 3, 3 + max(4, round(0.4 * min(thing.w, thing.h)))
     outer = around(thing, reach, before.shape)
@@ -306,14 +305,14 @@ def _ring(moment: Moment, thing: Thing, before: Mask) -> tuple[float, float]:
     return float(changed[ring].mean()), float(before[outer][ring].mean())
 
 
-def _pad(thing: Thing, outer: tuple[slice, slice]) -> Mask:
+def _pad(thing: ForegroundPiece, outer: tuple[slice, slice]) -> Mask:
     mask = np.zeros((outer[0].stop - outer[0].start, outer[1].stop - outer[1].start), np.uint8)
     y, x = thing.y - outer[0].start, thing.x - outer[1].start
     mask[y : y + thing.h, x : x + thing.w] = thing.mask
     return mask
 
 
-def _area_at(moment: Moment, thing: Thing, match: Match) -> float:
+def _area_at(moment: ShotMoment, thing: ForegroundPiece, match: BestFit) -> float:
     """The size of the piece of foreground that the thing belonged to one sample earlier."""
     earlier = moment.foreground(moment.here - 1)
     _, labels = cv2.connectedComponents(earlier, connectivity=8)
@@ -324,7 +323,7 @@ def _area_at(moment: Moment, thing: Thing, match: Match) -> float:
     return float((labels == np.bincount(under).argmax()).sum())
 
 
-def _inside(thing: Thing, velocity: tuple[float, float], shape: tuple[int, ...]) -> float:
+def _inside(thing: ForegroundPiece, velocity: tuple[float, float], shape: tuple[int, ...]) -> float:
     """At least 1 when the thing, moving on as it did for one and a half samples, is still wholly inside the frame."""
     dx, dy = 1.5 * velocity[0], 1.5 * velocity[1]
     x0, y0, x1, y1 = thing.x + dx, thing.y + dy, thing.x + thing.w + dx, thing.y + thing.h + dy
@@ -332,16 +331,16 @@ def _inside(thing: Thing, velocity: tuple[float, float], shape: tuple[int, ...])
     return max(0.0, 0.7 - outside / min(thing.w, thing.h)) if outside else _CEILING
 
 
-def _stays_away(moment: Moment, thing: Thing, velocity: tuple[float, float], search: int) -> float:
+def _stays_away(moment: ShotMoment, thing: ForegroundPiece, velocity: tuple[float, float], search: int) -> float:
     """The smallest matching error over the next samples, along the way it was going: small = it comes out again."""
     errors = []
-    for k in range(1, min(6, len(moment.shot) - moment.index)):
-        at = (round(thing.x + (k + 1) * velocity[0]), round(thing.y + (k + 1) * velocity[1]))
-        errors.append(match(moment, thing, moment.index + k, at, search, resembles=0.0).error)
+    for i in range(1, min(6, len(moment.shot) - moment.index)):
+        at = (round(thing.x + (i + 1) * velocity[0]), round(thing.y + (i + 1) * velocity[1]))
+        errors.append(match(moment, thing, moment.index + i, at, search, resembles=0.0).error)
     return min(errors, default=0.0)
 
 
-def _jump(moment: Moment, thing: Thing, velocity: tuple[float, float]) -> tuple[float, float] | None:
+def _jump(moment: ShotMoment, thing: ForegroundPiece, velocity: tuple[float, float]) -> tuple[float, float] | None:
     """Found again far from where it was going, at a place that was empty: (ratio, pixels off the way), or None."""
     height, width = moment.background.shape[:2]
     there = match(moment, thing, moment.index, (0, 0), max(height, width), resembles=0.0)

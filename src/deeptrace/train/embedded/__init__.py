@@ -23,13 +23,16 @@ def _run(recipe: Any, out: Path) -> Path:
         import onnx  # noqa: F401
         import sklearn  # noqa: F401
         import torch  # noqa: F401
+        import torchvision  # noqa: F401
+        import tqdm  # noqa: F401
     except ImportError:
         raise MissingExtra("training the embedded model", "embedded") from None
     from deeptrace.train.embedded.finish import finish
-    from deeptrace.train.embedded.loop import train
+    from deeptrace.train.embedded.loop import train, writing
 
     checkpoint = train(recipe, out)
-    return finish(recipe, out, checkpoint)
+    with writing(out):
+        return finish(recipe, out, checkpoint)
 
 
 KIND = Kind(EmbeddedRecipe, _run)

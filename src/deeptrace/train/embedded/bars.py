@@ -16,12 +16,12 @@ from typing import Any, Literal
 import numpy as np
 
 from deeptrace.categories import CATEGORIES
-from deeptrace.overlap import box_iou
-from deeptrace.train.embedded.draw import COUNT, Material, draw_pair, size_of
+from deeptrace.measures.overlap import box_iou
+from deeptrace.train.embedded.draw import COUNT, PairMaterial, draw_pair, size_of
 
 
 @dataclass(frozen=True)
-class Plan:
+class BarsPlan:
     """How many pairs of which kind; the first ``first`` are made by the implementation that trains.
 
     Every second pair is made on footage, unless all are ``rendered`` scenes.
@@ -33,7 +33,7 @@ class Plan:
     rendered: bool = False
 
 
-def make_set(folder: Path, material: Material, plan: Plan) -> None:
+def make_set(folder: Path, material: PairMaterial, plan: BarsPlan) -> None:
     """Write the pairs of the plan; those that are there are left as they are."""
     for i in range(plan.first + plan.second):
         home = folder / f"{i:04d}"
@@ -59,7 +59,7 @@ def make_set(folder: Path, material: Material, plan: Plan) -> None:
             "source": drawn.source,
             "category": drawn.category,
             "onset": drawn.onset,
-            "boxes": [None if np.isnan(box).any() else [round(float(v), 5) for v in box] for box in drawn.boxes],
+            "boxes": [None if np.isnan(box).any() else [round(float(edge), 5) for edge in box] for box in drawn.boxes],
             "params": drawn.params,
         }
         (home / "truth.json").write_text(json.dumps(truth), encoding="utf-8")
@@ -116,19 +116,19 @@ def figures(rows: Sequence[Row]) -> dict[str, float]:
 
 def constants(train: Sequence[dict[str, Any]], test: Sequence[dict[str, Any]]) -> dict[str, float]:
     """Constants fitted on ``train`` truths: median onset, best of the mean and centre boxes, commonest category."""
-    onset = float(np.median([t["onset"] for t in train]))
-    firsts = np.array([t["boxes"][t["onset"]] for t in train])
+    onset = float(np.median([drawn["onset"] for drawn in train]))
+    firsts = np.array([drawn["boxes"][drawn["onset"]] for drawn in train])
     candidates = [
         firsts.mean(0),
         np.median(firsts, 0),
         np.array([0.25, 0.25, 0.75, 0.75]),
         np.array([0.3, 0.3, 0.7, 0.7]),
     ]
-    best = max(candidates, key=lambda box: float(np.mean([box_iou(box, b) for b in firsts])))
-    names = [t["category"] for t in train]
+    best = max(candidates, key=lambda box: float(np.mean([box_iou(box, other) for other in firsts])))
+    names = [drawn["category"] for drawn in train]
     common = max(CATEGORIES, key=names.count)
     return {
-        "onset_error": float(np.mean([abs(onset - t["onset"]) / COUNT for t in test])),
-        "box_iou": float(np.mean([box_iou(best, t["boxes"][t["onset"]]) for t in test])),
-        "category": float(np.mean([t["category"] == common for t in test])),
+        "onset_error": float(np.mean([abs(onset - drawn["onset"]) / COUNT for drawn in test])),
+        "box_iou": float(np.mean([box_iou(best, drawn["boxes"][drawn["onset"]]) for drawn in test])),
+        "category": float(np.mean([drawn["category"] == common for drawn in test])),
     }

@@ -23,7 +23,7 @@ from deeptrace.inject import Things, find_things, inject
 from deeptrace.inject.plan import PAPER_SHARES
 from deeptrace.models.embedded.inputs import FPS, Bytes
 from deeptrace.records import Frames
-from deeptrace.train.embedded.footage import Clip
+from deeptrace.train.embedded.footage import PoolClip
 from deeptrace.train.embedded.recipe import GROUP
 from deeptrace.train.embedded.recorded import Recorded
 from deeptrace.train.embedded.scenes import SceneMaker
@@ -36,6 +36,9 @@ SIZES_HW: Final = ((144, 256), (144, 256), (144, 192))
 """Sizes of training windows; pairs of one group (see `size_of`) share one, so that they can be stacked."""
 
 Twin = Literal["sham", "clean"]
+
+_PATIENCE: Final = 16
+"""Windows in which the category that was drawn is tried, as many as `deeptrace inject` tries for a pair. Chosen."""
 
 
 @dataclass(frozen=True)
@@ -55,10 +58,10 @@ class Drawn:
 
 
 @dataclass(frozen=True)
-class Material:
+class PairMaterial:
     """What pairs are made of: clips of the pool, and the share of pairs that are rendered scenes."""
 
-    clips: Sequence[Clip] = ()
+    clips: Sequence[PoolClip] = ()
     scene: SceneMaker | None = None
     scene_share: float = 0.5
     recorded: Recorded | None = None  # a dataset's own traces; then nothing is injected
@@ -71,7 +74,7 @@ def size_of(index: int, group: int = GROUP) -> tuple[int, int]:
 
 def draw_pair(
     seed: Sequence[int],
-    material: Material,
+    material: PairMaterial,
     size_hw: tuple[int, int],
     *,
     implementation: Literal["first", "second"] = "first",
@@ -85,6 +88,8 @@ def draw_pair(
 ) -> Drawn:
     """The pair of that seed; tries other windows where the footage offers nothing for the category.
 
+    After ``_PATIENCE`` windows the other categories are tried in turn; ``params["wanted"]`` says which one was drawn.
+
     Only the ``twins`` asked for are coded; the other stays as it was drawn. With ``keep`` the coded clips are left
     there as ``fake.mp4``, ``sham.mp4`` and ``clean.mp4``.
 
@@ -95,9 +100,12 @@ def draw_pair(
     if material.recorded is not None:
         return _draw_recorded(rng, material.recorded, size_hw)
     paper = bool(rng.random() < 0.5) if paper_prior is None else paper_prior
-    shares = np.array([PAPER_SHARES[c] if paper else 1.0 for c in CATEGORIES])
-    category = CATEGORIES[int(rng.choice(len(CATEGORIES), p=shares / shares.sum()))]
+    shares = np.array([PAPER_SHARES[kind] if paper else 1.0 for kind in CATEGORIES])
+    wanted = CATEGORIES[int(rng.choice(len(CATEGORIES), p=shares / shares.sum()))]
+    others = [kind for kind in CATEGORIES if kind != wanted]
     for attempt in range(tries):
+        # Footage seldom takes some categories: after so many windows another one is as good as none.
+        category = wanted if attempt < _PATIENCE else others[(attempt - _PATIENCE) % len(others)]
         real = footage if footage is not None else bool(material.scene is None or rng.random() >= material.scene_share)
         frames, things, source = _material(rng, material, size_hw, real)
         # Paper: early onset, about 70% of the clip; else uniform.
@@ -108,7 +116,7 @@ def draw_pair(
         number = int(rng.integers(2**31))
         try:
             things = things or find_things(frames, seed=number)
-            made = inject(
+            pair = inject(
                 frames,
                 category,
                 seed=number,
@@ -122,37 +130,37 @@ def draw_pair(
             continue
         boxes = np.full((COUNT, 4), np.nan)
         for t in range(COUNT):
-            box = made.trace.box_at(t / FPS + 1e-6)
+            box = pair.trace.box_at(t / FPS + 1e-6)
             if box is not None:
                 boxes[t] = box
-        seen = np.flatnonzero(~np.isnan(boxes[:, 0]))
-        if not len(seen):
+        visible_frames = np.flatnonzero(~np.isnan(boxes[:, 0]))
+        if not len(visible_frames):
             continue
-        three = (made.fake.images, made.sham.images, made.clean.images)
-        mask = made.mask
+        three = (pair.fake.images, pair.sham.images, pair.clean.images)
+        mask = pair.mask
         if augment:
             other = _material(rng, material, size_hw, real)[0].images if rng.random() < 0.1 else None
             three, mask, boxes = _camera_events(rng, three, mask, boxes, other)
-            seen = np.flatnonzero(~np.isnan(boxes[:, 0]))
-            if not len(seen):
+            visible_frames = np.flatnonzero(~np.isnan(boxes[:, 0]))
+            if not len(visible_frames):
                 continue
         crf = int(rng.integers(16, 31))
         fake, sham, clean = (
-            encoded(clip, crf, keep and keep / f"{name}.mp4") if name in ("fake", *twins) else clip
+            encode(clip, crf, keep and keep / f"{name}.mp4") if name in ("fake", *twins) else clip
             for name, clip in zip(("fake", "sham", "clean"), three, strict=True)
         )
         return Drawn(
-            fake, sham, clean, mask, boxes, int(seen[0]), category, source, real,
-            {**made.params, "attempt": attempt, "crf": crf, "paper_prior": paper},
+            fake, sham, clean, mask, boxes, int(visible_frames[0]), category, source, real,
+            {**pair.params, "attempt": attempt, "crf": crf, "paper_prior": paper, "wanted": wanted},
         )  # fmt: skip
-    raise DeepTraceError(f"no pair of {category!r} came of {tries} windows")
+    raise DeepTraceError(f"no pair of {wanted!r}, nor of another category, came of {tries} windows")
 
 
 def _draw_recorded(rng: np.random.Generator, recorded: Recorded, size_hw: tuple[int, int]) -> Drawn:
     """A window of an annotated fake and one of a real video, coded alike; the boxes' insides are the mask."""
     window = recorded.window(rng, size_hw, COUNT)
     crf = int(rng.integers(16, 31))
-    fake, real = encoded(window.fake, crf), encoded(window.real, crf)
+    fake, real = encode(window.fake, crf), encode(window.real, crf)
     mask = np.zeros(fake.shape[:3], np.uint8)
     boxes = np.full((COUNT, 4), np.nan)
     height, width = size_hw
@@ -162,8 +170,8 @@ def _draw_recorded(rng: np.random.Generator, recorded: Recorded, size_hw: tuple[
             boxes[t] = box
             x0, y0, x1, y1 = np.array(box) * [width, height, width, height]
             mask[t, int(y0) : int(np.ceil(y1)), int(x0) : int(np.ceil(x1))] = 255
-    seen = np.flatnonzero(~np.isnan(boxes[:, 0]))
-    onset = int(seen[0]) if len(seen) else COUNT - 1
+    visible_frames = np.flatnonzero(~np.isnan(boxes[:, 0]))
+    onset = int(visible_frames[0]) if len(visible_frames) else COUNT - 1
     assert window.trace.categories
     return Drawn(
         fake,
@@ -180,7 +188,7 @@ def _draw_recorded(rng: np.random.Generator, recorded: Recorded, size_hw: tuple[
 
 
 def _material(
-    rng: np.random.Generator, material: Material, size_hw: tuple[int, int], real: bool
+    rng: np.random.Generator, material: PairMaterial, size_hw: tuple[int, int], real: bool
 ) -> tuple[Frames, Things | None, str]:
     """A window of ``COUNT`` frames of that size, the things in it where they are known, and its source."""
     if real:
@@ -191,11 +199,11 @@ def _material(
     return scene.frames, scene.things, "scene"
 
 
-def _window(rng: np.random.Generator, all_clips: Sequence[Clip], size_hw: tuple[int, int]) -> tuple[Bytes, str]:
+def _window(rng: np.random.Generator, all_clips: Sequence[PoolClip], size_hw: tuple[int, int]) -> tuple[Bytes, str]:
     """A window of footage, cut, zoomed, sped up and mirrored, and its source."""
     # By source first: a repository of twenty clips of one camera counts no more than others... but not for nothing.
     sources = sorted({clip.source for clip in all_clips})
-    counts = np.array([sum(c.source == s for c in all_clips) for s in sources], np.float64)
+    counts = np.array([sum(clip.source == source for clip in all_clips) for source in sources], np.float64)
     source = sources[int(rng.choice(len(sources), p=np.sqrt(counts) / np.sqrt(counts).sum()))]
     clips = [clip for clip in all_clips if clip.source == source]
     clip = clips[int(rng.integers(len(clips)))]
@@ -220,7 +228,9 @@ def _window(rng: np.random.Generator, all_clips: Sequence[Clip], size_hw: tuple[
         crop = crop[:, :, ::-1]
     if rng.random() < 0.15:
         crop = crop[::-1]
-    images = np.stack([cv2.resize(np.ascontiguousarray(c), size_hw[::-1], interpolation=cv2.INTER_AREA) for c in crop])
+    images = np.stack(
+        [cv2.resize(np.ascontiguousarray(frame), size_hw[::-1], interpolation=cv2.INTER_AREA) for frame in crop]
+    )
     if rng.random() < 0.4:
         gamma, gain = float(rng.uniform(0.75, 1.3)), float(rng.uniform(0.85, 1.12))
         table = np.clip(255 * gain * (np.arange(256) / 255) ** gamma, 0, 255).astype(np.uint8)
@@ -236,10 +246,10 @@ def _camera_events(
     other: Bytes | None,
 ) -> tuple[tuple[Bytes, Bytes, Bytes], Bytes, npt.NDArray[np.float64]]:
     """What a camera or an editor does, to all twins alike: a cut, an exposure jump, a defocus, a flash, noise."""
-    made = [clip.copy() for clip in clips]
+    copies = [clip.copy() for clip in clips]
     if other is not None:
         at = int(rng.integers(6, COUNT - 2))
-        for clip in made:
+        for clip in copies:
             clip[at:] = other[at:]
         mask, boxes = mask.copy(), boxes.copy()
         mask[at:] = 0
@@ -248,30 +258,30 @@ def _camera_events(
     at = int(rng.integers(2, COUNT - 2))
     if kind < 0.07:  # exposure
         gain = float(rng.choice([rng.uniform(0.6, 0.85), rng.uniform(1.15, 1.5)]))
-        for clip in made:
+        for clip in copies:
             clip[at:] = np.clip(clip[at:].astype(np.float32) * gain, 0, 255).astype(np.uint8)
     elif kind < 0.14:  # defocus, and back again
         sigma = float(rng.uniform(0.8, 2.5))
-        for clip in made:
+        for clip in copies:
             for t in range(at, COUNT):
                 now = sigma * min(1.0, (t - at + 1) / 4) * (1.0 if t < at + 10 else max(0.0, 1 - (t - at - 10) / 4))
                 if now > 0.1:
                     clip[t] = cv2.GaussianBlur(clip[t], (0, 0), now)
     elif kind < 0.17:  # a flash
-        for clip in made:
+        for clip in copies:
             clip[at] = np.clip(clip[at].astype(np.float32) * 1.6 + 20, 0, 255).astype(np.uint8)
     elif kind < 0.21:  # a frozen frame
-        for clip in made:
+        for clip in copies:
             clip[at] = clip[at - 1]
     if rng.random() < 0.2:
-        noise = rng.normal(0, float(rng.uniform(1, 5)), (4, *made[0].shape[1:3], 1)).astype(np.float32)
-        for clip in made:
+        noise = rng.normal(0, float(rng.uniform(1, 5)), (4, *copies[0].shape[1:3], 1)).astype(np.float32)
+        for clip in copies:
             for t in range(COUNT):
                 clip[t] = np.clip(clip[t] + np.roll(noise[t % 4], 7 * t, axis=1), 0, 255).astype(np.uint8)
-    return (made[0], made[1], made[2]), mask, boxes
+    return (copies[0], copies[1], copies[2]), mask, boxes
 
 
-def encoded(images: Bytes, crf: int, keep: Path | None = None) -> Bytes:
+def encode(images: Bytes, crf: int, keep: Path | None = None) -> Bytes:
     """The frames after H.264 and our reader."""
     shared = Path("/dev/shm")
     with tempfile.TemporaryDirectory(dir=shared if shared.is_dir() else None) as folder:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
+from deeptrace.files import atomic_write
 from deeptrace.train.embedded.network import Backbone, KindHead, TraceNet
 
-OUTPUTS = ("trace", "started", "box", "category", "clip", "onset", "look")
-"""Names of the ONNX outputs; ``look`` is what the whole-clip head sees, see `generated_features`."""
+OUTPUTS = ("trace", "started", "box", "category", "clip", "onset", "look", "fine", "coarse")
+"""Names of the ONNX outputs. ``look`` is what the whole-clip head sees, see `generated_features`, and ``fine`` and
+``coarse`` what that is made of, for those who ask which place it comes from."""
 
 
 def generated_features(fine: Tensor, coarse: Tensor) -> Tensor:
@@ -35,18 +39,21 @@ class Whole(nn.Module):
         super().__init__()
         self.backbone, self.net, self.kind = backbone, net, kind
 
+    @override
     def forward(self, images: Tensor, aux: Tensor, flow: Tensor) -> tuple[Tensor, ...]:
         """The values of `OUTPUTS`."""
         fine, coarse = self.backbone(images)
-        said = self.net(fine[None], coarse[None], aux[None], flow[None])
+        outputs = self.net(fine[None], coarse[None], aux[None], flow[None])
         return (
-            said.trace[0],
-            said.started[0],
-            said.box[0],
-            self.kind(said.evidence)[0],
-            said.clip[0],
-            said.onset[0],
+            outputs.trace[0],
+            outputs.started[0],
+            outputs.box[0],
+            self.kind(outputs.evidence)[0],
+            outputs.clip[0],
+            outputs.onset[0],
             generated_features(fine, coarse),
+            fine,
+            coarse,
         )
 
 
@@ -69,42 +76,46 @@ def export(backbone: Backbone, net: TraceNet, kind: KindHead, path: Path) -> Non
         "started": {0: "frames", 1: "rows8", 2: "columns8"},
         "box": {0: "frames", 2: "rows8", 3: "columns8"},
         "onset": {0: "frames"},
+        "fine": {0: "frames", 2: "rows8", 3: "columns8"},
+        "coarse": {0: "frames", 2: "rows16", 3: "columns16"},
     }
-    _export(
+    content = _export(
         whole,
         example,
-        str(path),
         input_names=["images", "aux", "flow"],
         output_names=list(OUTPUTS),
         dynamic_axes=axes,
     )
-    model = onnx.load(str(path))
+    model = onnx.load_model_from_string(content)
     halve(model)
     onnx.checker.check_model(model)
-    onnx.save(model, str(path))
+    with atomic_write(path) as file:
+        file.write(model.SerializeToString())
 
 
 def export_backbone(path: Path) -> None:
     """Write the backbone alone: ``images`` (N, H, W, 3) uint8 to ``fine`` and ``coarse``."""
-    temporary = path.with_suffix(".new")
-    _export(
+    content = _export(
         Backbone(),
         (torch.zeros(2, 144, 256, 3, dtype=torch.uint8),),
-        str(temporary),
         input_names=["images"],
         output_names=["fine", "coarse"],
         dynamic_axes={"images": {0: "n", 1: "h", 2: "w"}},
     )
-    temporary.replace(path)
+    with atomic_write(path) as file:
+        file.write(content)
 
 
-def _export(module: nn.Module, example: tuple[Tensor, ...], path: str, **options: Any) -> None:
+def _export(module: nn.Module, example: tuple[Tensor, ...], **options: Any) -> bytes:
     """By the exporter that traces: the newer one writes grid_sample with fixed sizes."""
     import warnings
 
+    content = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        torch.onnx.export(module, example, path, dynamo=False, opset_version=17, **options)
+        # A buffer is taken by the exporter that traces, whatever the annotation says.
+        torch.onnx.export(module, example, content, dynamo=False, opset_version=17, **options)  # type: ignore[arg-type]
+    return content.getvalue()
 
 
 def halve(model: object) -> None:

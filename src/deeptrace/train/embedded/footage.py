@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 
 from deeptrace.errors import TrainError, VideoError
-from deeptrace.files import atomic_write, write_text
+from deeptrace.files import atomic_write, make_folder, read_jsonl, write_text
 from deeptrace.models.embedded.inputs import Bytes
 from deeptrace.train.embedded.recipe import EmbeddedRecipe
 from deeptrace.video import probe, sample_frames
@@ -25,6 +25,7 @@ _LEAST_FPS: Final = 14.9  # a stride of whole frames that leaves at least this, 
 POOL_SHORT_SIDE: Final = 180
 _MOST_SECONDS: Final = 12.0
 _FEWEST_FRAMES: Final = 16
+_COLUMNS: Final = ("path", "class", "source_repo", "license", "generator", "sha256")
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Stored:
 
 
 @dataclass(frozen=True)
-class Clip:
+class PoolClip:
     """One clip of the pool: where it is from, and its frames."""
 
     clip_id: str
@@ -62,14 +63,25 @@ class Clip:
 
 
 def read_manifest(root: Path) -> list[dict[str, Any]]:
-    """The rows of ``manifest.jsonl``: path, class, source_repo, license, generator."""
-    text = (root / "manifest.jsonl").read_text(encoding="utf-8")
-    return [json.loads(line) for line in text.splitlines() if line.strip()]
+    """The rows of ``manifest.jsonl``: path, class, source_repo, license, generator.
+
+    Raises:
+        FileError: there is none, or it cannot be read.
+        JsonError: a line is not JSON.
+        TrainError: a row lacks one of these; names the line.
+    """
+    rows = []
+    for number, row in read_jsonl(root / "manifest.jsonl"):
+        missing = [name for name in _COLUMNS if name not in row] if isinstance(row, dict) else _COLUMNS
+        if missing:
+            raise TrainError(f"{root.name}/manifest.jsonl line {number}: lacks {', '.join(missing)}")
+        rows.append(row)
+    return rows
 
 
 def load_pool(
     root: Path, cache: Path, *, labels: Sequence[str] = ("real",), licenses: Sequence[str] = ()
-) -> list[Clip]:
+) -> list[PoolClip]:
     """The clips of a folder, read into ``cache`` once. Unreadable or too short ones are left out.
 
     With ``licenses`` only clips under one of these.
@@ -77,7 +89,7 @@ def load_pool(
     Raises:
         TrainError: two clips have the same name.
     """
-    pool: list[Clip] = []
+    pool: list[PoolClip] = []
     names: set[str] = set()
     for row in read_manifest(root):
         if row["class"] not in labels or (licenses and row["license"] not in licenses):
@@ -89,7 +101,7 @@ def load_pool(
         stored = store_clip(path, row["sha256"][:16], cache)
         if stored is not None:
             pool.append(
-                Clip(
+                PoolClip(
                     clip_id=Path(row["path"]).stem,
                     source=row["source_repo"],
                     license=row["license"],
@@ -102,7 +114,7 @@ def load_pool(
     return pool
 
 
-def validation_clips(pool: Sequence[Clip], recipe: EmbeddedRecipe) -> list[Clip]:
+def validation_clips(pool: Sequence[PoolClip], recipe: EmbeddedRecipe) -> list[PoolClip]:
     """The camera clips that fit calibration and thresholds, by source or by name.
 
     Raises:
@@ -115,17 +127,17 @@ def validation_clips(pool: Sequence[Clip], recipe: EmbeddedRecipe) -> list[Clip]
             f"validation_clips: {', '.join(sorted(absent))}: no camera clip of that name could be read (under the "
             "licenses, outside the test sources)"
         )
-    found = [
+    clips = [
         clip for clip in camera if clip.source in recipe.validation_sources or clip.clip_id in recipe.validation_clips
     ]
-    if not found:
+    if not clips:
         raise TrainError("validation_sources, validation_clips: they hold no camera clip; thresholds need some")
-    return found
+    return clips
 
 
 def store_clip(path: Path, key: str, cache: Path) -> Stored | None:
     """The clip's first seconds, read into ``cache`` once under ``key``; None: unreadable or too short."""
-    cache.mkdir(parents=True, exist_ok=True)
+    make_folder(cache)
     frames_path, meta_path = cache / f"{key}.npy", cache / f"{key}.json"
     if not meta_path.exists():
         try:

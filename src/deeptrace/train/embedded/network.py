@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from typing_extensions import override
 
 from deeptrace.categories import CATEGORIES
 from deeptrace.models.embedded.inputs import AUX_CHANNELS
@@ -46,16 +47,17 @@ class Backbone(nn.Module):
         self.requires_grad_(False)
         self.eval()
 
+    @override
     def forward(self, images: Tensor) -> Features:
         """Features of images ``(N, H, W, 3)`` uint8."""
         x = (images.permute(0, 3, 1, 2).float() - 127.0) / 128.0  # as the weights were trained
         x = F.relu6(self.norm(self.stem(x)))
-        kept = []
+        stages = []
         for i, block in enumerate(self.blocks):
             x = block(x)
             if i in (4, 10):
-                kept.append(x)
-        return Features(kept[0], kept[1])
+                stages.append(x)
+        return Features(stages[0], stages[1])
 
 
 class Outputs(NamedTuple):
@@ -88,6 +90,7 @@ class Block(nn.Module):
         assert self.leave.bias is not None
         nn.init.zeros_(self.leave.bias)
 
+    @override
     def forward(self, x: Tensor, clips: int) -> Tensor:
         """Maps ``(B * T, width, h, w)`` of ``clips`` clips, refined."""
         y = F.relu(self.enter(self.norm(x)))
@@ -137,6 +140,7 @@ class KindHead(nn.Module):
         self.register_buffer("scale", torch.ones(size))
         self.layers = nn.Sequential(nn.Linear(size, 96), nn.ReLU(), nn.Dropout(0.4), nn.Linear(96, len(CATEGORIES)))
 
+    @override
     def forward(self, evidence: Tensor) -> Tensor:
         """Logits of the categories."""
         logits: Tensor = self.layers(((evidence - self.mean) / self.scale).clamp(-6, 6))
@@ -188,6 +192,7 @@ class TraceNet(nn.Module):
         )
         self.onset = nn.Conv1d(width + 2, 1, 3, padding=1)
 
+    @override
     def forward(self, fine: Tensor, coarse: Tensor, aux: Tensor, flow: Tensor, truth: Tensor | None = None) -> Outputs:
         """What it says of B clips.
 
@@ -222,12 +227,12 @@ class TraceNet(nn.Module):
         # Clip level: where the net looks (its own attention), and where it says a trace is.
         cells = x.reshape(clips, count, x.shape[1], -1)  # (B, T, C, hw)
         look = torch.softmax(self.look(x).reshape(clips, -1), 1).reshape(clips, count, 1, -1)
-        seen = (cells * look).sum(dim=(1, 3))
+        by_look = (cells * look).sum(dim=(1, 3))
         flat = trace.flatten(1)
         weight = torch.softmax(flat, 1).reshape(clips, count, 1, -1)
-        there = (cells * weight).sum(dim=(1, 3))
+        by_trace = (cells * weight).sum(dim=(1, 3))
         start_weight = torch.softmax(started.flatten(1), 1).reshape(clips, count, 1, -1)
-        begins = (cells * start_weight).sum(dim=(1, 3))
+        by_start = (cells * start_weight).sum(dim=(1, 3))
         peaks = torch.stack(
             [
                 flat.amax(1),
@@ -236,11 +241,11 @@ class TraceNet(nn.Module):
             ],
             1,
         )
-        clip = self.clip(torch.cat([seen, there, peaks], 1))[:, 0]
-        pooled = torch.cat([seen, there, begins], 1)
+        clip = self.clip(torch.cat([by_look, by_trace, peaks], 1))[:, 0]
+        pooled = torch.cat([by_look, by_trace, by_start], 1)
         category = category_there = self.category(pooled)
         if truth is not None:
-            category_there = self.category(torch.cat([seen, *_seen_at(cells, truth)], 1))
+            category_there = self.category(torch.cat([by_look, *_means_under(cells, truth)], 1))
 
         # Onset: each frame seen through its own most suspicious cells.
         frame_weight = torch.softmax(trace.flatten(2), 2)[:, :, None]  # (B, T, 1, hw)
@@ -262,21 +267,21 @@ def _over_the_onset(maps: tuple[Tensor, ...], trace: Tensor, onset: Tensor) -> l
     place = torch.softmax(trace.flatten(2).amax(1).float(), 1)[:, None, None]  # (B, 1, 1, hw)
     begins = torch.softmax(onset.float(), 1)
     after = torch.cumsum(begins, 1) + 1e-4
-    weights = [w / w.sum(1, keepdim=True) for w in (1 - after + 2e-4, after, begins)]
-    found = []
+    weights = [weight / weight.sum(1, keepdim=True) for weight in (1 - after + 2e-4, after, begins)]
+    features = []
     for values in maps:
         there = (values.float() * place).sum(3)  # (B, T, C)
         means = [(there * weight[..., None]).sum(1) for weight in weights]
         spread = (((there - means[1][:, None]) ** 2) * weights[1][..., None]).sum(1)
-        found += [*means, (spread + 1e-8).sqrt()]
-    return found
+        features += [*means, (spread + 1e-8).sqrt()]
+    return features
 
 
-def _seen_at(cells: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+def _means_under(cells: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
     """The mean of ``cells`` (B, T, C, hw) under ``truth`` (B, T, h, w) over all frames, and over its first two."""
     flat = truth.flatten(2)
-    shown = flat.amax(2)
-    first = shown * (torch.cumsum(shown, 1) <= 2)
+    visible = flat.amax(2)
+    first = visible * (torch.cumsum(visible, 1) <= 2)
     pooled = []
     for weight in (flat, flat * first[..., None]):
         share = weight / weight.sum(dim=(1, 2), keepdim=True).clamp(min=1)

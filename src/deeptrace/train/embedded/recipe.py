@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from deeptrace.train.recipe import Count, NotNegative, Positive, Share, WholeNumber
+from deeptrace.schema import Count, NotNegative, Positive, Share, WholeNumber
 
 GROUP: Final = 16
 """So many neighbouring pairs are of one size, and a step takes its new pairs from one group."""

@@ -14,17 +14,17 @@ import cv2
 import numpy as np
 
 from deeptrace.categories import CATEGORIES
-from deeptrace.data.load import RELEASE_NAME, load_records
+from deeptrace.data.read.load import RELEASE_NAME, load_records
 from deeptrace.errors import TrainError
 from deeptrace.models.embedded.inputs import FPS, Bytes
 from deeptrace.records import Trace
 from deeptrace.train.embedded.footage import Stored, store_clip
 
-__all__ = ["RELEASE_NAME", "Recorded", "Window"]
+__all__ = ["RELEASE_NAME", "Recorded", "RecordedWindow"]
 
 
 @dataclass(frozen=True)
-class Window:
+class RecordedWindow:
     """Frames of a fake and of a real video, and the fake's trace in the window's own time."""
 
     fake: Bytes  # (T, H, W, 3)
@@ -52,7 +52,11 @@ class Recorded:
         for record in load_records(root):
             if (record.split or "train") != split or record.path is None:
                 continue
-            traces = [t for t in record.traces if t.bbox_xyxy and t.onset_seconds is not None and t.categories]
+            traces = [
+                trace
+                for trace in record.traces
+                if trace.bbox_xyxy and trace.onset_seconds is not None and trace.categories
+            ]
             if record.label == "fake" and not traces:
                 continue
             path = root / record.path
@@ -71,10 +75,11 @@ class Recorded:
             )
         return cls(tuple(fakes), tuple(reals))
 
-    def window(self, rng: np.random.Generator, size_hw: tuple[int, int], count: int) -> Window:
+    def window(self, rng: np.random.Generator, size_hw: tuple[int, int], count: int) -> RecordedWindow:
         """A window of ``count`` frames around the onset of one trace, and one of a real video."""
-        by_category = [c for c in CATEGORIES if any(c in (trace.categories or ()) for _, trace, _ in self.fakes)]
-        wanted = by_category[int(rng.integers(len(by_category)))]
+        annotated = {category for _, trace, _ in self.fakes for category in trace.categories or ()}
+        present = [category for category in CATEGORIES if category in annotated]
+        wanted = present[int(rng.integers(len(present)))]
         fitting = [entry for entry in self.fakes if wanted in (entry[1].categories or ())]
         stored, trace, source = fitting[int(rng.integers(len(fitting)))]
         assert trace.onset_seconds is not None
@@ -83,8 +88,10 @@ class Recorded:
         real_of = self.reals[int(rng.integers(len(self.reals)))]
         seconds = len(real_of.frames()) / real_of.fps
         real, _ = _cut(real_of, float(rng.uniform(0, max(1e-6, seconds - count / FPS))), size_hw, count)
-        shown = Trace(trace.bbox_xyxy, trace.onset_seconds, trace.offset_seconds, (wanted,), None, trace.track, None)
-        return Window(fake, real, shown, start, source)
+        window_trace = Trace(
+            trace.bbox_xyxy, trace.onset_seconds, trace.offset_seconds, (wanted,), None, trace.track, None
+        )
+        return RecordedWindow(fake, real, window_trace, start, source)
 
 
 def _cut(stored: Stored, start_seconds: float, size_hw: tuple[int, int], count: int) -> tuple[Bytes, float]:

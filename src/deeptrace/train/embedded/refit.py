@@ -20,8 +20,14 @@ from deeptrace.train.embedded.network import KindHead, TraceNet
 from deeptrace.train.embedded.recipe import EmbeddedRecipe
 from deeptrace.train.embedded.spool import load_pair
 
-_HELD_OUT: Final = 0.15
-_NOISE: Final = 0.3  # of a standard deviation
+# All chosen.
+_HELD_OUT: Final = 0.15  # share of the pairs that only choose the pass
+_NOISE: Final = 0.3  # added to the evidence at each step, in standard deviations of each number
+_LEARNING_RATE: Final = 1e-3  # of AdamW
+_WEIGHT_DECAY: Final = 0.1
+_BATCH: Final = 64  # fakes a step
+_LABEL_SMOOTHING: Final = 0.05  # share of a label that is spread over all nine categories
+_LEAST_DEVIATION: Final = 1e-3  # added to each number's deviation, by which it is divided
 
 
 def fit_kind(net: TraceNet, recipe: EmbeddedRecipe, spool: Path) -> KindHead:
@@ -33,15 +39,15 @@ def fit_kind(net: TraceNet, recipe: EmbeddedRecipe, spool: Path) -> KindHead:
     """
     torch.manual_seed(recipe.seed)
     head = KindHead(recipe.width)
-    seen, truth = collect(net, sorted(spool.glob("[0-9]*.npz"))[-recipe.refit_pairs :])
-    fit_head(head, seen, truth, recipe.refit_epochs)
+    evidence, truth = collect(net, sorted(spool.glob("[0-9]*.npz"))[-recipe.refit_pairs :])
+    fit_head(head, evidence, truth, recipe.refit_epochs)
     return head.eval()
 
 
 @torch.no_grad()
 def collect(net: TraceNet, paths: list[Path]) -> tuple[Tensor, Tensor]:
     """What the net sees of each fake, ``(N, evidence)``, and its category ``(N,)``."""
-    seen, truth = [], []
+    evidence, truth = [], []
     for path in tqdm(paths, desc="what the net sees", unit="pair"):
         pair = load_pair(path)
         inputs = [
@@ -49,38 +55,42 @@ def collect(net: TraceNet, paths: list[Path]) -> tuple[Tensor, Tensor]:
         ]
         with torch.autocast("cpu", torch.bfloat16):
             outputs = net(*inputs)
-        seen.append(outputs.evidence[0].float())
+        evidence.append(outputs.evidence[0].float())
         truth.append(pair.category)
-    return torch.stack(seen), torch.tensor(truth)
+    return torch.stack(evidence), torch.tensor(truth)
 
 
-def fit_head(head: KindHead, seen: Tensor, truth: Tensor, epochs: int) -> None:
-    """Fit a head in place."""
-    order = torch.randperm(len(seen))
-    held, used = order[: max(1, int(_HELD_OUT * len(seen)))], order[max(1, int(_HELD_OUT * len(seen))) :]
-    head.mean.copy_(seen.mean(0))
-    head.scale.copy_(seen.std(0, correction=0) + 1e-3)
-    optimizer = torch.optim.AdamW(head.parameters(), lr=1e-3, weight_decay=0.1)
-    best, kept = float("inf"), {name: value.clone() for name, value in head.state_dict().items()}
+def fit_head(head: KindHead, evidence: Tensor, truth: Tensor, epochs: int) -> None:
+    """Fit a head in place, on ``evidence`` ``(N, evidence)`` float and categories ``truth`` ``(N,)`` int64.
+
+    Kept are the weights of the pass with the lowest loss on the held-out share of the pairs.
+    """
+    order = torch.randperm(len(evidence))
+    count = max(1, int(_HELD_OUT * len(evidence)))
+    held_out, training = order[:count], order[count:]
+    head.mean.copy_(evidence.mean(0))
+    head.scale.copy_(evidence.std(0, correction=0) + _LEAST_DEVIATION)
+    optimizer = torch.optim.AdamW(head.parameters(), lr=_LEARNING_RATE, weight_decay=_WEIGHT_DECAY)
+    best_loss, best_state = float("inf"), {name: value.clone() for name, value in head.state_dict().items()}
     for _ in range(epochs):
         head.train()
-        shuffled = used[torch.randperm(len(used))]
-        for at in range(0, len(used), 64):
-            batch = seen[shuffled[at : at + 64]]
+        shuffled = training[torch.randperm(len(training))]
+        for at in range(0, len(training), _BATCH):
+            batch = evidence[shuffled[at : at + _BATCH]]
             loss = F.cross_entropy(
                 head(batch + _NOISE * head.scale * torch.randn_like(batch)),
-                truth[shuffled[at : at + 64]],
-                label_smoothing=0.05,
+                truth[shuffled[at : at + _BATCH]],
+                label_smoothing=_LABEL_SMOOTHING,
             )
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
         head.eval()
         with torch.no_grad():
-            now = float(F.cross_entropy(head(seen[held]), truth[held]))
-        if now < best:
-            best, kept = now, {name: value.clone() for name, value in head.state_dict().items()}
-    head.load_state_dict(kept)
+            now = float(F.cross_entropy(head(evidence[held_out]), truth[held_out]))
+        if now < best_loss:
+            best_loss, best_state = now, {name: value.clone() for name, value in head.state_dict().items()}
+    head.load_state_dict(best_state)
     counts = torch.bincount(truth, minlength=len(CATEGORIES)).float() + 1
     last = head.layers[-1]
     assert isinstance(last, nn.Linear)

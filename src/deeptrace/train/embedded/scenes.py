@@ -12,7 +12,7 @@ from deeptrace.errors import FileError
 from deeptrace.inject import RenderedScene, render_scene
 from deeptrace.inject.assets import Asset, list_cutouts
 from deeptrace.models.embedded.inputs import FPS
-from deeptrace.train.embedded.footage import Clip
+from deeptrace.train.embedded.footage import PoolClip
 
 SceneMaker: TypeAlias = Callable[[np.random.Generator, tuple[int, int], int], RenderedScene]
 """Renders a scene from a generator of random numbers, a size and a count of frames."""
@@ -22,7 +22,7 @@ _PAINTED = 0.15  # share of scenes in a painted room
 _BALLS = 0.15  # share of scenes with painted balls and crates
 
 
-def scene_maker(clips: Sequence[Clip], cutouts: str | None, *, test: bool = False) -> SceneMaker:
+def scene_maker(clips: Sequence[PoolClip], cutouts: str | None, *, test: bool = False) -> SceneMaker:
     """Scenes over stills of ``clips``. Every fourth cut-out of the folder is kept for tests and never trains.
 
     Raises:
@@ -30,7 +30,7 @@ def scene_maker(clips: Sequence[Clip], cutouts: str | None, *, test: bool = Fals
     """
     files: list[Path] = []
     if cutouts is not None:
-        files = [path for k, path in enumerate(list_cutouts(cutouts)) if (k % 4 == 0) == test]
+        files = [path for i, path in enumerate(list_cutouts(cutouts)) if (i % 4 == 0) == test]
 
     def make(rng: np.random.Generator, size_hw: tuple[int, int], count: int) -> RenderedScene:
         for _ in range(_TRIES):

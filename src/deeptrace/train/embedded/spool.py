@@ -6,7 +6,8 @@ after a restart. A file holds both twins as the frozen backbone's features and m
 
 from __future__ import annotations
 
-import os
+import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -14,6 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from deeptrace.errors import TrainError
+from deeptrace.files import atomic_write
 from deeptrace.models.embedded.inputs import prepare
 from deeptrace.train.embedded.targets import make_targets
 
@@ -24,7 +27,7 @@ _KEYS: Final = ("fine", "coarse", "aux", "flow")
 
 
 @dataclass(frozen=True)
-class Pair:
+class PreparedPair:
     """A prepared pair: arrays ``(2, T, C, h, w)`` float16, the fake first, and the fake's targets."""
 
     fine: npt.NDArray[np.float16]
@@ -51,8 +54,8 @@ class FeatureMaker:
         """``fine``, ``coarse``, ``aux``, ``flow`` of a window of frames."""
         inputs = prepare(images)
         fine, coarse = self._session.run(None, {"images": inputs.rgb})
-        found = {"fine": fine, "coarse": coarse, "aux": inputs.aux, "flow": inputs.flow}
-        return {name: value.astype(np.float16) for name, value in found.items()}
+        features = {"fine": fine, "coarse": coarse, "aux": inputs.aux, "flow": inputs.flow}
+        return {name: value.astype(np.float16) for name, value in features.items()}
 
     def middle(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """``(224,)`` numbers of one frame ``(H, W, 3)``: mean and deviation over cells of the stride-16 stage."""
@@ -61,29 +64,41 @@ class FeatureMaker:
 
 
 def save_pair(path: Path, drawn: Drawn, maker: FeatureMaker, *, sham: bool) -> None:
-    """Prepare a pair (with the sham or the clean twin) and write it, whole or not at all."""
+    """Prepare a pair (with the sham or the clean twin) and write it, whole or not at all.
+
+    Raises:
+        FileError: the system refused.
+    """
     twins = [maker(drawn.fake), maker(drawn.sham if sham else drawn.clean)]
     targets = make_targets(drawn.mask, drawn.boxes, drawn.onset, drawn.category)
     arrays: dict[str, Any] = {key: np.stack([twin[key] for twin in twins]) for key in _KEYS}
     arrays |= {"trace": targets.trace.astype(np.uint8), "box": targets.box}
     arrays["number"] = np.array([targets.onset, targets.category, int(sham), int(drawn.footage)])
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("wb") as file:
+    with atomic_write(path) as file:
         np.savez(file, **arrays)
-    temporary.replace(path)
 
 
-def load_pair(path: Path) -> Pair:
-    """A pair written by `save_pair`."""
-    with np.load(path, allow_pickle=False) as found:
-        number = found["number"]
-        return Pair(
-            fine=found["fine"],
-            coarse=found["coarse"],
-            aux=found["aux"],
-            flow=found["flow"],
-            trace=found["trace"].astype(np.float32),
-            box=found["box"],
-            onset=int(number[0]),
-            category=int(number[1]),
-        )
+def load_pair(path: Path) -> PreparedPair:
+    """A pair written by `save_pair`.
+
+    Raises:
+        TrainError: its bytes are not a pair.
+        OSError: the system refused.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            number = arrays["number"]
+            return PreparedPair(
+                fine=arrays["fine"],
+                coarse=arrays["coarse"],
+                aux=arrays["aux"],
+                flow=arrays["flow"],
+                trace=arrays["trace"].astype(np.float32),
+                box=arrays["box"],
+                onset=int(number[0]),
+                category=int(number[1]),
+            )
+    except (ValueError, KeyError, EOFError, zlib.error, zipfile.BadZipFile) as error:
+        raise TrainError(
+            f"spool/{path.name}: damaged ({type(error).__name__}). Delete it and run again: it is made anew"
+        ) from None

@@ -15,7 +15,7 @@ from deeptrace.errors import DeepTraceError
 from deeptrace.files import dumps, loads
 from deeptrace.records import Record, Trace
 from deeptrace.rows import record_from_json, record_to_json
-from deeptrace.train.reward import WHOLE_CLIP, Reward, grounded_reward
+from deeptrace.train.vlm.reward import WHOLE_CLIP, GroundedReward, grounded_reward
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ def reward_columns(record: Record, format: Format, space: Space) -> dict[str, st
     return {COLUMN: dumps(truth)}
 
 
-def reward_of(text: str, truth: str, *, blind: Trace = WHOLE_CLIP) -> Reward:
+def reward_of(text: str, truth: str, *, blind: Trace = WHOLE_CLIP) -> GroundedReward:
     """The reward of a completion against what `reward_columns` wrote.
 
     Raises:
@@ -53,7 +53,9 @@ def trl_reward(*, blind: Trace = WHOLE_CLIP) -> Callable[..., list[float | None]
     """
 
     def deeptrace_reward(completions: Sequence[Any], deeptrace: Sequence[str], **_: Any) -> list[float | None]:
-        return [_or_none(_text(said), truth, blind) for said, truth in zip(completions, deeptrace, strict=True)]
+        return [
+            _or_none(_text(completion), truth, blind) for completion, truth in zip(completions, deeptrace, strict=True)
+        ]
 
     return deeptrace_reward
 

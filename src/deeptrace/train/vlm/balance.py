@@ -13,7 +13,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, Literal, TypeAlias
 
-from deeptrace.train.examples import Example
+from deeptrace.train.vlm.examples import Example
 
 By: TypeAlias = Literal["label", "source", "length"]
 
@@ -59,40 +59,40 @@ class Order:
     def indices(self, epoch: int) -> list[int]:
         """What an epoch shows, in order."""
         chosen: list[int] = []
-        before, after = self._shown(epoch), self._shown(epoch + 1)
+        before, after = self._count_shown(epoch), self._count_shown(epoch + 1)
         for key, members in self._groups.items():
             rounds: dict[int, list[int]] = {}
             for position in range(before[key], after[key]):
                 turn, place = divmod(position, len(members))
                 if turn not in rounds:
-                    rounds[turn] = _shuffled(members, f"{self._seed} {key} {turn}")
+                    rounds[turn] = _shuffle(members, f"{self._seed} {key} {turn}")
                 chosen.append(rounds[turn][place])
-        return _shuffled(chosen, f"{self._seed} epoch {epoch}")
+        return _shuffle(chosen, f"{self._seed} epoch {epoch}")
 
-    def _shown(self, epochs: int) -> Counter[Key]:
+    def _count_shown(self, epochs: int) -> Counter[Key]:
         """How many of each group have been shown after so many epochs.
 
         One after another, always of the group that is most behind its share: so every share holds to within about one
         example, however small it is, and what is shown in one epoch is not shown again in the next.
         """
-        shown: Counter[Key] = Counter()
+        counts: Counter[Key] = Counter()
         due = [(0.5 / share, place, key) for place, (key, share) in enumerate(self._shares.items())]
         heapq.heapify(due)
         for _ in range(self._count * epochs):
             _, place, key = due[0]
-            shown[key] += 1
-            heapq.heapreplace(due, ((shown[key] + 0.5) / self._shares[key], place, key))
-        return shown
+            counts[key] += 1
+            heapq.heapreplace(due, ((counts[key] + 0.5) / self._shares[key], place, key))
+        return counts
 
 
-def _shuffled(items: Sequence[int], key: str) -> list[int]:
+def _shuffle(items: Sequence[int], key: str) -> list[int]:
     shuffled = list(items)
     random.Random(key).shuffle(shuffled)
     return shuffled
 
 
 def length_class(seconds: float | None) -> int | None:
-    """The class of a length, from 0; None where it is not known."""
+    """The class of a length in seconds, from 0, see `LENGTH_EDGES`; None where it is not known."""
     return None if seconds is None else bisect_right(LENGTH_EDGES, seconds)
 
 

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from deeptrace.answer import QUESTIONS, Format, Shown, Space, project, question, render
+from deeptrace.answer import QUESTIONS, Format, ShownFrames, Space, project, question, render
 from deeptrace.errors import DeepTraceError, TrainError
-from deeptrace.models._families import Encoded, Family
-from deeptrace.models.checkpoint import SpaceKind
+from deeptrace.models.hf.checkpoint import SpaceKind
+from deeptrace.models.hf.families import Encoded, Family
 from deeptrace.records import Frames
-from deeptrace.train.decisive import token_weights
-from deeptrace.train.examples import Example
-from deeptrace.train.frames import FrameStore
+from deeptrace.train.vlm.decisive import token_weights
+from deeptrace.train.vlm.examples import Example
+from deeptrace.train.vlm.frames import FrameStore
 
 if TYPE_CHECKING:
     import torch
@@ -32,9 +32,9 @@ class Asking:
         return QUESTIONS[self.format]
 
     def question(self, frames: Frames, space: Space, family: Family) -> str:
-        """The question about these frames, in this space, to this family."""
-        shown = Shown.of(frames, times_beside_frames=bool(family.time_text(0.0)))
-        return question(self.format, space, shown)
+        """The question about these frames (their times in seconds, where the format has them), in this space."""
+        shown_frames = ShownFrames.of(frames, times_beside_frames=bool(family.time_text(0.0)))
+        return question(self.format, space, shown_frames)
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Weights:
 
 
 @dataclass(frozen=True)
-class Item:
+class TrainingItem:
     """One example, ready to be collated. ``weights`` ``(1, L)`` float32 beside the labels; None: all alike."""
 
     encoded: Encoded
@@ -60,7 +60,7 @@ class Item:
 
 
 class AnswerDataset:
-    """A map-style data set of `Item`; pickles, so that it can be sent to workers."""
+    """A map-style data set of `TrainingItem`; pickles, so that it can be sent to workers."""
 
     def __init__(
         self, examples: Sequence[Example], family: Family, store: FrameStore, asking: Asking, weights: Weights
@@ -74,7 +74,7 @@ class AnswerDataset:
     def __len__(self) -> int:
         return len(self.examples)
 
-    def __getitem__(self, index: int) -> Item:
+    def __getitem__(self, index: int) -> TrainingItem:
         """The example as the model takes it.
 
         Raises:
@@ -86,7 +86,7 @@ class AnswerDataset:
             space = self.family.space(frames, self.asking.space)
             answer = render(example.record, self.asking.format, space)
             encoded = self.family.encode(frames, self.asking.question(frames, space, self.family), answer)
-            return Item(encoded, answer, self._weights(example, answer, space, encoded))
+            return TrainingItem(encoded, answer, self._weights(example, answer, space, encoded))
         except DeepTraceError as error:
             raise TrainError(f"video {example.record.video_id!r}: {error}") from None
 
@@ -105,10 +105,10 @@ class AnswerDataset:
             return None
         import torch
 
-        said = self.family.processor.tokenizer(answer, add_special_tokens=False, return_offsets_mapping=True)
+        tokens = self.family.processor.tokenizer(answer, add_special_tokens=False, return_offsets_mapping=True)
         weights = token_weights(
             answer,
-            said["offset_mapping"],
+            tokens["offset_mapping"],
             [trace.explanation for trace in project(example.record.traces, self.asking.format, space)],
             decisive=self.weights.decisive,
             other=self.weights.other,
@@ -125,7 +125,7 @@ class Collate:
     def __init__(self, family: Family) -> None:
         self._family = family
 
-    def __call__(self, items: Sequence[Item]) -> dict[str, Any]:
+    def __call__(self, items: Sequence[TrainingItem]) -> dict[str, Any]:
         """The batch."""
         import torch
 

@@ -72,11 +72,11 @@ def answer_loss(
     """
     import torch
 
-    kept = logits.shape[1]
-    targets = labels[:, labels.shape[1] - kept + 1 :]  # position i predicts the label at i + 1
+    count = logits.shape[1]
+    targets = labels[:, labels.shape[1] - count + 1 :]  # position i predicts the label at i + 1
     counted = targets != -100
     picked = logits[:, :-1][counted].float()  # (N, V)
     losses = torch.nn.functional.cross_entropy(picked, targets[counted], reduction="none")
     if weights is not None:
-        losses = losses * weights[:, labels.shape[1] - kept + 1 :][counted]
+        losses = losses * weights[:, labels.shape[1] - count + 1 :][counted]
     return losses.sum() / (counted.sum() if tokens is None else tokens)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -11,6 +13,8 @@ from typing import Literal, TypeAlias
 from deeptrace.data import Records, resolve
 from deeptrace.errors import DeepTraceError, TrainError
 from deeptrace.records import Annotation, Record
+
+logger = logging.getLogger(__name__)
 
 Answers: TypeAlias = Literal["per-video", "per-trace"]
 
@@ -56,17 +60,23 @@ def make_examples(records: Records, *, split: str, answers: Answers = "per-video
         if reason is None:
             try:
                 path = resolve(records.root, record)
-            except DeepTraceError:
-                reason = "no file at its path"
+            except DeepTraceError as error:  # a link that leads elsewhere, a path outside: other than no file
+                logger.warning("left out: video %r: %s", record.video_id, error)
+                reason = _reason(error)
         if reason is not None or path is None:
             left_out[reason or "no file at its path"] += 1
             continue
-        examples += [Example(path, shown) for shown in _shown(record, answers)]
+        examples += [Example(path, part) for part in _split_record(record, answers)]
     if not examples:
         splits = ", ".join(sorted({str(record.split) for record in records})) or "none"
         reasons = "".join(f"; {count} x {reason}" for reason, count in left_out.items())
         raise TrainError(f"the split {split!r} gives no example (splits of the records: {splits}{reasons})")
     return Examples(tuple(examples), dict(left_out.most_common()))
+
+
+def _reason(error: DeepTraceError) -> str:
+    """Why a record's path was not taken, in a few words that many records can share."""
+    return re.sub(r"^path: ('[^']*'|\"[^\"]*\"|\S+) ", "its path ", str(error))
 
 
 def _unusable(record: Record) -> str | None:
@@ -77,7 +87,7 @@ def _unusable(record: Record) -> str | None:
     return None if record.path is not None else "no path"
 
 
-def _shown(record: Record, answers: Answers) -> Iterable[Record]:
+def _split_record(record: Record, answers: Answers) -> Iterable[Record]:
     if answers == "per-video" or len(record.traces) < 2:
         return [record]
     return [

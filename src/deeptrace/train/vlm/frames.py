@@ -1,7 +1,8 @@
-"""Frames for training: read once, kept on the disk, keyed by the file's bytes and the sampling.
+"""Frames for training: read once, kept on the disk, keyed by the file's bytes, the sampling and the reading code.
 
-A file that changed is another file, whatever its name; another sampling is another entry. An entry is a plain array
-file that numpy reads without unpickling, written whole or not at all, so that many workers can share a folder.
+A file that changed is another file, whatever its name; another sampling or another reader is another entry. An entry is
+a plain array file that numpy reads without unpickling, written whole or not at all, so that many workers can share a
+folder.
 """
 
 from __future__ import annotations
@@ -10,19 +11,31 @@ import hashlib
 import io
 import zipfile
 from dataclasses import asdict
+from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
-from deeptrace.errors import FileError, VideoError
-from deeptrace.files import atomic_write, dumps
+import deeptrace.video
+from deeptrace.errors import VideoError
+from deeptrace.files import atomic_write, dumps, make_folder
 from deeptrace.models.base import Sampling
 from deeptrace.records import Frames
 from deeptrace.video import sample_frames
 
 CACHE_VERSION: Final = 1
 _CHUNK: Final = 1 << 20
+
+
+@cache
+def code_version() -> str:
+    """What frames are read by: the version of PyAV, and a hash of our reader's source."""
+    digest = hashlib.sha256(version("av").encode())
+    for file in sorted(Path(next(iter(deeptrace.video.__path__))).glob("*.py")):
+        digest.update(file.name.encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()
 
 
 class FrameStore:
@@ -37,7 +50,7 @@ class FrameStore:
         self._folder = folder
 
     def frames(self, path: Path) -> Frames:
-        """The frames of a video file.
+        """The frames of a video file, ``(T, H, W, 3)`` uint8 RGB: read once, then from the folder where there is one.
 
         Raises:
             VideoError: it cannot be read.
@@ -46,16 +59,16 @@ class FrameStore:
         if self._folder is None:
             return self._read(path)
         entry = self._folder / f"{self.key(path)}.npz"
-        kept = _load(entry)
-        if kept is not None:
-            return kept
+        cached = _load(entry)
+        if cached is not None:
+            return cached
         frames = self._read(path)
         _store(entry, frames)
         return frames
 
     def key(self, path: Path) -> str:
-        """What an entry is called: a hash of the file's bytes, the sampling, and the version of this cache."""
-        digest = hashlib.sha256(dumps([CACHE_VERSION, asdict(self.sampling)]).encode())
+        """What an entry is called: a hash of the file's bytes, the sampling, and the code that reads frames."""
+        digest = hashlib.sha256(dumps([CACHE_VERSION, code_version(), asdict(self.sampling)]).encode())
         try:
             with open(path, "rb") as file:
                 while chunk := file.read(_CHUNK):
@@ -72,10 +85,7 @@ class FrameStore:
 
 
 def _store(entry: Path, frames: Frames) -> None:
-    try:
-        entry.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FileError(f"cannot make the folder {entry.parent.name!r}: {error.strerror}") from None
+    make_folder(entry.parent)
     duration = np.nan if frames.duration_seconds is None else frames.duration_seconds
     buffer = io.BytesIO()
     np.savez(

@@ -12,22 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
+from typing_extensions import override
+
 from deeptrace.errors import MissingExtra
+from deeptrace.schema import Count, NotNegative, Positive, Range
 from deeptrace.train import FINAL, Kind
-from deeptrace.train.recipe import Count, NotNegative, Positive, Range, WholeNumber
-from deeptrace.train.tables import (
-    DataTable,
-    EvalTable,
-    HardwareTable,
-    LicenceTable,
-    LogTable,
-    LoraTable,
-    ModelTable,
-    OptimTable,
-    QuestionTable,
-    SamplingTable,
-    SaveTable,
-)
+from deeptrace.train.vlm.tables import LanguageRecipe, OptimTable
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +28,7 @@ class GrpoTable:
 
     ``group``: answers a prompt. ``temperature``: of sampling. ``beta``: how strongly the model is held near the base (a
     KL term; 0: not at all, and no second model in memory). ``scale``: divide a group's advantages by its standard
-    deviation. ``blind``: what pointing is measured against, see `deeptrace.train.reward`.
+    deviation. ``blind``: what pointing is measured against, see `deeptrace.train.vlm.reward`.
     """
 
     group: Annotated[int, Range(low=2)] = 8
@@ -50,35 +40,20 @@ class GrpoTable:
 
 
 @dataclass(frozen=True)
-class GrpoRecipe:
+class GrpoRecipe(LanguageRecipe):
     """A recipe of ``kind = "grpo"``. ``optim.batch_size`` counts prompts; each is answered ``grpo.group`` times."""
 
-    kind: str
-    model: ModelTable
-    data: DataTable
-    name: str = ""
-    seed: WholeNumber = 0
-    lora: LoraTable | None = None
-    question: QuestionTable = field(default_factory=QuestionTable)
-    sampling: SamplingTable = field(default_factory=SamplingTable)
     grpo: GrpoTable = field(default_factory=GrpoTable)
     optim: OptimTable = field(default_factory=lambda: OptimTable(learning_rate=1e-6, schedule="constant"))
-    eval: EvalTable = field(default_factory=EvalTable)
-    save: SaveTable = field(default_factory=SaveTable)
-    log: LogTable = field(default_factory=LogTable)
-    hardware: HardwareTable = field(default_factory=HardwareTable)
-    licences: LicenceTable = field(default_factory=LicenceTable)
 
+    @override
     def problems(self) -> Iterator[str]:
         """What does not fit together."""
         if self.hardware.fsdp:
             yield "hardware.fsdp: answers cannot be generated from weights that are shared out; use DDP, or LoRA"
         if self.data.answers != "per-video":
             yield 'data.answers: the reward speaks of all traces of a video; use "per-video"'
-        if self.model.quantization != "none" and self.lora is None:
-            yield "model.quantization: packed weights cannot be trained; add a [lora] table"
-        if len(set(self.model.freeze)) == 3 and self.lora is None:
-            yield "model.freeze: freezes everything, so that nothing is trained"
+        yield from super().problems()
 
 
 def run(recipe: GrpoRecipe, out: Path) -> Path:
@@ -91,11 +66,11 @@ def run(recipe: GrpoRecipe, out: Path) -> Path:
     try:
         import transformers  # noqa: F401
 
-        from deeptrace.train.rollouts import GrpoTrainer, check_prompts
+        from deeptrace.train.vlm.rollouts import GrpoTrainer, check_prompts
     except ImportError:
         raise MissingExtra("training", "train") from None
-    from deeptrace.train.setup import finish, prepare
-    from deeptrace.train.trainer import run as run_trainer
+    from deeptrace.train.vlm.setup import finish, prepare
+    from deeptrace.train.vlm.trainer import run as run_trainer
 
     setup = prepare(recipe, out)
     trainer = GrpoTrainer(recipe.grpo, setup, out)

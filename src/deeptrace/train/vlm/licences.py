@@ -28,5 +28,5 @@ def kind_of(licence: str) -> str:
 def strictest(licences: Iterable[str]) -> tuple[str, str]:
     """The licence that binds most, and its kind; of several the first. What is made of all is bound by it at least."""
     ranks = {kind: rank for rank, (kind, _) in enumerate(_ORDER)}
-    found = max(licences, key=lambda licence: ranks.get(kind_of(licence), len(_ORDER)))
-    return found, kind_of(found)
+    licence = max(licences, key=lambda licence: ranks.get(kind_of(licence), len(_ORDER)))
+    return licence, kind_of(licence)

@@ -12,23 +12,23 @@ from statistics import fmean, median
 from typing import Any
 
 from deeptrace.answer import parse
-from deeptrace.blind import best_box
-from deeptrace.metrics import VideoScore, score_video, truth_of
+from deeptrace.measures.blind import best_box
+from deeptrace.measures.video import VideoScore, score_video, truth_of
 from deeptrace.records import Outcome, Record, Trace, Verdict
-from deeptrace.train.dataset import AnswerDataset
-from deeptrace.train.decisive import answer_loss
-from deeptrace.train.positions import last_positions
+from deeptrace.train.vlm.dataset import AnswerDataset
+from deeptrace.train.vlm.decisive import answer_loss
+from deeptrace.train.vlm.positions import last_positions
 
 
 @dataclass(frozen=True)
-class Blind:
+class BlindAnswer:
     """The best answer that looks at nothing, fitted on training records: a label, and one trace for all fakes."""
 
     label: str
     trace: Trace
 
     @classmethod
-    def fit(cls, records: Sequence[Record]) -> Blind:
+    def fit(cls, records: Sequence[Record]) -> BlindAnswer:
         """The more frequent label; the median onset; the box of the largest mean IoU."""
         labels = Counter(record.label for record in records)
         traces = [trace for record in records if record.label == "fake" for trace in record.traces]
@@ -50,9 +50,9 @@ def summarise(scores: Sequence[VideoScore]) -> dict[str, float]:
     rows = [row for score in fakes for row in score.rows]
     f1s = [score.viou_f1 for score in fakes if score.viou_f1 is not None]
     values: dict[str, list[float]] = {
-        "accuracy": [float(score.said == score.label) for score in scores],
-        "fake_accuracy": [float(score.said == "fake") for score in fakes],
-        "real_accuracy": [float(score.said == "real") for score in reals],
+        "accuracy": [float(score.verdict_label == score.label) for score in scores],
+        "fake_accuracy": [float(score.verdict_label == "fake") for score in fakes],
+        "real_accuracy": [float(score.verdict_label == "real") for score in reals],
         "box_iou": [row.bbox_iou for row in rows if row.bbox_iou is not None],
         "time_distance": [row.time_distance for row in rows if row.time_distance is not None],
         "viou_f1": f1s,
@@ -62,23 +62,23 @@ def summarise(scores: Sequence[VideoScore]) -> dict[str, float]:
     return {**means, "videos": float(len(scores))}
 
 
-def blind_scores(records: Sequence[Record], blind: Blind) -> dict[str, float]:
+def blind_scores(records: Sequence[Record], blind: BlindAnswer) -> dict[str, float]:
     """What the blind answer gets on these records. Place and time are those of one who says FAKE of every fake."""
-    said = [_scored(record, Verdict("fake", traces=(blind.trace,))) for record in records]
-    values = summarise([score for score in said if score is not None])
+    scores = [_score(record, Verdict("fake", traces=(blind.trace,))) for record in records]
+    values = summarise([score for score in scores if score is not None])
     right = [float(record.label == blind.label) for record in records]
     return {name: values[name] for name in ("box_iou", "time_distance", "viou_f1") if name in values} | {
         "accuracy": fmean(right)
     }
 
 
-def _scored(record: Record, outcome: Outcome) -> VideoScore | None:
+def _score(record: Record, outcome: Outcome) -> VideoScore | None:
     truth = truth_of(record)
     return None if truth is None else score_video(truth, outcome)
 
 
 @dataclass(frozen=True)
-class Asked:
+class MeasuredAnswers:
     """What a model said of examples: scores, mean loss of the right answers in nats a token, the answers themselves."""
 
     scores: tuple[VideoScore, ...]
@@ -88,7 +88,7 @@ class Asked:
 
 def ask(
     model: Any, dataset: AnswerDataset, indices: Sequence[int], *, batch_size: int, max_new_tokens: int, device: Any
-) -> Asked:
+) -> MeasuredAnswers:
     """Generate an answer to each of the examples, and weigh the right one."""
     import torch
 
@@ -99,11 +99,11 @@ def ask(
         chosen = indices[start : start + batch_size]
         prompts = [dataset.prompt(i) for i in chosen]
         batch = _to(dataset.family.collate([encoded for encoded, _ in prompts], pad_left=True), device)
-        texts = dataset.family.generate(model, batch, max_new_tokens=max_new_tokens)
-        for i, (_, space), text in zip(chosen, prompts, texts, strict=True):
+        generated = dataset.family.answer(model, batch, max_new_tokens=max_new_tokens)
+        for i, (_, space), generation in zip(chosen, prompts, generated, strict=True):
             record = dataset.examples[i].record
-            answers[record.video_id] = text
-            score = _scored(record, parse(text, dataset.asking.format, space))
+            answers[record.video_id] = generation.text
+            score = _score(record, parse(generation.text, dataset.asking.format, space, ended=generation.ended))
             if score is not None:
                 scores.append(score)
         right = _to(dataset.family.collate([dataset[i].encoded for i in chosen]), device)
@@ -114,7 +114,7 @@ def ask(
         count = int((labels != -100).sum())
         loss_sum += float(answer_loss(logits, labels)) * count
         tokens += count
-    return Asked(tuple(scores), loss_sum / max(1, tokens), answers)
+    return MeasuredAnswers(tuple(scores), loss_sum / max(1, tokens), answers)
 
 
 def _to(batch: Mapping[str, Any], device: Any) -> dict[str, Any]:

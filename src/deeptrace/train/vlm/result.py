@@ -4,35 +4,30 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
-import platform
-import subprocess
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
 
-from deeptrace import __version__
 from deeptrace.answer import FORMAT_VERSIONS
 from deeptrace.files import dumps, write_text
-from deeptrace.models._families import Family
-from deeptrace.models.checkpoint import CheckpointCard, write_card
-from deeptrace.train.dataset import Asking
-from deeptrace.train.examples import Example
-from deeptrace.train.licences import strictest
-from deeptrace.train.tables import LicenceTable
+from deeptrace.models.hf.checkpoint import CheckpointCard, write_card
+from deeptrace.models.hf.families import Family
+from deeptrace.provenance import git_commit, versions
+from deeptrace.train.vlm.dataset import Asking
+from deeptrace.train.vlm.examples import Example
+from deeptrace.train.vlm.licences import strictest
+from deeptrace.train.vlm.tables import LicenceTable
 
 logger = logging.getLogger(__name__)
 
 ADAPTER: Final = "adapter"
 METRICS_NAME: Final = "metrics.json"
-_PACKAGES: Final = ("torch", "transformers", "peft", "accelerate", "numpy", "av")
 
 
 @dataclass(frozen=True)
-class Made:
+class Provenance:
     """What there is to say of a checkpoint. ``counts`` are of training examples; ``metrics`` of the eval split."""
 
     kind: str
@@ -62,29 +57,29 @@ def counts_of(examples: Sequence[Example]) -> dict[str, Any]:
     }
 
 
-def card_of(made: Made, metrics: Mapping[str, Any] | None = None) -> CheckpointCard:
+def card_of(provenance: Provenance, metrics: Mapping[str, Any] | None = None) -> CheckpointCard:
     """The card for programs: how this checkpoint is to be asked, and how it came to be."""
-    licence, kind = made.licence
+    licence, kind = provenance.licence
     return CheckpointCard(
-        format=made.asking.format,
-        format_version=FORMAT_VERSIONS[made.asking.format],
-        question=made.question,
-        space=made.asking.space,
-        sampling=made.family.sampling,
-        size=made.family.size,
-        system_prompt=made.family.system_prompt,
+        format=provenance.asking.format,
+        format_version=FORMAT_VERSIONS[provenance.asking.format],
+        question=provenance.question,
+        space=provenance.asking.space,
+        sampling=provenance.family.sampling,
+        size=provenance.family.size,
+        system_prompt=provenance.family.system_prompt,
         extra={
-            "trained": made.kind,
-            "base": made.base,
-            "recipe": made.recipe,
-            "question_sha256": hashlib.sha256(made.question.encode()).hexdigest(),
-            "records": made.records,
-            "data": dict(made.counts),
-            "left_out": dict(made.left_out),
+            "trained": provenance.kind,
+            "base": provenance.base,
+            "recipe": provenance.recipe,
+            "question_sha256": hashlib.sha256(provenance.question.encode()).hexdigest(),
+            "records": provenance.records,
+            "data": dict(provenance.counts),
+            "left_out": dict(provenance.left_out),
             "licences": {
-                "weights": made.licences.weights,
-                "annotations": made.licences.annotations,
-                "videos": made.licences.videos,
+                "weights": provenance.licences.weights,
+                "annotations": provenance.licences.annotations,
+                "videos": provenance.licences.videos,
                 "strictest": licence,
                 "kind": kind,
             },
@@ -95,51 +90,26 @@ def card_of(made: Made, metrics: Mapping[str, Any] | None = None) -> CheckpointC
     )
 
 
-def write_cards(folder: Path, made: Made, metrics: Mapping[str, Any] | None = None) -> None:
+def write_cards(folder: Path, provenance: Provenance, metrics: Mapping[str, Any] | None = None) -> None:
     """``deeptrace.json``, a model card and the processor, beside weights."""
-    made.family.processor.save_pretrained(folder)
-    write_card(folder, card_of(made, metrics))
-    write_text(folder / "README.md", model_card(made, metrics or {}))
+    provenance.family.processor.save_pretrained(folder)
+    write_card(folder, card_of(provenance, metrics))
+    write_text(folder / "README.md", model_card(provenance, metrics or {}))
     if metrics:
         write_text(folder / METRICS_NAME, dumps(dict(metrics), indent=1) + "\n")
 
 
-def versions() -> dict[str, str]:
-    """Versions of what has a part in the result."""
-    found = {"deeptrace": __version__, "python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
-def git_commit() -> str | None:
-    """The commit of the source tree that runs, where it is one; None otherwise."""
-    try:
-        done = subprocess.run(
-            ["git", "rev-parse", "HEAD"],
-            cwd=os.path.dirname(__file__),
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip() or None
-
-
-def model_card(made: Made, metrics: Mapping[str, Any]) -> str:
+def model_card(provenance: Provenance, metrics: Mapping[str, Any]) -> str:
     """The card for people, in Markdown."""
-    licence, kind = made.licence
-    data = made.counts
+    licence, kind = provenance.licence
+    data, asking = provenance.counts, provenance.asking
     labels = ", ".join(f"{count} {label}" for label, count in data.get("labels", {}).items())
     sources = ", ".join(f"{source} {count}" for source, count in data.get("sources", {}).items())
-    left_out = "".join(f"\n- left out: {count} x {reason}" for reason, count in made.left_out.items())
-    sampling = made.family.sampling
-    table = "\n".join(f"| {name} | {_shown(value)} |" for name, value in metrics.items()) or "| none measured | |"
+    left_out = "".join(f"\n- left out: {count} x {reason}" for reason, count in provenance.left_out.items())
+    sampling = provenance.family.sampling
+    table = (
+        "\n".join(f"| {name} | {_format_value(value)} |" for name, value in metrics.items()) or "| none measured | |"
+    )
     return f"""---
 library_name: transformers
 pipeline_tag: video-text-to-text
@@ -150,21 +120,21 @@ license_name: {licence}
 
 # Where, when and why a video looks fake
 
-A {made.family.name} model, trained by [deeptrace](https://arxiv.org/abs/2509.22646) ({made.kind}) from
-`{Path(made.base).name}`. Ask it as it was trained: `deeptrace inspect --model hf:<this folder> clip.mp4` reads
+A {provenance.family.name} model, trained by [deeptrace](https://arxiv.org/abs/2509.22646) ({provenance.kind}) from
+`{Path(provenance.base).name}`. Ask it as it was trained: `deeptrace inspect --model hf:<this folder> clip.mp4` reads
 `deeptrace.json` and does.
 
-**Licence: {licence}** ({kind}), the strictest of: base weights {made.licences.weights}; annotations
-{made.licences.annotations}; videos {made.licences.videos}.
+**Licence: {licence}** ({kind}), the strictest of: base weights {provenance.licences.weights}; annotations
+{provenance.licences.annotations}; videos {provenance.licences.videos}.
 
 ## Data
-- {data.get("examples")} examples of {data.get("videos")} videos from `{Path(made.records).name}`: {labels}
+- {data.get("examples")} examples of {data.get("videos")} videos from `{Path(provenance.records).name}`: {labels}
 - by source: {sources}{left_out}
 
 ## What it is asked
-- format `{made.asking.format}` {FORMAT_VERSIONS[made.asking.format]}, coordinates: {made.asking.space}
+- format `{asking.format}` {FORMAT_VERSIONS[asking.format]}, coordinates: {asking.space}
 - frames: {sampling.fps:g} a second, at most {sampling.max_frames or "all"}
-- question: {made.question}
+- question: {provenance.question}
 
 ## Measured on the eval split
 | | |
@@ -176,10 +146,10 @@ training records.
 
 ## Recipe
 ```toml
-{made.recipe.strip()}
+{provenance.recipe.strip()}
 ```
 """
 
 
-def _shown(value: Any) -> str:
+def _format_value(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -20,7 +20,7 @@ from typing import Final
 
 from deeptrace.answer import FAKE_WITHOUT_PLACE, FORMATS, Format, Space, parse
 from deeptrace.errors import RecordError
-from deeptrace.metrics import Truth, VideoScore, score_video, truth_of
+from deeptrace.measures.video import Truth, VideoScore, score_video, truth_of
 from deeptrace.records import Outcome, Record, Trace, Verdict
 
 UNPARSED: Final = -1.0
@@ -37,7 +37,7 @@ _CANDIDATES: Final = 200
 
 
 @dataclass(frozen=True)
-class Reward:
+class GroundedReward:
     """``total`` in [-1, 1] and what it is made of; ``outcome`` is the answer as it was parsed."""
 
     total: float
@@ -48,8 +48,12 @@ class Reward:
     outcome: Outcome
 
 
-def grounded_reward(text: str, record: Record, format: Format, space: Space, *, blind: Trace = WHOLE_CLIP) -> Reward:
+def grounded_reward(
+    text: str, record: Record, format: Format, space: Space, *, blind: Trace = WHOLE_CLIP, ended: bool = True
+) -> GroundedReward:
     """What a completion is worth, see the module. ``format`` and ``space`` are those that the question asked for.
+
+    ``ended``: whether the model ended the completion itself; one that the token limit cut off cannot be parsed.
 
     Raises:
         RecordError: the record's label is neither fake nor real: there is nothing to verify by.
@@ -58,11 +62,11 @@ def grounded_reward(text: str, record: Record, format: Format, space: Space, *, 
     truth = truth_of(record)
     if truth is None:
         raise RecordError("label", f"{record.video_id!r} is labelled {record.label!r}: nothing can be verified by it")
-    outcome = parse(text, format, space)
+    outcome = parse(text, format, space, ended=ended)
     if not isinstance(outcome, Verdict):
-        return Reward(UNPARSED, 0.0, 0.0, 0.0, 0.0, outcome)
+        return GroundedReward(UNPARSED, 0.0, 0.0, 0.0, 0.0, outcome)
     if outcome.label != truth.label:
-        return Reward(WRONG, WRONG, 0.0, 0.0, 0.0, outcome)
+        return GroundedReward(WRONG, WRONG, 0.0, 0.0, 0.0, outcome)
     # Where nobody marked a place, an answer without one says all that is known.
     pardoned = set() if truth.tubes else {FAKE_WITHOUT_PLACE}
     clean = 0.0 if set(outcome.flags) - pardoned else CLEAN
@@ -72,7 +76,7 @@ def grounded_reward(text: str, record: Record, format: Format, space: Space, *, 
         score = score_video(truth, outcome, fields=fields)
         overlap = OVERLAP * ((score.viou_f1 or 0.0) - _overlap_of(truth, (blind,)))
         category = CATEGORY * _category_f1(score)
-    return Reward(VERDICT + clean + overlap + category, VERDICT, clean, overlap, category, outcome)
+    return GroundedReward(VERDICT + clean + overlap + category, VERDICT, clean, overlap, category, outcome)
 
 
 def _overlap_of(truth: Truth, traces: Sequence[Trace]) -> float:
@@ -94,7 +98,11 @@ def blind_trace(records: Iterable[Record]) -> Trace:
     records give the same trace), box and onset only. Time grows with candidates x records.
     """
     truths = [truth for record in records if (truth := truth_of(record)) is not None and truth.tubes]
-    traces = [Trace(bbox_xyxy=t.bbox_xyxy, onset_seconds=t.onset_seconds) for truth in truths for t in truth.traces]
+    traces = [
+        Trace(bbox_xyxy=trace.bbox_xyxy, onset_seconds=trace.onset_seconds)
+        for truth in truths
+        for trace in truth.traces
+    ]
     traces = [trace for trace in traces if trace.bbox_xyxy is not None]
     step = max(1, len(traces) // _CANDIDATES)
     candidates = [WHOLE_CLIP, *traces[::step]]

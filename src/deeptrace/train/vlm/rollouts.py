@@ -19,30 +19,32 @@ from typing import TYPE_CHECKING, Any, Final
 
 import torch
 from torch.utils.data import DataLoader
+from typing_extensions import override
 
 from deeptrace.answer import Space
 from deeptrace.errors import TrainError
-from deeptrace.metrics import claimed
-from deeptrace.models._families import Encoded, Family
+from deeptrace.measures.video import claimed
+from deeptrace.models.hf.families import Encoded, Family
 from deeptrace.records import Outcome, Record, Trace, Verdict
-from deeptrace.train.dataset import AnswerDataset, Weights
-from deeptrace.train.positions import last_positions
-from deeptrace.train.reward import WHOLE_CLIP, Reward, blind_trace, grounded_reward
-from deeptrace.train.trainer import RunTrainer
+from deeptrace.train.vlm.dataset import AnswerDataset, Weights
+from deeptrace.train.vlm.positions import last_positions
+from deeptrace.train.vlm.reward import WHOLE_CLIP, GroundedReward, blind_trace, grounded_reward
+from deeptrace.train.vlm.trainer import RunTrainer
 
 if TYPE_CHECKING:
-    from deeptrace.train.grpo import GrpoTable
-    from deeptrace.train.setup import Setup
+    from deeptrace.train.vlm.grpo import GrpoTable
+    from deeptrace.train.vlm.setup import Setup
 
 logger = logging.getLogger(__name__)
 
 COLLAPSED: Final = 0.2
 """Below this share of what the truth varies by, answers have collapsed onto a few."""
+_PARTS: Final = ("verdict", "overlap", "category")  # of a `GroundedReward`, each with a metric of its own
 _ENOUGH: Final = 32  # values, before anything is said of how they vary
 
 
 @dataclass(frozen=True)
-class Prompt:
+class RolloutPrompt:
     """One question about one video, and the truth."""
 
     encoded: Encoded
@@ -51,16 +53,16 @@ class Prompt:
 
 
 class PromptDataset:
-    """A map-style data set of `Prompt`; every prompt is checked for video tokens as it is made."""
+    """A map-style data set of `RolloutPrompt`; every prompt is checked for video tokens as it is made."""
 
     def __init__(self, answers: AnswerDataset) -> None:
         self._answers = answers
-        self._video = answers.family.processor.tokenizer.convert_tokens_to_ids("<|video_pad|>")
+        self._video = answers.family.pixel_ids[-1]
 
     def __len__(self) -> int:
         return len(self._answers)
 
-    def __getitem__(self, index: int) -> Prompt:
+    def __getitem__(self, index: int) -> RolloutPrompt:
         """The prompt.
 
         Raises:
@@ -72,15 +74,17 @@ class PromptDataset:
             raise TrainError(
                 f"video {record.video_id!r}: the prompt holds no video tokens; the model would see nothing"
             )
-        return Prompt(encoded, space, record)
+        return RolloutPrompt(encoded, space, record)
 
 
-def _as_list(prompts: list[Prompt]) -> list[Prompt]:
+def _as_list(prompts: list[RolloutPrompt]) -> list[RolloutPrompt]:
     return prompts
 
 
 def check_prompts(prompts: PromptDataset, workers: int) -> None:
-    """Make every prompt once, before the first step. With a cache, this also reads every video.
+    """Make every prompt once with ``workers`` processes (0: in this one), before the first step.
+
+    With a cache, this also reads every video.
 
     Raises:
         TrainError: one holds no video tokens, or its video cannot be read.
@@ -90,7 +94,7 @@ def check_prompts(prompts: PromptDataset, workers: int) -> None:
     logger.info("%d prompts hold their video", count)
 
 
-def _collate(prompts: list[Prompt]) -> dict[str, Any]:
+def _collate(prompts: list[RolloutPrompt]) -> dict[str, Any]:
     return {"prompts": prompts}
 
 
@@ -109,6 +113,7 @@ class GrpoTrainer(RunTrainer):
             order=setup.order,
             measure=setup.measure,
             decorate=setup.decorate,
+            facts=setup.facts,
         )
         self.loss_is_scaled_for_ga = False
         self._table = table
@@ -117,9 +122,10 @@ class GrpoTrainer(RunTrainer):
         self._blind: Trace = blind_trace(records) if table.blind == "fitted" else WHOLE_CLIP
         self._reference = _reference(self.model) if table.beta else None
         self._never = unsayable(setup.family)
-        self._tried: list[tuple[Record, Reward]] = []
+        self._tried: list[tuple[Record, GroundedReward]] = []
         self._spread: list[float] = []
 
+    @override
     def compute_loss(
         self,
         model: Any,
@@ -134,23 +140,26 @@ class GrpoTrainer(RunTrainer):
             name: value.to(self.accelerator.device)
             for name, value in family.collate([prompt.encoded for prompt in prompts], pad_left=True).items()
         }
-        said = self._sample(batch)
-        texts = [family.decode(ids) for ids in said.tolist()]
+        tokens = self._sample(batch)
+        texts = [family.decode(ids) for ids in tokens.tolist()]
+        end = family.end_id
         rewards = [
-            grounded_reward(text, prompt.record, self._setup.asking.format, prompt.space, blind=self._blind)
-            for text, prompt in zip(texts, prompts, strict=True)
+            grounded_reward(
+                text, prompt.record, self._setup.asking.format, prompt.space, blind=self._blind, ended=end in ids
+            )
+            for text, ids, prompt in zip(texts, tokens.tolist(), prompts, strict=True)
         ]
         self._tried += [(prompt.record, reward) for prompt, reward in zip(prompts, rewards, strict=True)]
         advantages = self._advantages([reward.total for reward in rewards])
-        kept = until_end(said, family.processor.tokenizer.convert_tokens_to_ids("<|im_end|>"))
+        mask = until_end(tokens, end)
         bare = self.accelerator.unwrap_model(model)
-        with last_positions(bare, said.shape[1] + 1):
-            logp = log_likelihoods(model, batch, said, kept, self._table.temperature, never=self._never)
+        with last_positions(bare, tokens.shape[1] + 1):
+            logp = log_likelihoods(model, batch, tokens, mask, self._table.temperature, never=self._never)
         # One update a rollout, so the ratio to the policy that sampled is one, and only its gradient matters.
         gain = advantages.to(logp.device)[:, None] * torch.exp(logp - logp.detach())
         if self._table.beta:
-            gain = gain - self._table.beta * self._divergence(batch, said, kept, logp)
-        loss = -(gain * kept).sum() / kept.sum()
+            gain = gain - self._table.beta * self._divergence(batch, tokens, mask, logp)
+        loss = -(gain * mask).sum() / mask.sum()
         return (loss, None) if return_outputs else loss
 
     def _sample(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
@@ -158,8 +167,7 @@ class GrpoTrainer(RunTrainer):
         model: Any = self.accelerator.unwrap_model(self.model_wrapped)
         was_training = model.training
         model.eval()
-        tokenizer = self._setup.family.processor.tokenizer
-        end, pad = tokenizer.convert_tokens_to_ids(["<|im_end|>", "<|endoftext|>"])
+        end, pad = self._setup.family.end_id, self._setup.family.pad_id
         with torch.no_grad():
             out = model.generate(
                 **batch,
@@ -175,8 +183,8 @@ class GrpoTrainer(RunTrainer):
                 pad_token_id=pad,
             )
         model.train(was_training)
-        said: torch.Tensor = out[:, batch["input_ids"].shape[1] :]
-        return said
+        tokens: torch.Tensor = out[:, batch["input_ids"].shape[1] :]
+        return tokens
 
     def _advantages(self, rewards: Sequence[float]) -> torch.Tensor:
         values: list[float] = []
@@ -189,16 +197,17 @@ class GrpoTrainer(RunTrainer):
         return torch.tensor(values)
 
     def _divergence(
-        self, batch: Mapping[str, torch.Tensor], said: torch.Tensor, kept: torch.Tensor, logp: torch.Tensor
+        self, batch: Mapping[str, torch.Tensor], tokens: torch.Tensor, mask: torch.Tensor, logp: torch.Tensor
     ) -> torch.Tensor:
         """An estimate, never negative, of how far the model has moved from the base: ``(B, C)`` nats a token."""
         assert self._reference is not None
         reference, without_adapter = self._reference(self.accelerator.unwrap_model(self.model_wrapped))
-        with torch.no_grad(), without_adapter, last_positions(reference, said.shape[1] + 1):
-            before = log_likelihoods(reference, batch, said, kept, self._table.temperature, never=self._never)
+        with torch.no_grad(), without_adapter, last_positions(reference, tokens.shape[1] + 1):
+            before = log_likelihoods(reference, batch, tokens, mask, self._table.temperature, never=self._never)
         ahead = before - logp
         return torch.exp(ahead) - ahead - 1
 
+    @override
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """What is logged anyway, and what the rollouts since the last line earned and vary in."""
         if "loss" in logs and self._tried:
@@ -215,47 +224,47 @@ def _reference(model: Any) -> Callable[[Any], tuple[Any, Any]]:
     return lambda _: (frozen, nullcontext())
 
 
-def until_end(said: torch.Tensor, end: int) -> torch.Tensor:
+def until_end(tokens: torch.Tensor, end: int) -> torch.Tensor:
     """``(B, C)`` 1.0 up to the token that ends an answer, that one included; 0.0 after."""
-    ended_before = (said == end).long().cumsum(dim=1) - (said == end).long()
+    ended_before = (tokens == end).long().cumsum(dim=1) - (tokens == end).long()
     return (ended_before == 0).float()
 
 
 def unsayable(family: Family) -> list[int]:
     """The tokens that stand for pixels. In an answer, the model would look for the frames behind them, and stop."""
-    return [family.processor.tokenizer.convert_tokens_to_ids(name) for name in ("<|image_pad|>", "<|video_pad|>")]
+    return list(family.pixel_ids)
 
 
 def log_likelihoods(
     model: Any,
     batch: Mapping[str, torch.Tensor],
-    said: torch.Tensor,
-    kept: torch.Tensor,
+    tokens: torch.Tensor,
+    mask: torch.Tensor,
     temperature: float,
     *,
     never: Sequence[int] = (),
 ) -> torch.Tensor:
-    """``(B, C)`` log-likelihood of each sampled token, as it was sampled: after the temperature. 0 where not kept.
+    """``(B, C)`` log-likelihood of each sampled token, as it was sampled: after the temperature. 0 where ``mask`` is.
 
     ``never``: tokens that could not be sampled.
     """
     inputs = dict(batch)
-    inputs["input_ids"] = torch.cat([batch["input_ids"], said], dim=1)
-    inputs["attention_mask"] = torch.cat([batch["attention_mask"], kept.to(batch["attention_mask"].dtype)], dim=1)
+    inputs["input_ids"] = torch.cat([batch["input_ids"], tokens], dim=1)
+    inputs["attention_mask"] = torch.cat([batch["attention_mask"], mask.to(batch["attention_mask"].dtype)], dim=1)
     if "mm_token_type_ids" in batch:
         kinds = batch["mm_token_type_ids"]
-        inputs["mm_token_type_ids"] = torch.cat([kinds, torch.zeros_like(said, dtype=kinds.dtype)], dim=1)
-    logits = model(**inputs, use_cache=False).logits[:, -said.shape[1] - 1 : -1].float() / temperature
+        inputs["mm_token_type_ids"] = torch.cat([kinds, torch.zeros_like(tokens, dtype=kinds.dtype)], dim=1)
+    logits = model(**inputs, use_cache=False).logits[:, -tokens.shape[1] - 1 : -1].float() / temperature
     if never:
         logits[..., list(never)] = -torch.inf
-    picked = torch.log_softmax(logits, dim=-1).gather(2, said[:, :, None]).squeeze(2)
-    return picked * kept
+    picked = torch.log_softmax(logits, dim=-1).gather(2, tokens[:, :, None]).squeeze(2)
+    return picked * mask
 
 
 # ── what rollouts vary in ───────────────────────────────────────────────────────────────────────────────────────────
 
 
-def rollout_metrics(tried: Sequence[tuple[Record, Reward]]) -> dict[str, float]:
+def rollout_metrics(tried: Sequence[tuple[Record, GroundedReward]]) -> dict[str, float]:
     """Means of the reward and its parts, and how much the answers vary beside how much the truth does.
 
     ``entropy_...`` are bits. ``variety_...`` is that of the answers by that of the truth, 1 when they vary alike; there
@@ -264,20 +273,20 @@ def rollout_metrics(tried: Sequence[tuple[Record, Reward]]) -> dict[str, float]:
     rewards = [reward for _, reward in tried]
     metrics = {
         "reward": fmean(reward.total for reward in rewards),
-        **{f"reward_{name}": fmean(getattr(r, name) for r in rewards) for name in ("verdict", "overlap", "category")},
+        **{f"reward_{part}": fmean(getattr(reward, part) for reward in rewards) for part in _PARTS},
         "reward_right": fmean(float(reward.verdict > 0) for reward in rewards),
         "reward_unparsed": fmean(float(not isinstance(reward.outcome, Verdict)) for reward in rewards),
     }
-    said: dict[str, list[Hashable]] = {"verdict": [], "box": [], "onset": []}
-    true: dict[str, list[Hashable]] = {"verdict": [], "box": [], "onset": []}
+    answers: dict[str, list[Hashable]] = {"verdict": [], "box": [], "onset": []}
+    truths: dict[str, list[Hashable]] = {"verdict": [], "box": [], "onset": []}
     for record, reward in tried:
-        said["verdict"].append(_label(reward.outcome))
-        true["verdict"].append(record.label)
-        _places(claimed(reward.outcome), record, said)
-        _places(record.traces, record, true)
-    for name, values in said.items():
+        answers["verdict"].append(_label(reward.outcome))
+        truths["verdict"].append(record.label)
+        _places(claimed(reward.outcome), record, answers)
+        _places(record.traces, record, truths)
+    for name, values in answers.items():
         metrics[f"entropy_{name}"] = entropy(values)
-        of_truth = entropy(true[name])
+        of_truth = entropy(truths[name])
         if of_truth > 0 and len(values) >= _ENOUGH:
             metrics[f"variety_{name}"] = variety = entropy(values) / of_truth
             if variety < COLLAPSED:

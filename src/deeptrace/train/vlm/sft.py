@@ -8,26 +8,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from typing_extensions import override
+
 from deeptrace.errors import MissingExtra
+from deeptrace.schema import NotNegative
 from deeptrace.train import FINAL, Kind
-from deeptrace.train.recipe import NotNegative, WholeNumber
-from deeptrace.train.tables import (
-    DataTable,
-    EvalTable,
-    HardwareTable,
-    LicenceTable,
-    LogTable,
-    LoraTable,
-    ModelTable,
-    OptimTable,
-    QuestionTable,
-    SamplingTable,
-    SaveTable,
-)
+from deeptrace.train.vlm.tables import LanguageRecipe
 
 if TYPE_CHECKING:
-    from deeptrace.train.setup import Setup
-    from deeptrace.train.trainer import RunTrainer
+    from deeptrace.train.vlm.setup import Setup
+    from deeptrace.train.vlm.trainer import RunTrainer
 
 logger = logging.getLogger(__name__)
 
@@ -49,33 +39,17 @@ class LossTable:
 
 
 @dataclass(frozen=True)
-class SftRecipe:
+class SftRecipe(LanguageRecipe):
     """A recipe of ``kind = "sft"``."""
 
-    kind: str
-    model: ModelTable
-    data: DataTable
-    name: str = ""
-    seed: WholeNumber = 0
-    lora: LoraTable | None = None
-    question: QuestionTable = field(default_factory=QuestionTable)
-    sampling: SamplingTable = field(default_factory=SamplingTable)
     loss: LossTable = field(default_factory=LossTable)
-    optim: OptimTable = field(default_factory=OptimTable)
-    eval: EvalTable = field(default_factory=EvalTable)
-    save: SaveTable = field(default_factory=SaveTable)
-    log: LogTable = field(default_factory=LogTable)
-    hardware: HardwareTable = field(default_factory=HardwareTable)
-    licences: LicenceTable = field(default_factory=LicenceTable)
 
+    @override
     def problems(self) -> Iterator[str]:
         """What does not fit together."""
-        if self.model.quantization != "none" and self.lora is None:
-            yield "model.quantization: packed weights cannot be trained; add a [lora] table"
+        yield from super().problems()
         if self.hardware.fsdp and self.eval.videos:
             yield "eval.videos: nothing can be asked of weights that are shared out (fsdp); set it to 0"
-        if len(set(self.model.freeze)) == 3 and self.lora is None:
-            yield "model.freeze: freezes everything, so that nothing is trained"
 
 
 def run(recipe: SftRecipe, out: Path) -> Path:
@@ -88,10 +62,10 @@ def run(recipe: SftRecipe, out: Path) -> Path:
     try:
         import transformers  # noqa: F401
 
-        from deeptrace.train.trainer import run as run_trainer
+        from deeptrace.train.vlm.trainer import run as run_trainer
     except ImportError:
         raise MissingExtra("training", "train") from None
-    from deeptrace.train.setup import finish, prepare
+    from deeptrace.train.vlm.setup import finish, prepare
 
     setup = prepare(recipe, out)
     trainer = build_trainer(recipe, setup, out)
@@ -101,8 +75,8 @@ def run(recipe: SftRecipe, out: Path) -> Path:
 
 def build_trainer(recipe: SftRecipe, setup: Setup, out: Path) -> RunTrainer:
     """The trainer of a recipe."""
-    from deeptrace.train.dataset import AnswerDataset, Collate, Weights
-    from deeptrace.train.trainer import RunTrainer
+    from deeptrace.train.vlm.dataset import AnswerDataset, Collate, Weights
+    from deeptrace.train.vlm.trainer import RunTrainer
 
     weights = Weights(recipe.loss.decisive, recipe.loss.other)
     return RunTrainer(
@@ -114,6 +88,7 @@ def build_trainer(recipe: SftRecipe, setup: Setup, out: Path) -> RunTrainer:
         order=setup.order,
         measure=setup.measure,
         decorate=setup.decorate,
+        facts=setup.facts,
     )
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Annotated, Literal
+from dataclasses import dataclass, field
+from typing import Annotated, Literal, get_args
 
-from deeptrace.train.balance import By
-from deeptrace.train.examples import Answers
-from deeptrace.train.recipe import Count, NotNegative, Positive, Range, Share, WholeNumber
+from deeptrace.answer.space import Kind
+from deeptrace.schema import Count, NotNegative, Positive, Range, Share, WholeNumber
+from deeptrace.train.vlm.balance import By
+from deeptrace.train.vlm.examples import Answers
 
 Part = Literal["vision", "projector", "language"]
 
@@ -76,7 +77,7 @@ class QuestionTable:
     """What is asked, and in which form it is answered. ``space`` None: as the base checkpoint says, or its family."""
 
     format: str = "trained"
-    space: Literal["source", "resized", "per-mille"] | None = None
+    space: Kind | None = None
 
 
 @dataclass(frozen=True)
@@ -159,3 +160,30 @@ class LicenceTable:
     weights: str = "unknown"
     annotations: str = "unknown"
     videos: str = "unknown"
+
+
+@dataclass(frozen=True)
+class LanguageRecipe:
+    """What the recipes of every stage share: a model, data, a question, and how the run goes."""
+
+    kind: str
+    model: ModelTable
+    data: DataTable
+    name: str = ""
+    seed: WholeNumber = 0
+    lora: LoraTable | None = None
+    question: QuestionTable = field(default_factory=QuestionTable)
+    sampling: SamplingTable = field(default_factory=SamplingTable)
+    optim: OptimTable = field(default_factory=OptimTable)
+    eval: EvalTable = field(default_factory=EvalTable)
+    save: SaveTable = field(default_factory=SaveTable)
+    log: LogTable = field(default_factory=LogTable)
+    hardware: HardwareTable = field(default_factory=HardwareTable)
+    licences: LicenceTable = field(default_factory=LicenceTable)
+
+    def problems(self) -> Iterator[str]:
+        """What does not fit together."""
+        if self.model.quantization != "none" and self.lora is None:
+            yield "model.quantization: packed weights cannot be trained; add a [lora] table"
+        if len(set(self.model.freeze)) == len(get_args(Part)) and self.lora is None:
+            yield "model.freeze: freezes everything, so that nothing is trained"

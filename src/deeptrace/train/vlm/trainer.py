@@ -19,15 +19,17 @@ from typing import Any, Final
 
 import torch
 from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback, TrainingArguments
+from typing_extensions import override
 
-from deeptrace.errors import MissingExtra, TrainError
+from deeptrace.errors import DeepTraceError, MissingExtra, TrainError
 from deeptrace.files import write_jsonl
-from deeptrace.models._library import no_bars
+from deeptrace.models.hf.library import no_bars, one_line
 from deeptrace.train import checkpoints
-from deeptrace.train.balance import Order
-from deeptrace.train.decisive import answer_loss
-from deeptrace.train.positions import last_positions
-from deeptrace.train.tables import EvalTable, HardwareTable, LogTable, ModelTable, OptimTable, SaveTable
+from deeptrace.train.vlm.balance import Order
+from deeptrace.train.vlm.decisive import answer_loss
+from deeptrace.train.vlm.identity import check_facts
+from deeptrace.train.vlm.positions import last_positions
+from deeptrace.train.vlm.tables import EvalTable, HardwareTable, LogTable, ModelTable, OptimTable, SaveTable
 
 logger = logging.getLogger(__name__)
 
@@ -111,6 +113,7 @@ class RunTrainer(Trainer):
         order: Order,
         measure: Evaluate,
         decorate: Decorate,
+        facts: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(
             model=model,
@@ -127,6 +130,7 @@ class RunTrainer(Trainer):
         self._order = order
         self._measure = measure
         self._decorate = decorate
+        self._facts = dict(facts or {})
         self._out = out
         self._keep = tables.save.keep
         self._staging: Path | None = None
@@ -134,11 +138,13 @@ class RunTrainer(Trainer):
 
     # ── examples ──
 
+    @override
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         return self._order
 
     # ── loss ──
 
+    @override
     def compute_loss(
         self,
         model: Any,
@@ -157,6 +163,7 @@ class RunTrainer(Trainer):
             loss = loss * self.accelerator.num_processes  # gradients are averaged over processes
         return (loss, outputs) if return_outputs else loss
 
+    @override
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
         """One batch, forward and backward.
 
@@ -174,6 +181,7 @@ class RunTrainer(Trainer):
 
     # ── measuring ──
 
+    @override
     def evaluate(
         self, eval_dataset: Any = None, ignore_keys: list[str] | None = None, metric_key_prefix: str = "eval"
     ) -> Metrics:
@@ -192,16 +200,23 @@ class RunTrainer(Trainer):
 
     # ── checkpoints ──
 
+    @override
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """The model as safetensors, and the processor, without the library's bars."""
         with no_bars():
             super().save_model(output_dir, _internal_call)
 
+    @override
     def _get_output_dir(self, trial: Any) -> str:
         return str(self._staging or self._out)
 
+    @override
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         name = f"checkpoint-{self.state.global_step}"
+        with checkpoints.saving(self._out, name, self.state_bytes()):
+            self._save_whole(name, model, trial)
+
+    def _save_whole(self, name: str, model: Any, trial: Any) -> None:
         staging = self._out / checkpoints.STAGING
         if self.args.should_save:
             checkpoints.begin(self._out)
@@ -214,19 +229,71 @@ class RunTrainer(Trainer):
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
             self._decorate(staging / name)
+            checkpoints.write_manifest(staging / name, self.state.global_step, self.facts())
             checkpoints.publish(staging / name, self._out / name)
             checkpoints.prune(self._out, self._keep)
         self.accelerator.wait_for_everyone()
+
+    def facts(self) -> dict[str, Any]:
+        """What must be the same when the run goes on, see `deeptrace.train.vlm.identity`."""
+        return dict(self._facts)
+
+    def result_bytes(self) -> int:
+        """About how many bytes the result takes: a whole model's, which one with an adapter becomes."""
+        model: Any = self.accelerator.unwrap_model(self.model)
+        return sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
+
+    def state_bytes(self) -> int:
+        """About how many bytes a checkpoint takes: what is saved of the weights, and Adam's two numbers a weight."""
+        model: Any = self.accelerator.unwrap_model(self.model)
+        whole = not hasattr(model, "peft_config")
+        sizes = [
+            (parameter.numel() * parameter.element_size(), parameter.requires_grad) for parameter in model.parameters()
+        ]
+        return sum(size * ((whole or trained) + 2 * trained) for size, trained in sizes)
+
+    @override
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        with _loading(resume_from_checkpoint):
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+
+    @override
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        with _loading(checkpoint):
+            super()._load_optimizer_and_scheduler(checkpoint)
+
+    @override
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        with _loading(checkpoint):
+            super()._load_rng_state(checkpoint)
+
+
+@contextmanager
+def _loading(checkpoint: str | None) -> Iterator[None]:
+    """What the library raises over a state that it cannot read becomes the error that names the checkpoint."""
+    try:
+        yield
+    except DeepTraceError:
+        raise
+    except Exception as error:  # a damaged file raises whatever its bytes lead to
+        if checkpoint is None:
+            raise
+        raise checkpoints.damaged(Path(checkpoint), f"{type(error).__name__}: {one_line(error)}") from None
 
 
 def run(trainer: RunTrainer, out: Path) -> None:
     """Train to the end, from the newest checkpoint where there is one.
 
     Raises:
-        TrainError: the system asked us to stop; what was done is in a checkpoint.
+        TrainError: the newest checkpoint is damaged, or of another run; or the system asked us to stop, and what was
+            done is in a checkpoint.
+        FileError: a checkpoint cannot be written.
     """
     newest = checkpoints.latest(out)
     if newest is not None:
+        if trainer.args.process_index == 0:
+            check_facts(checkpoints.verify(newest), trainer.facts(), newest.name)
+        trainer.accelerator.wait_for_everyone()
         logger.info("going on after step %d", checkpoints.step_of(newest))
     with _stop_on_signals(trainer):
         trainer.train(resume_from_checkpoint=None if newest is None else str(newest))
@@ -241,18 +308,19 @@ def run(trainer: RunTrainer, out: Path) -> None:
 
 
 class _Stop(TrainerCallback):
-    """Ends a run after the step under way, with a checkpoint, once ``asked``."""
+    """Ends a run after the step under way, with a checkpoint, once it ``is_due``."""
 
     def __init__(self) -> None:
-        self.asked = False
+        self.is_due = False
 
+    @override
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        asked = self.asked
+        is_due = self.is_due
         if args.world_size > 1:  # all processes stop after the same step, whichever of them was asked
-            flag = torch.tensor([float(asked)], device=args.device)
+            flag = torch.tensor([float(is_due)], device=args.device)
             torch.distributed.all_reduce(flag, op=torch.distributed.ReduceOp.MAX)
-            asked = bool(flag.item())
-        if asked:
+            is_due = bool(flag.item())
+        if is_due:
             control.should_save = control.should_training_stop = True
 
 
@@ -262,7 +330,7 @@ def _stop_on_signals(trainer: RunTrainer) -> Iterator[None]:
 
     def ask(number: int, _: object) -> None:
         logger.warning("%s: saving after this step, then stopping", signal.Signals(number).name)
-        stop.asked = True
+        stop.is_due = True
 
     try:
         before = signal.signal(signal.SIGTERM, ask)
@@ -284,9 +352,11 @@ class _Lines(TrainerCallback):
     def __init__(self) -> None:
         self._began: tuple[float, int] | None = None
 
+    @override
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._began = (time.monotonic(), state.global_step)
 
+    @override
     def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, Any] | None = None, **_: Any) -> None:
         if not state.is_world_process_zero or not logs or "train_runtime" in logs:
             return
@@ -307,6 +377,7 @@ class _LogFile(TrainerCallback):
     def __init__(self, out: Path) -> None:
         self._file = out / LOG_NAME
 
+    @override
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if state.is_world_process_zero:
             write_jsonl(self._file, state.log_history)

@@ -10,10 +10,11 @@ import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Final
 
 from deeptrace import files
-from deeptrace.data.filters.measure import Measures, Meter
+from deeptrace.data.build.filters.measure import Measures, Meter
 from deeptrace.data.stats import video_seconds
 from deeptrace.errors import RecordError
 from deeptrace.records import Record, check_number
@@ -40,7 +41,7 @@ class Decision:
 class Filtered:
     """What is kept, in order, and a decision for every video that came in."""
 
-    kept: tuple[Record, ...]
+    records: tuple[Record, ...]
     decisions: tuple[Decision, ...]
 
     @property
@@ -50,10 +51,10 @@ class Filtered:
 
     def counts(self) -> dict[str, dict[str, int]]:
         """How many videos of each stratum were kept, or dropped for which reason: ``{stratum: {reason: n}}``."""
-        found: dict[str, Counter[str]] = {}
+        by_stratum: dict[str, Counter[str]] = {}
         for decision in self.decisions:
-            found.setdefault(decision.stratum, Counter())["kept" if decision.kept else decision.reason] += 1
-        return {stratum: dict(found[stratum].most_common()) for stratum in STRATA if stratum in found}
+            by_stratum.setdefault(decision.stratum, Counter())["kept" if decision.kept else decision.reason] += 1
+        return {stratum: dict(by_stratum[stratum].most_common()) for stratum in STRATA if stratum in by_stratum}
 
 
 def stratum_of(record: Record) -> str:
@@ -62,19 +63,22 @@ def stratum_of(record: Record) -> str:
 
 
 def write_filter_log(path: str | os.PathLike[str], *filtered: Filtered) -> None:
-    """One JSON line for every decision, in order, written as a whole.
+    """One JSON line for every decision, in order, written as a whole. Its folder is made.
 
     Raises:
         FileError: the file cannot be written.
     """
-    files.write_jsonl(path, (asdict(decision) for found in filtered for decision in found.decisions))
+    files.make_folder(Path(path).parent)
+    files.write_jsonl(path, (asdict(decision) for step in filtered for decision in step.decisions))
 
 
 # ── filters ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def filter_length(records: Sequence[Record], *, min_seconds: float = 0.0, max_seconds: float | None = None) -> Filtered:
-    """Keep videos whose declared length lies within the bounds (both included). One without a length is dropped.
+    """Keep videos whose declared length lies within the bounds, in seconds, both included; None: no upper one.
+
+    A video without a length is dropped.
 
     Raises:
         RecordError: bounds that are not numbers, or the wrong way round.
@@ -116,13 +120,13 @@ def filter_motion(
     """
     least = check_number(min_motion, "min_motion", low=0.0)
 
-    def judge(found: Measures) -> tuple[str, Mapping[str, float | None]]:
+    def judge(measures: Measures) -> tuple[str, Mapping[str, float | None]]:
         reason = ""
-        if found.motion is None:
+        if measures.motion is None:
             reason = "single_frame"
-        elif found.motion < least:
+        elif measures.motion < least:
             reason = "no_motion"
-        return reason, {"motion": found.motion}
+        return reason, {"motion": measures.motion}
 
     return _filter(
         records, "motion", {"min_motion": least}, _reading(meter or Meter(root), judge, len(records), progress)
@@ -150,7 +154,7 @@ def filter_quality(
     Raises:
         RecordError: a bound that makes no sense.
     """
-    dark, bright = (check_number(v, "exposure", low=0.0, high=255.0) for v in exposure)
+    dark, bright = (check_number(level, "exposure", low=0.0, high=255.0) for level in exposure)
     if dark >= bright:
         raise RecordError("exposure", f"{dark:g} is not below {bright:g}")
     limit: dict[str, float | None] = {
@@ -161,19 +165,19 @@ def filter_quality(
         "max_blockiness": check_number(max_blockiness, "max_blockiness", low=0.0),
     }
 
-    def judge(found: Measures) -> tuple[str, Mapping[str, float | None]]:
+    def judge(measures: Measures) -> tuple[str, Mapping[str, float | None]]:
         checks = {
-            "too_dark": found.exposure < dark,
-            "too_bright": found.exposure > bright,
-            "clipped": found.clipped > max_clipped,
-            "blurred": found.sharpness < min_sharpness,
-            "blocky": found.blockiness > max_blockiness,
+            "too_dark": measures.exposure < dark,
+            "too_bright": measures.exposure > bright,
+            "clipped": measures.clipped > max_clipped,
+            "blurred": measures.sharpness < min_sharpness,
+            "blocky": measures.blockiness > max_blockiness,
         }
         measured = {
-            "sharpness": found.sharpness,
-            "exposure": found.exposure,
-            "clipped": found.clipped,
-            "blockiness": found.blockiness,
+            "sharpness": measures.sharpness,
+            "exposure": measures.exposure,
+            "clipped": measures.clipped,
+            "blockiness": measures.blockiness,
         }
         return next((reason for reason, bad in checks.items() if bad), ""), measured
 
@@ -189,15 +193,15 @@ def _filter(
     limit: Mapping[str, float | None],
     judge: Callable[[Record], tuple[str, Mapping[str, float | None]]],
 ) -> Filtered:
-    kept, decisions = [], []
+    passing, decisions = [], []
     for record in records:
         reason, measured = judge(record)
         decisions.append(
             Decision(record.video_id, stratum_of(record), name, not reason, reason or "kept", measured, limit)
         )
         if not reason:
-            kept.append(record)
-    return Filtered(tuple(kept), tuple(decisions))
+            passing.append(record)
+    return Filtered(tuple(passing), tuple(decisions))
 
 
 def _reading(
@@ -211,10 +215,10 @@ def _reading(
 
     def read(record: Record) -> tuple[str, Mapping[str, float | None]]:
         nonlocal done
-        found = meter(record)
+        measures = meter(record)
         done += 1
         if progress is not None:
             progress(done, count)
-        return (found, {}) if isinstance(found, str) else judge(found)
+        return (measures, {}) if isinstance(measures, str) else judge(measures)
 
     return read

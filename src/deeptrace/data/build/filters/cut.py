@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import os
-import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -17,28 +16,25 @@ from typing import Any, Final
 
 import deeptrace
 from deeptrace import files
-from deeptrace.data.filters.lengths import Clip, Distance, LengthMatch, distance
-from deeptrace.data.infos import info_seconds
-from deeptrace.data.journal import Journal
-from deeptrace.data.jsonl import write_records
+from deeptrace.data.build.filters.lengths import Distance, LengthMatch, MatchedCut, distance
 from deeptrace.data.normalise.files import (
     begin,
     clear_leftovers,
-    failing,
+    earlier_row,
     held_targets,
-    is_done,
-    journal_key,
     mp4_path,
-    pack,
+    note_row,
     readable_path,
-    record_stamp,
     unique_targets,
-    unpack,
+    work_stamp,
 )
 from deeptrace.data.normalise.geometry import View, carry_trace
 from deeptrace.data.paths import resolve
+from deeptrace.data.read.infos import info_seconds
+from deeptrace.data.read.jsonl import write_records
 from deeptrace.data.stats import video_seconds
 from deeptrace.errors import FileError, RecordError, VideoError
+from deeptrace.journal import Journal
 from deeptrace.records import Record, VideoInfo
 from deeptrace.rows import record_from_json, record_to_json
 
@@ -96,38 +92,39 @@ def cut_clips(
     begin(src, dst, "journal.jsonl")
     with Journal(dst / "journal.jsonl", {"run": "match-lengths", "seed": match.seed, "crf": crf}, lock=True) as journal:
         clear_leftovers(dst)
-        wanted = [(clip.record.video_id, mp4_path(clip.record)) for clip in match.clips]
-        wanted += [(record.video_id, record.path or record.video_id) for record in match.unsure]
-        targets = unique_targets(wanted, held_targets(journal))
+        wishes = [(clip.record.video_id, mp4_path(clip.record)) for clip in match.clips]
+        wishes += [(record.video_id, record.path or record.video_id) for record in match.unsure]
+        targets = unique_targets(wishes, held_targets(journal))
         rows: list[dict[str, Any]] = []
-        works: list[Clip | Record] = [*match.clips, *match.unsure]
+        works: list[MatchedCut | Record] = [*match.clips, *match.unsure]
         for done, work in enumerate(works):
             if progress is not None:
-                progress(done, len(wanted))
+                progress(done, len(wishes))
             rows.append(_once(journal, work, src, dst, targets, crf))
         if progress is not None:
-            progress(len(wanted), len(wanted))
-        found = _summary(match, rows, before)
-        write_records(dst / "records.jsonl", found.records, counts=counts)
-        files.write_text(dst / "match.json", files.dumps(_report(match, found, crf), indent=1) + "\n")
-    return found
+            progress(len(wishes), len(wishes))
+        cut = _summary(match, rows, before)
+        write_records(dst / "records.jsonl", cut.records, counts=counts)
+        files.write_text(dst / "match.json", files.dumps(_report(match, cut, crf), indent=1) + "\n")
+    return cut
 
 
 def _once(  # noqa: PLR0917
-    journal: Journal, work: Clip | Record, src: Path, dst: Path, targets: dict[str, str], crf: int
+    journal: Journal, work: MatchedCut | Record, src: Path, dst: Path, targets: dict[str, str], crf: int
 ) -> dict[str, Any]:
     """The row of one video, from the journal where it is done."""
-    record = work.record if isinstance(work, Clip) else work
+    record = work.record if isinstance(work, MatchedCut) else work
     target = targets[record.video_id]
-    plan = [work.start_seconds, work.length_seconds] if isinstance(work, Clip) else []
-    key, stamp = journal_key(record), record_stamp(record, src, [target, *plan])
-    held = journal.rows.get(key)
-    if held is not None and held.get("stamp") == stamp and is_done(row := unpack(held), dst):
-        return row
-    row = {"target": target, "excluded": None}
+    plan = [work.start_seconds, work.length_seconds] if isinstance(work, MatchedCut) else []
+    stamp = work_stamp(record, [target, *plan])
+    if (earlier := earlier_row(journal, record, stamp, src, dst)) is not None:
+        return earlier
+    row: dict[str, Any] = {"target": target, "excluded": None}
     try:
-        made = _cut(work, src, dst, target, crf) if isinstance(work, Clip) else _copy(work, src, dst, target)
-        row["record"] = record_to_json(made)
+        new_record = (
+            _cut(work, src, dst, target, crf) if isinstance(work, MatchedCut) else _copy(work, src, dst, target)
+        )
+        row["record"] = record_to_json(new_record)
     except VideoError as error:
         if error.code == "WRITE_FAILED":
             raise FileError(str(error)) from error
@@ -136,7 +133,7 @@ def _once(  # noqa: PLR0917
         row["excluded"] = "unreadable: NO_USABLE_PATH"
     except _TooShort:
         row["excluded"] = "too_short"
-    journal.add(key, {"stamp": stamp, **pack(row)})
+    note_row(journal, record, stamp, src, dst, row=row)
     return row
 
 
@@ -147,7 +144,7 @@ class _TooShort(Exception):
     """The file holds fewer frames than its record declared."""
 
 
-def _cut(clip: Clip, src: Path, dst: Path, target: str, crf: int) -> Record:
+def _cut(clip: MatchedCut, src: Path, dst: Path, target: str, crf: int) -> Record:
     from deeptrace import video
 
     source = resolve(src, clip.record)
@@ -158,8 +155,7 @@ def _cut(clip: Clip, src: Path, dst: Path, target: str, crf: int) -> Record:
     # A quarter of a frame on either side: the times in a file are rounded.
     slack = 0.25 / rate if steady else 0.0
     path = dst / target
-    with failing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+    files.make_folder(path.parent)
     with (
         video.iter_frames(source, start_seconds=start + slack, end_seconds=start + length - slack) as stream,
         video.VideoWriter(path, fps=rate, crf=crf) as writer,
@@ -177,7 +173,7 @@ def _cut(clip: Clip, src: Path, dst: Path, target: str, crf: int) -> Record:
     return _carried(clip.record, View((0.0, 0.0, 1.0, 1.0), start, length), target, video.probe(path))
 
 
-def _whole_frames(clip: Clip, info: VideoInfo) -> tuple[float, float]:
+def _whole_frames(clip: MatchedCut, info: VideoInfo) -> tuple[float, float]:
     """Start and length on the grid of the source's frames, nearest to what was planned."""
     assert info.fps is not None
     count = max(1, round(clip.length_seconds * info.fps))
@@ -195,7 +191,9 @@ def _carried(record: Record, view: View, target: str, info: VideoInfo) -> Record
         replace(
             annotation,
             traces=tuple(
-                seen for t in annotation.traces if not isinstance(seen := carry_trace(t, view, min_share=0.0), str)
+                new_trace
+                for trace in annotation.traces
+                if not isinstance(new_trace := carry_trace(trace, view, min_share=0.0), str)
             ),
         )
         for annotation in record.annotations
@@ -219,11 +217,7 @@ def _copy(record: Record, src: Path, dst: Path, target: str) -> Record:
     source, path = resolve(src, record), dst / target
     if not source.is_file():
         raise VideoError("NOT_FOUND", f"no file '{source.name}'.")
-    partial = path.with_name(f".{path.name[:60]}.part")
-    with failing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source, partial)
-        os.replace(partial, path)
+    files.copy_file(source, path)
     return replace(record, path=target)
 
 
@@ -248,16 +242,16 @@ def _records(rows: Iterable[dict[str, Any]]) -> tuple[Record, ...]:
     return tuple(record_from_json(row["record"]) for row in rows if row["excluded"] is None)
 
 
-def _report(match: LengthMatch, found: Cut, crf: int) -> dict[str, Any]:
-    written = {record.video_id: record for record in found.clips}
+def _report(match: LengthMatch, cut: Cut, crf: int) -> dict[str, Any]:
+    written = {record.video_id: record for record in cut.clips}
     return {
         "schema": SCHEMA,
         "schema_version": SCHEMA_VERSION,
         "deeptrace": deeptrace.__version__,
         "seed": match.seed,
         "crf": crf,
-        "before": asdict(found.before),
-        "after": None if found.after is None else asdict(found.after),
+        "before": asdict(cut.before),
+        "after": None if cut.after is None else asdict(cut.after),
         "clips": [
             {
                 "video_id": clip.record.video_id,
@@ -269,7 +263,7 @@ def _report(match: LengthMatch, found: Cut, crf: int) -> dict[str, Any]:
             if clip.record.video_id in written
         ],
         "unmatched": list(match.unmatched),
-        "unserved": list(found.unserved),
-        "unsure": [record.video_id for record in found.unsure],
-        "excluded": found.excluded,
+        "unserved": list(cut.unserved),
+        "unsure": [record.video_id for record in cut.unsure],
+        "excluded": cut.excluded,
     }

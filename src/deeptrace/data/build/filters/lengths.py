@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deeptrace.data.filters.measure import scipy_stats
+from deeptrace.data.build.filters.measure import scipy_stats
 from deeptrace.data.stats import video_seconds
 from deeptrace.errors import RecordError
 from deeptrace.records import Record
 
 
 @dataclass(frozen=True)
-class Clip:
+class MatchedCut:
     """A part of a real video, as long as the fake ``like``; ``start_seconds`` and ``length_seconds`` in the source."""
 
     record: Record
@@ -31,7 +31,7 @@ class LengthMatch:
     their own. ``fake_seconds`` and ``real_seconds`` are the lengths of all whole videos that took part.
     """
 
-    clips: tuple[Clip, ...]
+    clips: tuple[MatchedCut, ...]
     unmatched: tuple[str, ...]
     unsure: tuple[Record, ...]
     fake_seconds: tuple[float, ...]
@@ -61,16 +61,16 @@ def match_lengths(records: Sequence[Record], *, seed: int = 0) -> LengthMatch:
     reals = sorted(of["real"], key=lambda item: (-item[0], item[1].video_id))
     free: list[tuple[float, Record]] = []
     clips, unmatched, at = [], [], 0
-    for wanted, fake in fakes:
-        while at < len(reals) and reals[at][0] >= wanted:
+    for length, fake in fakes:
+        while at < len(reals) and reals[at][0] >= length:
             free.append(reals[at])
             at += 1
         if not free:
             unmatched.append(fake.video_id)
             continue
         seconds, real = free.pop(int(rng.integers(len(free))))
-        start = float(rng.uniform(0.0, seconds - wanted)) if seconds > wanted else 0.0
-        clips.append(Clip(real, start, wanted, fake.video_id))
+        start = float(rng.uniform(0.0, seconds - length)) if seconds > length else 0.0
+        clips.append(MatchedCut(real, start, length, fake.video_id))
     return LengthMatch(
         clips=tuple(clips),
         unmatched=tuple(unmatched),

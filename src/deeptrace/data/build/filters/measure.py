@@ -1,4 +1,4 @@
-"""What the filters measure of one video. Called by `deeptrace.data.filters`."""
+"""What the filters measure of one video. Called by `deeptrace.data.build.filters`."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ import numpy as np
 import numpy.typing as npt
 
 from deeptrace.data.audit.pixels import lowlevel_features
-from deeptrace.data.journal import Journal
-from deeptrace.data.normalise.files import file_stamp, journal_key
+from deeptrace.data.normalise.files import journal_key
 from deeptrace.data.paths import resolve
 from deeptrace.errors import MissingExtra, RecordError, VideoError
+from deeptrace.journal import Journal
 from deeptrace.records import Record
+from deeptrace.stamps import file_stamp, is_stamped
 
-VERSION: Final = 1
+VERSION: Final = 2
 """Goes up when a measure changes: noted ones are then not used."""
 
 PAIRS: Final = 6
@@ -64,18 +65,18 @@ class Meter:
         return self._known[str(path)]
 
     def _look(self, record: Record, path: Path) -> Measures | str:
-        key, stamp = journal_key(record), file_stamp(path)
-        if self._journal is not None and stamp is not None:
+        key = journal_key(record)
+        if self._journal is not None:
             row = self._journal.rows.get(key)
-            if row is not None and row.get("stamp") == stamp:
+            if row is not None and is_stamped(row.get("file"), path):
                 return Measures(**row["measures"])
         try:
-            found = measure(path)
+            measures = measure(path)
         except VideoError as error:
             return f"unreadable: {error.code}"
         if self._journal is not None:
-            self._journal.add(key, {"stamp": stamp, "measures": asdict(found)})
-        return found
+            self._journal.add(key, {"file": file_stamp(path), "measures": asdict(measures)})
+        return measures
 
 
 def measure(path: str | os.PathLike[str]) -> Measures:

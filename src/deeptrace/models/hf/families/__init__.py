@@ -7,21 +7,46 @@ for inference and for training alike, and loads the model itself. Nothing of tra
 from __future__ import annotations
 
 import os
+import pkgutil
+from functools import cache
 from importlib import import_module
-from typing import Any, Final
 
 from deeptrace.errors import ModelError
-from deeptrace.models._families.base import IGNORED, Encoded, Family, VisionSize
-from deeptrace.models.checkpoint import CheckpointCard, read_card, read_config
+from deeptrace.models.hf.checkpoint import CheckpointCard, read_card, read_config
+from deeptrace.models.hf.families.base import IGNORED, Encoded, Family, TinySizes, VisionSize
 
-__all__ = ["FAMILIES", "IGNORED", "Encoded", "Family", "VisionSize", "family_of"]
+__all__ = ["IGNORED", "Encoded", "Family", "TinySizes", "VisionSize", "families", "family_class", "family_of"]
 
-FAMILIES: Final[dict[str, str]] = {
-    "video_llama_3": "deeptrace.models._families.videollama3:VideoLlama3",
-    "qwen2_5_vl": "deeptrace.models._families.qwen25vl:Qwen25VL",
-    "qwen3_vl": "deeptrace.models._families.qwen3vl:Qwen3VL",
-}
-"""``model_type`` in config.json -> ``module:class``."""
+
+@cache
+def families() -> dict[str, type[Family]]:
+    """Every family by the ``model_type`` of its ``config.json``: one for each file of this folder that has a class."""
+    classes: list[type[Family]] = []
+    for module in pkgutil.iter_modules(__path__, f"{__name__}."):
+        entries = vars(import_module(module.name)).values()
+        classes += [
+            entry
+            for entry in entries
+            if isinstance(entry, type) and issubclass(entry, Family) and entry.__module__ == module.name
+        ]
+    return {cls.model_type: cls for cls in classes if hasattr(cls, "model_type")}
+
+
+def family_class(model_type: object) -> type[Family]:
+    """The family of a ``model_type``.
+
+    Raises:
+        ModelError: it is not known here.
+    """
+    if model_type == "videollama3_qwen2":
+        raise ModelError(
+            "the checkpoint is in the format of VideoLLaMA 3's own code (videollama3_qwen2), which is not run here. "
+            "Convert it once: deeptrace models convert SRC DST"
+        )
+    known = families()
+    if not isinstance(model_type, str) or model_type not in known:
+        raise ModelError(f"{str(model_type)[:60]!r} is not a family known here. Known: {', '.join(known)}.")
+    return known[model_type]
 
 
 def family_of(
@@ -36,15 +61,5 @@ def family_of(
         ModelError: the folder is no checkpoint, is of a family that is not known here, or needs code of its own.
         MissingExtra: transformers is not installed.
     """
-    model_type = read_config(folder).get("model_type")
-    if model_type == "videollama3_qwen2":
-        raise ModelError(
-            "the checkpoint is in the format of VideoLLaMA 3's own code (videollama3_qwen2), which is not run here. "
-            "Convert it once: deeptrace models convert SRC DST"
-        )
-    if model_type not in FAMILIES:
-        raise ModelError(f"{model_type!r} is not a family known here. Known: {', '.join(FAMILIES)}.")
-    module, _, name = FAMILIES[model_type].partition(":")
-    family: Any = getattr(import_module(module), name)
-    loaded: Family = family.from_folder(folder, card=read_card(folder) if card is None else card, size=size)
-    return loaded
+    family = family_class(read_config(folder).get("model_type"))
+    return family.from_folder(folder, card=read_card(folder) if card is None else card, size=size)

@@ -11,19 +11,21 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TypeAlias
 
 import numpy as np
 
-from deeptrace.answer import Space
+from deeptrace.answer import Space, label_offset
 from deeptrace.errors import FileError, JsonError, ModelError
 from deeptrace.files import loads, read_bytes
-from deeptrace.models._families.generating import Generated, greedy, next_logprobs
-from deeptrace.models._families.placement import Dtype, Quantization, placement
-from deeptrace.models._library import load_errors, load_transformers, no_bars, one_line
 from deeptrace.models.base import Sampling
-from deeptrace.models.checkpoint import MAX_JSON_BYTES, CheckpointCard, SpaceKind, check_size
+from deeptrace.models.hf.checkpoint import MAX_JSON_BYTES, CheckpointCard, SpaceKind, check_size
+from deeptrace.models.hf.families.generating import Generated, LabelMass, greedy, next_logprobs
+from deeptrace.models.hf.families.placement import LOADING, Dtype, Quantization, placement
+from deeptrace.models.hf.library import load_errors, load_transformers, no_bars, one_line
+from deeptrace.models.hf.vetted import vetted
 from deeptrace.records import Frames
 
 if TYPE_CHECKING:
@@ -40,6 +42,82 @@ Part: TypeAlias = Literal["vision", "projector", "language"]
 # How far the mean step between frames may lie from the sampling's own and still be taken for it: frames are on screen
 # up to one source frame before the moment asked for, which is 1/12 of a second at 12 fps.
 _STEP_TOLERANCE: Final = 0.2
+
+
+@dataclass(frozen=True)
+class ChatFrame:
+    """How a family's tokenizer frames turns, and the control tokens by which it does.
+
+    ``system`` and ``user`` are written with ``{text}``; ``assistant`` begins the answer, ``end`` ends it. ``pad`` fills
+    the shorter examples of a batch. ``image`` and ``video`` stand for pixels: no answer may hold one.
+    """
+
+    system: str
+    user: str
+    assistant: str
+    end: str
+    pad: str
+    image: str
+    video: str
+    marks: tuple[str, ...] = ()
+    """Other control tokens that the frame is written with."""
+
+
+CHATML: Final = ChatFrame(
+    system="<|im_start|>system\n{text}<|im_end|>\n",
+    user="<|im_start|>user\n{text}<|im_end|>\n",
+    assistant="<|im_start|>assistant\n",
+    end="<|im_end|>",
+    pad="<|endoftext|>",
+    image="<|image_pad|>",
+    video="<|video_pad|>",
+    marks=("<|im_start|>",),
+)
+"""Of the language models from Qwen 2 on, which the families here are built around."""
+
+
+@dataclass(frozen=True)
+class KnownClasses:
+    """What a checkpoint of a family may name as its own: everything else in its configuration is refused.
+
+    ``text`` and ``vision`` are the ``model_type`` of its two parts, the others names of classes in transformers, old
+    ones too. ``part_keys`` are settings of its parts that no other family has: numbers and switches.
+    """
+
+    text: frozenset[str]
+    vision: frozenset[str]
+    processors: frozenset[str]
+    image_processors: frozenset[str]
+    video_processors: frozenset[str]
+    tokenizers: frozenset[str] = frozenset(
+        {"Qwen2Tokenizer", "Qwen2TokenizerFast", "PreTrainedTokenizerFast", "TokenizersBackend"}
+    )
+    part_keys: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class TinySizes:
+    """How large the parts of a tiny model are: see `deeptrace.testing.tiny_model`."""
+
+    hidden_size: int
+    num_layers: int
+    vision_hidden_size: int
+    vision_layers: int
+    initializer_range: float
+
+    def text(self) -> dict[str, Any]:
+        """The settings of the language part that its classes share."""
+        heads = self.hidden_size // 32
+        return {
+            "hidden_size": self.hidden_size,
+            "intermediate_size": 2 * self.hidden_size,
+            "num_hidden_layers": self.num_layers,
+            "num_attention_heads": heads,
+            "num_key_value_heads": max(1, heads // 2) if heads % 2 == 0 else heads,
+            "max_position_embeddings": 8192,
+            "initializer_range": self.initializer_range,
+            "rms_norm_eps": 1e-6,
+        }
 
 
 @dataclass(frozen=True)
@@ -71,8 +149,12 @@ class Family(ABC):
     """A family of video language models, bound to the processor and the card of one checkpoint."""
 
     name: ClassVar[str]
+    model_type: ClassVar[str]
+    """Its name in ``config.json``."""
     model_class: ClassVar[str]
     """Its class in transformers."""
+    classes: ClassVar[KnownClasses]
+    chat: ClassVar[ChatFrame] = CHATML
     released_size: ClassVar[dict[str, int]]
     """Bounds of a video's pixels that the released models were trained and are served with."""
     released_space: ClassVar[SpaceKind]
@@ -90,8 +172,8 @@ class Family(ABC):
         self.processor = processor
         self.sampling: Sampling = self.card.sampling or self.released_sampling
         self.space_kind: SpaceKind = self.card.space or self.released_space
-        said = self.card.system_prompt
-        self.system_prompt: str = self.released_system_prompt if said is None else said
+        card_prompt = self.card.system_prompt
+        self.system_prompt: str = self.released_system_prompt if card_prompt is None else card_prompt
         self.size: dict[str, int] = check_size(size or self.card.size or self.released_size)
         self._set_up()
 
@@ -104,37 +186,47 @@ class Family(ABC):
         if hasattr(video, "cap_pixels_per_frame"):
             video.cap_pixels_per_frame = True  # as the models' own tools do
         tokenizer = self.processor.tokenizer
-        self._end, self._pad = tokenizer.convert_tokens_to_ids(["<|im_end|>", "<|endoftext|>"])
         self._special = sorted(tokenizer.get_added_vocab(), key=len, reverse=True)
-        for name in ("<|im_start|>", "<|im_end|>", "<|endoftext|>", "<|video_pad|>"):
+        for name in (*self.chat.marks, self.chat.end, self.chat.pad, self.chat.video):
             if name not in self._special:
                 raise ModelError(f"the tokenizer has no token {name!r}: it is not one of the {self.name} family.")
+        self.end_id, self.pad_id = tokenizer.convert_tokens_to_ids([self.chat.end, self.chat.pad])
+        pixels = [token for token in (self.chat.image, self.chat.video) if token in self._special]
+        self.pixel_ids: tuple[int, ...] = tuple(tokenizer.convert_tokens_to_ids(pixels))
 
     @classmethod
     def from_folder(
         cls, folder: str | os.PathLike[str], *, card: CheckpointCard | None, size: Mapping[str, int] | None
     ) -> Family:
-        """The family with the processor of a checkpoint folder. See `deeptrace.models._families.family_of`."""
+        """The family with the processor of a checkpoint folder. See `deeptrace.models.hf.families.family_of`."""
         transformers = load_transformers("a language model")
-        try:
-            processor = transformers.AutoProcessor.from_pretrained(
-                folder, trust_remote_code=False, local_files_only=True
-            )
-        except load_errors() as error:
-            raise ModelError(f"the processor of {Path(folder).name!r} cannot be loaded: {one_line(error)}") from None
+        with vetted(folder) as private:
+            try:
+                processor = transformers.AutoProcessor.from_pretrained(
+                    private.folder, trust_remote_code=False, local_files_only=True
+                )
+            except load_errors() as error:
+                words = f"the processor of {Path(folder).name!r} cannot be loaded: {one_line(error)}"
+                raise ModelError(words) from None
+            stated = _video_size_in(private.folder)
         if getattr(processor, "video_processor", None) is None or getattr(processor, "tokenizer", None) is None:
             raise ModelError(f"{Path(folder).name!r} has no video processor or no tokenizer beside the weights.")
-        own = size or (card.size if card is not None else None) or _video_size_in(Path(folder))
+        own = size or (card.size if card is not None else None) or stated
         return cls(processor, card, size=own)
 
     # ── the prompt ──
+
+    @classmethod
+    @abstractmethod
+    def tiny(cls, sizes: TinySizes, tokenizer: Any) -> tuple[Any, Any]:
+        """The configuration and the processor of a tiny model of the family's real class."""
 
     @abstractmethod
     def render_video(self) -> str:
         """What stands for the video in the text before the processor writes its tokens out."""
 
     def time_text(self, seconds: float) -> str:
-        """What the processor writes around one step's tokens: its time, and marks; "" where it writes nothing."""
+        """What the processor writes around the tokens of a step at ``seconds``; "" where it writes nothing."""
         return ""
 
     def time_tokens(self) -> int:
@@ -153,9 +245,9 @@ class Family(ABC):
             raise ModelError(f"the question names {VIDEO_PLACEHOLDER} more than once.")
         if not placeholder:
             before, after = "", question
-        system = f"<|im_start|>system\n{self.system_prompt}<|im_end|>\n" if self.system_prompt else ""
-        user = f"{before.strip()}{self.render_video()}{after.strip()}"
-        return f"{system}<|im_start|>user\n{user}<|im_end|>\n<|im_start|>assistant\n"
+        system = self.chat.system.replace("{text}", self.system_prompt) if self.system_prompt else ""
+        user = self.chat.user.replace("{text}", f"{before.strip()}{self.render_video()}{after.strip()}")
+        return f"{system}{user}{self.chat.assistant}"
 
     def _refuse_special(self, text: str, what: str) -> None:
         for token in self._special:
@@ -165,7 +257,9 @@ class Family(ABC):
     # ── encoding ──
 
     def encode(self, frames: Frames, question: str, answer: str | None = None, *, begun: str = "") -> Encoded:
-        """The model's inputs for a question about frames, and with ``answer`` the labels to learn it.
+        """The model's inputs for a question about frames, and with ``answer`` the labels to learn it: see `Encoded`.
+
+        ``frames`` are ``(T, H, W, 3)`` uint8 RGB, with times in seconds.
 
         ``begun`` is the beginning of an answer that is not yet there: what is generated goes on behind it.
 
@@ -196,14 +290,14 @@ class Family(ABC):
         labels = None
         if answer is not None or begun:
             self._refuse_special(answer or begun, "the answer")
-            tokens = self.tokenize(begun) if answer is None else [*self.tokenize(answer), self._end]
-            said = torch.tensor([tokens])
-            labels = None if answer is None else torch.cat([torch.full_like(ids, IGNORED), said], dim=1)
-            inputs["input_ids"] = torch.cat([ids, said], dim=1)
+            tokens = self.tokenize(begun) if answer is None else [*self.tokenize(answer), self.end_id]
+            answer_ids = torch.tensor([tokens])
+            labels = None if answer is None else torch.cat([torch.full_like(ids, IGNORED), answer_ids], dim=1)
+            inputs["input_ids"] = torch.cat([ids, answer_ids], dim=1)
             inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
             if "mm_token_type_ids" in inputs:
                 kinds = inputs["mm_token_type_ids"]
-                inputs["mm_token_type_ids"] = torch.cat([kinds, torch.zeros_like(said, dtype=kinds.dtype)], dim=1)
+                inputs["mm_token_type_ids"] = torch.cat([kinds, torch.zeros_like(answer_ids, dtype=kinds.dtype)], dim=1)
         return Encoded(inputs, labels, self.space(frames), size)
 
     def tokenize(self, text: str) -> list[int]:
@@ -212,10 +306,10 @@ class Family(ABC):
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of generated tokens, up to the token that ends an answer."""
-        said = list(ids)
-        if self._end in said:
-            said = said[: said.index(self._end)]
-        return str(self.processor.tokenizer.decode(said, skip_special_tokens=True))
+        answer_ids = list(ids)
+        if self.end_id in answer_ids:
+            answer_ids = answer_ids[: answer_ids.index(self.end_id)]
+        return str(self.processor.tokenizer.decode(answer_ids, skip_special_tokens=True))
 
     def text_of(self, encoded: Encoded) -> str:
         """The whole text of an example as the model reads it, every token written out."""
@@ -224,7 +318,8 @@ class Family(ABC):
     def collate(self, batch: Sequence[Encoded], *, pad_left: bool = False) -> dict[str, torch.Tensor]:
         """One batch of several examples, the shorter ones padded: on the left to generate, on the right to train.
 
-        ``labels`` are there when every example has them.
+        Token ids, masks and labels are ``(B, L)`` int64, L of the longest; pixels and grids of all videos stand one
+        behind the other. ``labels`` are there when every example has them.
         """
         import torch
 
@@ -234,7 +329,7 @@ class Family(ABC):
             missing = length - tensor.shape[1]
             return torch.nn.functional.pad(tensor, (missing, 0) if pad_left else (0, missing), value=value)
 
-        fill = {"input_ids": self._pad, "attention_mask": 0, "mm_token_type_ids": 0}
+        fill = {"input_ids": self.pad_id, "attention_mask": 0, "mm_token_type_ids": 0}
         result = {
             name: torch.cat(
                 [padded(one.inputs[name], fill[name]) if name in fill else one.inputs[name] for one in batch]
@@ -245,6 +340,14 @@ class Family(ABC):
         if len(labels) == len(batch):
             result["labels"] = torch.cat([padded(one, IGNORED) for one in labels])
         return result
+
+    # ── memory ──
+
+    @property
+    def patch_values(self) -> int:
+        """How many numbers the vision part is given for each patch: pixels of ``temporal_patch_size`` frames, RGB."""
+        video = self.processor.video_processor
+        return 3 * int(getattr(video, "temporal_patch_size", 1)) * int(video.patch_size) ** 2
 
     # ── frames ──
 
@@ -271,7 +374,7 @@ class Family(ABC):
         )
 
     def step_seconds(self, frames: Frames) -> float:
-        """Seconds between two frames: the sampling's own step where the frames are spaced like it, else their mean.
+        """How many seconds lie between frames: the sampling's own step where they are spaced like it, else their mean.
 
         Frames are on screen a little before the moments they were asked for, so their own times scatter around it.
         """
@@ -317,10 +420,10 @@ class Family(ABC):
         return self._vision_size(grid)
 
     def space(self, frames: Frames, kind: SpaceKind | None = None) -> Space:
-        """The space of coordinates for these frames: the checkpoint's own kind, or another one."""
+        """The space of coordinates for these frames, its size in pixels: the checkpoint's own kind, or another one."""
         match kind or self.space_kind:
-            case "per-mille":
-                return Space("per-mille")
+            case "per-mille" | "per-mille-yx" as sizeless:
+                return Space(sizeless)
             case "source":
                 height, width = frames.source_hw
                 return Space("source", width, height)
@@ -333,11 +436,11 @@ class Family(ABC):
     @classmethod
     def part_of(cls, parameter: str) -> Part:
         """The part of the model that a parameter of this name belongs to; the longest prefix decides."""
-        found = max(
+        longest = max(
             ((len(prefix), part) for part, prefixes in cls.parts.items() for prefix in prefixes if prefix in parameter),
             default=(0, "language"),
         )
-        return found[1]
+        return longest[1]
 
     def load_model(
         self,
@@ -360,18 +463,13 @@ class Family(ABC):
         transformers = load_transformers("a language model")
         cls = getattr(transformers, self.model_class)
         options = placement(device, dtype, quantization)
-        try:
-            with no_bars():
-                model, report = cls.from_pretrained(
-                    folder,
-                    trust_remote_code=False,
-                    local_files_only=True,
-                    use_safetensors=True,
-                    output_loading_info=True,
-                    **options,
-                )
-        except load_errors() as error:
-            raise ModelError(f"the weights of {Path(folder).name!r} cannot be loaded: {one_line(error)}") from None
+        with vetted(folder, weights=True) as private:
+            try:
+                with no_bars():
+                    model, report = cls.from_pretrained(private.folder, **LOADING, **options, output_loading_info=True)
+            except load_errors() as error:
+                words = f"the weights of {Path(folder).name!r} cannot be loaded: {one_line(error)}"
+                raise ModelError(words) from None
         absent = sorted(report.get("missing_keys", ()))
         wrong = sorted(str(key) for key in report.get("mismatched_keys", ()))
         if absent or wrong:
@@ -381,22 +479,58 @@ class Family(ABC):
                 f"another shape ({named}). See: deeptrace models check"
             )
         self.prepare(model)
+        model.generation_config = transformers.GenerationConfig(
+            eos_token_id=self.end_id, pad_token_id=self.pad_id, do_sample=False
+        )
+        # An adapter that is trained beside it names its base by this.
+        model.name_or_path = model.config._name_or_path = os.fspath(folder)
         return model.eval()
 
     def prepare(self, model: Any) -> None:  # noqa: B027 - most families need nothing
         """Make a freshly loaded model do what the released weights were trained with. `load_model` has done it."""
 
     def generate(self, model: Any, batch: Mapping[str, torch.Tensor], *, max_new_tokens: int) -> list[str]:
-        """Greedy answers to a batch that was collated with ``pad_left=True`` and lies on the model's device."""
+        """Greedy answers to a batch of ``(B, L)`` that was collated with ``pad_left=True``, on the model's device."""
         return [one.text for one in self.answer(model, batch, max_new_tokens=max_new_tokens)]
 
     def answer(self, model: Any, batch: Mapping[str, torch.Tensor], *, max_new_tokens: int) -> list[Generated]:
         """As `generate`, with whether each answer came to its end and the log-probabilities of its first token."""
-        made, logprobs = greedy(model, batch, max_new_tokens=max_new_tokens, end=self._end, pad=self._pad)
+        tokens, logprobs, masses = greedy(
+            model, batch, max_new_tokens=max_new_tokens, end=self.end_id, pad=self.pad_id, labels=self.label_ids
+        )
         return [
-            Generated(self.decode(ids), self._end in ids, _count_until(ids, self._end), logprobs[row])
-            for row, ids in enumerate(made)
+            Generated(
+                self.decode(ids),
+                self.end_id in ids,
+                _count_until(ids, self.end_id),
+                logprobs[row],
+                self._at_label(ids, masses[row]),
+            )
+            for row, ids in enumerate(tokens)
         ]
+
+    @cached_property
+    def label_ids(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The tokens with which FAKE and REAL can begin: in any case, with a space, a quote or a mark before them."""
+        fake, real = (self._beginnings(word) for word in ("FAKE", "REAL"))
+        return tuple(sorted(fake - real)), tuple(sorted(real - fake))
+
+    def _beginnings(self, word: str) -> set[int]:
+        cases = (word, word.title(), word.lower())
+        written = [f"{mark}{case}" for mark in ("", " ", "\n", '"', "**", "'") for case in cases]
+        ids = {tokens[0] for text in written if (tokens := self.tokenize(text))}
+        decoded = {id: str(self.processor.tokenizer.decode([id])).lstrip(" \n\"'*").upper() for id in ids}
+        return {id for id, text in decoded.items() if text and word.startswith(text)}
+
+    def _at_label(self, ids: Sequence[int], masses: Sequence[LabelMass]) -> LabelMass | None:
+        """The masses at the token with which an answer's label begins; None where it has none, or too late a one."""
+        offset = label_offset(self.decode(ids))
+        if offset is None:
+            return None
+        for count, mass in enumerate(masses, 1):
+            if len(self.decode(ids[:count])) > offset:
+                return mass
+        return None
 
     def next_logprobs(self, model: Any, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """Log-probabilities ``(B, vocabulary)`` of an answer's first token, by one pass over the prompts.

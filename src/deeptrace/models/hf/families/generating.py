@@ -2,48 +2,91 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     import torch
+
+
+LABEL_STEPS: Final = 48
+"""Tokens of an answer within which its label is looked for; behind them stands the explanation."""
+
+
+@dataclass(frozen=True)
+class LabelMass:
+    """The probabilities at one token of all tokens that begin FAKE, and of all that begin REAL."""
+
+    fake: float
+    real: float
+
+    @property
+    def p_fake(self) -> float:
+        """P(FAKE) / (P(FAKE) + P(REAL)), in [0, 1]; 0.5 where both are too small to be told from nothing."""
+        both = self.fake + self.real
+        return self.fake / both if both > 0 else 0.5
+
+
+def label_mass(logprobs: torch.Tensor, labels: tuple[Sequence[int], Sequence[int]]) -> LabelMass:
+    """Of the log-probabilities ``(vocabulary,)`` of one token; ``labels``: the ids that begin FAKE and REAL."""
+    fake, real = (float(logprobs[list(ids)].exp().sum()) for ids in labels)
+    return LabelMass(fake, real)
 
 
 @dataclass(frozen=True)
 class Generated:
     """An answer as it was generated. ``ended`` is False where it was cut off at the limit of new tokens.
 
-    ``first_logprobs`` are the log-probabilities ``(vocabulary,)`` of its first token, float32 on the CPU.
+    ``first_logprobs`` are the log-probabilities ``(vocabulary,)`` of its first token, float32 on the CPU. ``label``:
+    what the labels had at the token with which its own begins; None where no label was recognised.
     """
 
     text: str
     ended: bool
     tokens: int
     first_logprobs: torch.Tensor
+    label: LabelMass | None = None
 
 
-class _FirstLogits:
-    """A step of the library's generation that changes nothing and keeps the first logits; all would be too many."""
+class _Logits:
+    """A step of the library's generation that changes nothing and keeps the first logits; all would be too many.
 
-    def __init__(self) -> None:
+    Of the first `LABEL_STEPS` it keeps how likely a label was.
+    """
+
+    def __init__(self, labels: tuple[Sequence[int], Sequence[int]] | None) -> None:
         self.logits: Any = None
+        self.masses: list[list[LabelMass]] = []
+        self._labels = labels
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         if self.logits is None:
             self.logits = scores.float().cpu()
+        if self._labels is not None and len(self.masses) < LABEL_STEPS:
+            logprobs = scores.float().log_softmax(dim=-1)
+            self.masses.append([label_mass(row, self._labels) for row in logprobs])
         return scores
 
 
 def greedy(
-    model: Any, batch: Mapping[str, torch.Tensor], *, max_new_tokens: int, end: int, pad: int
-) -> tuple[list[list[int]], torch.Tensor]:
-    """The tokens of each answer, and the log-probabilities ``(B, vocabulary)`` of their first ones (float32, CPU)."""
+    model: Any,
+    batch: Mapping[str, torch.Tensor],
+    *,
+    max_new_tokens: int,
+    end: int,
+    pad: int,
+    labels: tuple[Sequence[int], Sequence[int]] | None = None,
+) -> tuple[list[list[int]], torch.Tensor, list[list[LabelMass]]]:
+    """The tokens of each answer; the log-probabilities ``(B, vocabulary)`` of their first ones (float32, CPU).
+
+    Third, for each answer the masses of its first tokens, where ``labels`` are given: see `LabelMass`.
+    """
     import torch
     from transformers import LogitsProcessorList
 
     inputs = {name: value for name, value in batch.items() if name != "labels"}
-    first = _FirstLogits()
+    recorder = _Logits(labels)
     with torch.inference_mode():
         out = model.generate(
             **inputs,
@@ -57,10 +100,11 @@ def greedy(
             repetition_penalty=1.0,
             eos_token_id=end,
             pad_token_id=pad,
-            logits_processor=LogitsProcessorList([first]),
+            logits_processor=LogitsProcessorList([recorder]),
         )
-    made: list[list[int]] = out[:, inputs["input_ids"].shape[1] :].tolist()
-    return made, torch.log_softmax(first.logits, dim=-1)
+    answers: list[list[int]] = out[:, inputs["input_ids"].shape[1] :].tolist()
+    masses = [[step[row] for step in recorder.masses] for row in range(len(answers))]
+    return answers, torch.log_softmax(recorder.logits, dim=-1), masses
 
 
 def next_logprobs(model: Any, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Final, Literal, TypeAlias, get_args
 
 from deeptrace.errors import MissingExtra, ModelError
 
 Dtype: TypeAlias = Literal["auto", "float32", "bfloat16", "float16"]
 Quantization: TypeAlias = Literal["int8", "nf4"]
+
+LOADING: Final[dict[str, Any]] = {
+    "trust_remote_code": False,
+    "local_files_only": True,
+    "use_safetensors": True,
+    "attn_implementation": "sdpa",  # never what a checkpoint names: that may be a kernel to be fetched and run
+}
+"""What transformers is told whenever it builds a model from a folder."""
 
 
 def placement(device: str, dtype: Dtype, quantization: Quantization | None) -> dict[str, Any]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from types import MethodType
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from deeptrace.models._families.base import Family, Part
+from typing_extensions import override
+
 from deeptrace.models.base import Sampling
-from deeptrace.models.checkpoint import SpaceKind
+from deeptrace.models.hf.checkpoint import SpaceKind
+from deeptrace.models.hf.families.base import Family, KnownClasses, Part, TinySizes
 
 if TYPE_CHECKING:
     import torch
@@ -20,6 +22,22 @@ class Qwen25VL(Family):
     """
 
     name = "qwen2.5-vl"
+    model_type = "qwen2_5_vl"
+    classes: ClassVar[KnownClasses] = KnownClasses(
+        text=frozenset({"qwen2_5_vl_text", "qwen2_5_vl"}),
+        vision=frozenset({"qwen2_5_vl_vision", "qwen2_5_vl"}),
+        processors=frozenset({"Qwen2_5_VLProcessor"}),
+        image_processors=frozenset(
+            {
+                "Qwen2VLImageProcessor",
+                "Qwen2VLImageProcessorFast",
+                "Qwen2VLImageProcessorPil",
+                "Qwen2_5_VLImageProcessor",
+                "Qwen2_5_VLImageProcessorFast",
+            }
+        ),
+        video_processors=frozenset({"Qwen2VLVideoProcessor"}),
+    )
     model_class = "Qwen2_5_VLForConditionalGeneration"
     released_size: ClassVar[dict[str, int]] = {"shortest_edge": 128 * 28 * 28, "longest_edge": 768 * 28 * 28}
     released_space: ClassVar[SpaceKind] = "resized"
@@ -31,10 +49,45 @@ class Qwen25VL(Family):
         "language": ("model.language_model.", "lm_head."),
     }
 
+    @override
     def render_video(self) -> str:
         """The placeholder between vision marks."""
         return "<|vision_start|><|video_pad|><|vision_end|>"
 
+    @classmethod
+    @override
+    def tiny(cls, sizes: TinySizes, tokenizer: Any) -> tuple[Any, Any]:
+        """See `Family.tiny`."""
+        import transformers
+
+        config = transformers.Qwen2_5_VLConfig(
+            text_config={
+                **sizes.text(),
+                # Half a head of 32: as many for time as released (16 of 64), the rest for height and width.
+                "rope_parameters": {"rope_type": "default", "mrope_section": [4, 6, 6], "rope_theta": 1e6},
+            },
+            vision_config={
+                "hidden_size": sizes.vision_hidden_size,
+                "intermediate_size": 2 * sizes.vision_hidden_size,
+                "depth": sizes.vision_layers,
+                "num_heads": sizes.vision_hidden_size // 24,
+                "out_hidden_size": sizes.hidden_size,
+                "fullatt_block_indexes": [sizes.vision_layers - 1],
+                "tokens_per_second": 2,  # as released; the class's default is 4
+                "initializer_range": sizes.initializer_range,
+            },
+        )
+        processor = transformers.Qwen2_5_VLProcessor(
+            transformers.Qwen2VLImageProcessor(),
+            tokenizer,
+            # Released: at least 128 tokens a frame. Here 16, so that a test's small frames stay small.
+            transformers.Qwen2VLVideoProcessor(
+                size={"shortest_edge": 16 * 28 * 28, "longest_edge": 768 * 28 * 28}, cap_pixels_per_frame=True
+            ),
+        )
+        return config, processor
+
+    @override
     def prepare(self, model: Any) -> None:
         """Give the model the position ids that its weights were trained with, see `rope_index`."""
         inner = model.model
@@ -88,8 +141,8 @@ def rope_index(
     ahead = []
     videos = iter(range(0 if video_grid_thw is None else len(video_grid_thw)))
     for row in range(count):
-        kept = slice(None) if attention_mask is None else attention_mask[row].bool()
-        kinds = mm_token_type_ids[row][kept]
+        unpadded = slice(None) if attention_mask is None else attention_mask[row].bool()
+        kinds = mm_token_type_ids[row][unpadded]
         is_video = torch.nonzero(kinds == 2).flatten()
         here = torch.arange(len(kinds), device=input_ids.device).expand(3, -1).clone()
         if len(is_video) and video_grid_thw is not None:
@@ -101,7 +154,7 @@ def rope_index(
             end = start + video.shape[1]
             here[:, start:end] = video
             here[:, end:] += int(video.max()) + 1 - end
-        positions[:, row, kept] = here
+        positions[:, row, unpadded] = here
         ahead.append(int(here.max()) + 1 - len(kinds))
     return positions, torch.tensor(ahead, device=input_ids.device).unsqueeze(1)
 

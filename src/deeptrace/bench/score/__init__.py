@@ -1,0 +1,1 @@
+"""Answers -> numbers: totals, intervals, tests, tables, beside what the paper published."""

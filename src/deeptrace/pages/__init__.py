@@ -1,0 +1,1 @@
+"""Web pages and pictures for people: escaped templates, boxes on frames, places in words."""

@@ -1,0 +1,113 @@
+"""Thresholds on what the model reads: clips in their files, through the reader, window after window.
+
+Split conformal prediction (Vovk et al. 2005), once for each class: of new camera clips of the same kind at most a share
+reaches the upper threshold, of new generated ones at most a share stays below the lower.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from deeptrace.errors import TrainError
+from deeptrace.measures.calibration import fit_platt
+from deeptrace.measures.probabilities import logit, sigmoid
+from deeptrace.models.embedded.calibration import join, pool_evidence
+from deeptrace.models.embedded.reading import read_parts
+from deeptrace.models.embedded.windows import Network, windows_of
+
+FALSE_ALARMS: Final = 0.05
+"""Share of camera clips that the upper threshold may call fake. What is promised of unseen sources is twice as much:
+most of the clips that fit the threshold also trained, and get less of p_trace than others would."""
+
+MISSES: Final = 0.2
+"""Share of generated clips that the lower threshold may call real."""
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ClipOutputs:
+    """What the network says of one clip as the model reads it."""
+
+    clip_id: str
+    source: str
+    is_fake: bool
+    logits: Floats  # (W,) of a trace, one a window
+    look: Floats  # (342,), the mean over the windows
+
+
+def run_clip(path: Path, clip_id: str, source: str, *, is_fake: bool, network: Network) -> ClipOutputs:
+    """The network's outputs for a clip, by the road that `EmbeddedModel` takes."""
+    outputs = [network(window.images, window.first) for window in windows_of(read_parts(path))]
+    look: Floats = np.stack([one.look for one in outputs]).mean(axis=0, dtype=np.float64)
+    return ClipOutputs(clip_id, source, is_fake, np.array([one.clip for one in outputs], np.float64), look)
+
+
+def above(values: Floats, share: float) -> float:
+    """The least threshold that a new value of the same kind reaches with a chance of at most ``share``.
+
+    Of n values, just above the ceil((n + 1)(1 - share))-th smallest; with too few for that, above all of them, and the
+    chance is 1 / (n + 1).
+    """
+    rank = min(len(values), math.ceil((len(values) + 1) * (1 - share)))
+    return float(np.nextafter(np.sort(values)[rank - 1], np.inf))
+
+
+def below(values: Floats, share: float) -> float:
+    """The largest threshold below which a new value of the same kind lies with a chance of at most ``share``."""
+    return -above(-values, share)
+
+
+def fit_thresholds(
+    clips: Sequence[ClipOutputs],
+    *,
+    trace: tuple[float, float],
+    generated: Callable[[ClipOutputs], float],
+) -> dict[str, Any]:
+    """``trace.threshold``, ``clip`` and ``thresholds`` of ``embedded.json``.
+
+    ``trace`` is scale and bias of the trace logits. ``generated`` gives the evidence of a generated clip by a head that
+    never saw the clip's source.
+
+    Raises:
+        TrainError: there is no camera clip.
+    """
+    scale, bias = trace
+    camera = [clip for clip in clips if not clip.is_fake]
+    fakes = [clip for clip in clips if clip.is_fake]
+    if not camera:
+        raise TrainError("no camera clip could be read; thresholds need some")
+    joined = {clip.clip_id: logit(join(pool_evidence(scale * clip.logits + bias), generated(clip))) for clip in clips}
+    from_camera = np.array([joined[clip.clip_id] for clip in camera])
+    from_fakes = np.array([joined[clip.clip_id] for clip in fakes])
+    clip_scale, clip_bias = platt(from_fakes, from_camera) if fakes else (1.0, 0.0)
+    high = above(from_camera, FALSE_ALARMS)
+    low = below(from_fakes, MISSES) if fakes else high
+    best = np.array([scale * float(clip.logits.max()) + bias for clip in camera])
+    return {
+        "trace_threshold": max(0.0, above(best, FALSE_ALARMS)),
+        "clip": {"scale": clip_scale, "bias": clip_bias},
+        "thresholds": sorted(sigmoid(clip_scale * value + clip_bias) for value in (low, high)),
+        "camera_clips": len(camera),
+        "generated_clips": len(fakes),
+    }
+
+
+_SLOPE_VARIANCE: Final = 10.0
+"""Of the prior on the slope: a few dozen clips that separate cleanly do not become certain. Chosen."""
+
+
+def platt(positive: Floats, negative: Floats) -> tuple[float, float]:
+    """Scale and bias that turn logits ``(N,)`` into log likelihood ratios (Platt 1999, classes weighed alike)."""
+    logits = np.r_[positive, negative]
+    labels = np.r_[np.ones(len(positive)), np.zeros(len(negative))]
+    balance = np.where(labels > 0, len(logits) / (2 * len(positive)), len(logits) / (2 * len(negative)))
+    slope, intercept = fit_platt(logits, labels, balance, spread=_SLOPE_VARIANCE)
+    return max(1e-3, slope), intercept

@@ -1,0 +1,1 @@
+"""Training of video language models: supervised fine-tuning and reinforcement by a verifiable reward."""
