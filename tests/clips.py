@@ -14,6 +14,8 @@ from typing import Any
 import av
 import numpy as np
 
+from tests.priority import usual_priority
+
 BITS = 10
 
 
@@ -39,6 +41,7 @@ def number_of(image: np.ndarray) -> int:
     return sum(int(row[c] > 128) << bit for bit, c in enumerate(centres))
 
 
+@usual_priority()
 def make_clip(
     path: Path | str | None = None,
     *,

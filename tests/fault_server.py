@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import socket
 import struct
 import threading
@@ -257,7 +258,7 @@ class HubServer(FaultServer):
     """Enough of the Hugging Face hub for one dataset: its list of files, and the files, large ones by a redirect.
 
     ``file_script`` holds steps that take the place of good answers to requests for a file's bytes, in order.
-    ``sent`` counts the bytes of files that went out.
+    ``sent`` counts the bytes of files that went out. At ``stop_at`` of them it holds still, until that is raised.
     """
 
     def __init__(self, files: Mapping[str, bytes], repo_id: str = "DeeptraceReward/RewardData") -> None:
@@ -270,6 +271,7 @@ class HubServer(FaultServer):
         self.sent = 0
         self.ranges = True
         self.chunk_pause = 0.0
+        self.stop_at = math.inf
         self.siblings: list[dict[str, Any]] | None = None
 
     def next_step(self, seen: Seen) -> Step:
@@ -325,6 +327,8 @@ class HubServer(FaultServer):
             stop = len(data) if keep is None else min(start + keep, len(data))
             for at in range(start, stop, 65536):
                 piece = data[at : min(at + 65536, stop)]
+                while self.sent >= self.stop_at and handler.wait(0.005):
+                    pass
                 handler.wfile.write(piece)
                 with self._lock:
                     self.sent += len(piece)

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from deeptrace.answer import Space
 from deeptrace.categories import CATEGORIES
-from deeptrace.records import Box, Failed, KeyBox, Origin, Outcome, Trace, Unparsed, Verdict
+from deeptrace.records import Box, Failed, Highlight, KeyBox, Origin, Outcome, Trace, Unparsed, Verdict
 
 fractions = st.floats(0, 1, allow_subnormal=False)
 seconds = st.floats(0, 1e5, allow_subnormal=False) | st.floats(0, 1e300)
@@ -47,9 +47,9 @@ def traces(draw: st.DrawFn) -> Trace:
 
 @st.composite
 def spaces(draw: st.DrawFn) -> Space:
-    kind = draw(st.sampled_from(["source", "resized", "per-mille"]))
-    if kind == "per-mille":
-        return Space("per-mille")
+    kind = draw(st.sampled_from(["source", "resized", "per-mille", "per-mille-yx"]))
+    if kind.startswith("per-mille"):
+        return Space.of(kind, None, None)
     return Space(kind, draw(st.integers(1, 8000)), draw(st.integers(1, 8000)))
 
 
@@ -69,6 +69,13 @@ def origins(draw: st.DrawFn) -> Origin:
 
 
 @st.composite
+def highlights(draw: st.DrawFn) -> Highlight:
+    start = draw(st.floats(0, 1e5, allow_subnormal=False))
+    box = draw(st.none() | boxes())
+    return Highlight(start, start + draw(st.floats(0.125, 60.0)), box, draw(probabilities), draw(probabilities))
+
+
+@st.composite
 def verdicts(draw: st.DrawFn) -> Verdict:
     p_fake, calibration = draw(probabilities), draw(st.none() | texts)
     return Verdict(
@@ -79,7 +86,10 @@ def verdicts(draw: st.DrawFn) -> Verdict:
         calibration=calibration,
         p_trace=draw(probabilities),
         p_generated=draw(probabilities),
+        thresholds=draw(st.none() | st.tuples(fractions, fractions).map(lambda pair: (min(pair), max(pair)))),
+        prior=draw(probabilities),
         traces=tuple(draw(st.lists(traces(), max_size=3))),
+        highlights=tuple(draw(st.lists(highlights(), max_size=2))),
         flags=tuple(draw(st.lists(texts, max_size=3))),
         text=draw(st.none() | texts),
         origin=draw(origins()),

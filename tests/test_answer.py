@@ -13,11 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deeptrace.answer import (
+    CUT_OFF,
     FORMAT_VERSIONS,
     FORMATS,
     QUESTIONS,
     Format,
-    Shown,
+    ShownFrames,
     Space,
     check_format,
     parse,
@@ -80,14 +81,20 @@ def test_completions_in_the_shapes_that_models_write(case: dict) -> None:
         assert said == Verdict(case["label"], p_fake=p, p_fake_raw=p, traces=expected, flags=flags, text=case["text"])
 
 
+def test_an_answer_that_the_token_limit_ended_is_not_read() -> None:
+    whole = parse("FAKE", "trained", HD, ended=True)
+    assert isinstance(whole, Verdict)
+    assert parse("FAKE", "trained", HD, ended=False) == Unparsed(CUT_OFF, "FAKE")
+
+
 def test_an_informed_question_says_what_is_shown() -> None:
-    shown = Shown(1280, 720, (0.0, 0.5, 1.04), 5.0)
+    shown = ShownFrames(1280, 720, (0.0, 0.5, 1.04), 5.0)
     words = question("informed", Space("resized", 644, 364), shown)
     assert words.startswith(
         "The video is 1280 x 720 pixels and 5.0 seconds long. You see 3 of its frames, shown at 0.0, 0.5, 1.0 seconds. "
     )
     assert "(x from 0 to 644 and y from 0 to 364, in pixels of the frames as you see them" in words
-    beside = Shown.of(Frames.from_array(np.zeros((2, 4, 6, 3), np.uint8), 2), times_beside_frames=True)
+    beside = ShownFrames.of(Frames.from_array(np.zeros((2, 4, 6, 3), np.uint8), 2), times_beside_frames=True)
     words = question("informed-json", Space("per-mille"), beside)
     assert words.startswith(
         "The video is 6 x 4 pixels and 1.0 seconds long. You see 2 of its frames, each with its time in seconds beside"

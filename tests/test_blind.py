@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deeptrace.blind import best_box, fit_blind, metadata_row
 from deeptrace.errors import RecordError
-from deeptrace.overlap import box_iou, tiou
+from deeptrace.measures.blind import best_box, fit_blind, metadata_row
+from deeptrace.measures.overlap import box_iou, tiou
 from deeptrace.records import Annotation, Box, Record, Trace, VideoInfo
 
 from .strategies import boxes

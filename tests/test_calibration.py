@@ -9,10 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deeptrace.calibration import Calibration, fit_calibration, read_calibration, write_calibration
-from deeptrace.errors import JsonError, RecordError
+from deeptrace.errors import JsonError, ModelError, RecordError
 from deeptrace.files import dumps, write_text
-from deeptrace.records import Failed, Trace, Verdict
+from deeptrace.measures.calibration import (
+    FILE_NAME,
+    Calibration,
+    calibration_beside,
+    fit_calibration,
+    read_calibration,
+    write_calibration,
+)
+from deeptrace.records import LABEL_AGAINST_WORDS, Failed, Trace, Verdict
 
 
 def bent(n: int, *, slope: float, intercept: float) -> tuple[list[float], list[bool]]:
@@ -93,3 +100,27 @@ def test_another_file_is_refused(tmp_path: Path, change: dict[str, object] | Non
     write_text(tmp_path / "c.json", "{" if change is None else dumps(row | change))
     with pytest.raises((RecordError, JsonError)):
         read_calibration(tmp_path / "c.json")
+
+
+def test_the_label_follows_the_calibrated_probability_and_what_the_words_said_is_flagged() -> None:
+    halving = Calibration("m", None, "val", "original", 1.0, -2.0, 10)
+    verdict = halving.apply(Verdict("fake", p_fake=0.8, traces=(Trace(onset_seconds=1.0),), text="FAKE"))
+    assert isinstance(verdict, Verdict)
+    assert (verdict.label, verdict.p_fake_raw, verdict.flags) == ("real", 0.8, (LABEL_AGAINST_WORDS,))
+    assert verdict.traces
+    sure = halving.apply(Verdict("fake", p_fake=0.99))
+    assert isinstance(sure, Verdict)
+    assert (sure.label, sure.flags) == ("fake", ())
+
+
+def test_the_calibration_beside_a_checkpoint_is_of_that_checkpoint(tmp_path: Path) -> None:
+    assert calibration_beside(tmp_path, model="hf:a", revision="1") is None
+    fitted = Calibration("hf:a", "1", "val", "original", 2.0, 0.5, 10)
+    write_calibration(tmp_path / FILE_NAME, fitted)
+    assert calibration_beside(tmp_path, model="hf:a", revision="1") == fitted
+    assert calibration_beside(tmp_path, model="hf:renamed", revision="1") == fitted
+    with pytest.raises(ModelError, match="was fitted on revision '1', this is '2'"):
+        calibration_beside(tmp_path, model="hf:a", revision="2")
+    write_text(tmp_path / FILE_NAME, "{}")
+    with pytest.raises(ModelError, match=r"calibration\.json"):
+        calibration_beside(tmp_path, model="hf:a", revision="1")

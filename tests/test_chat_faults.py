@@ -16,6 +16,7 @@ import pytest
 
 from deeptrace.chat import ChatClient, ChatFailed, ChatStopped, Prices, Reply, Timeouts
 from deeptrace.chat.pace import Gate, retry_after_seconds
+from deeptrace.chat.reading import HttpAnswer, read_answer
 from tests.fault_server import (
     FaultServer,
     Step,
@@ -413,3 +414,80 @@ def test_the_gate_halves_and_grows_back() -> None:
 def test_retry_after_reads_dates_without_a_zone() -> None:
     assert retry_after_seconds("Sun, 01 Mar 2026 12:00:20 -0000", NOW) == 20.0
     assert retry_after_seconds("Sun, 99 Mar 2026", NOW) is None
+
+
+FINISHES = {
+    "ended": "stop STOP eos eos_token EOS_TOKEN end_turn stop_sequence STOP_SEQUENCE COMPLETE FinishReason.STOP "
+    "FINISH_REASON_STOP",
+    "truncated": "length LENGTH max_tokens MAX_TOKENS model_length FinishReason.MAX_TOKENS error_limit "
+    "max_output_tokens",
+    "no_finish_reason": "null FINISH_REASON_UNSPECIFIED other",
+    "CONTENT_FILTER": "content_filter SAFETY RECITATION BLOCKLIST PROHIBITED_CONTENT ERROR_TOXIC",
+    "TOOL_CALL": "tool_calls TOOL_CALL tool_use MALFORMED_FUNCTION_CALL",
+    "refused": "refusal",
+    "SERVER_ERROR": "abort ERROR",
+    "BAD_REPLY": "banana",
+}
+
+
+@pytest.mark.parametrize(
+    ("finish", "meaning"), [(word, meaning) for meaning, words in FINISHES.items() for word in words.split()] +
+    [("", "no_finish_reason"), (None, "no_finish_reason")],
+)  # fmt: skip
+def test_a_reason_to_finish_means_the_same_whichever_server_says_it(finish: str | None, meaning: str) -> None:
+    value = completion("FAKE.")
+    value["choices"][0]["finish_reason"] = finish
+    outcome = read_answer(HttpAnswer(200, {}, json.dumps(value).encode()), None, 0.0)
+    if isinstance(outcome, Reply):
+        assert outcome.flags == (() if meaning == "ended" else (meaning,))
+    else:
+        assert outcome.code == meaning
+
+
+GEMINI_KEY = {
+    "error": {
+        "code": 400, "message": "API key not valid. Please pass a valid API key.", "status": "INVALID_ARGUMENT",
+        "details": [{"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "API_KEY_INVALID"}],
+    }
+}  # fmt: skip
+SAID = [
+    (400, [GEMINI_KEY], "AUTH"),
+    (400, GEMINI_KEY, "AUTH"),
+    (200, [GEMINI_KEY], "AUTH"),
+    (403, {"error": {"message": "Invalid API key", "type": "forbidden"}}, "AUTH"),
+    (400, {"error": {"code": "invalid_api_key", "message": "no"}}, "AUTH"),
+    (403, {"message": "invalid api token"}, "AUTH"),
+    (401, [{"error": {"message": "no"}}], "AUTH"),
+    (403, {"error": {"message": "This country is not supported"}}, "FORBIDDEN"),
+    (429, [{"error": {"code": 429, "status": "RESOURCE_EXHAUSTED", "message": "slow down"}}], "RATE_LIMITED"),
+    (400, {"object": "error", "message": "This model's maximum context length is 4096 tokens. However, you requested "
+           "5000 tokens", "type": "BadRequestError", "code": 400}, "CONTEXT_TOO_LONG"),
+    (400, {"error": {"message": "The decoder prompt (length 9000) is longer than the maximum model length of 4096.",
+                     "type": "BadRequestError", "code": 400}}, "CONTEXT_TOO_LONG"),
+    (500, {"error": {"message": "The prompt (total length 9000) is longer than the maximum model length of 4096"}},
+     "CONTEXT_TOO_LONG"),
+    (422, {"error": "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 4096. Given: 5000 `inputs` "
+           "tokens and 20 `max_new_tokens`", "error_type": "validation"}, "CONTEXT_TOO_LONG"),
+    (400, [{"error": {"code": 400, "message": "The input token count (1200000) exceeds the maximum number of tokens "
+                      "allowed (1048576).", "status": "INVALID_ARGUMENT"}}], "CONTEXT_TOO_LONG"),
+    (400, {"error": {"code": 400, "message": "the request exceeds the available context size, try increasing it",
+                     "type": "exceed_context_size_error"}}, "CONTEXT_TOO_LONG"),
+    (400, {"message": "too many tokens: total number of tokens cannot exceed 128000"}, "CONTEXT_TOO_LONG"),
+    (400, {"error": {"message": "temperature must be at most 2"}}, "BAD_REQUEST"),
+    (200, {"object": "error", "message": "out of memory", "code": 500}, "SERVER_ERROR"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("status_code", "value", "code"), SAID, ids=lambda value: str(value)[:40])
+def test_an_error_means_the_same_in_the_words_of_every_server(status_code: int, value: object, code: str) -> None:
+    answer = HttpAnswer(status_code, {}, json.dumps(value).encode())
+    if code == "AUTH":
+        with pytest.raises(ChatStopped) as caught:
+            read_answer(answer, None, 0.0)
+        assert caught.value.code == "AUTH"
+        return
+    fault = read_answer(answer, None, 0.0)
+    assert not isinstance(fault, Reply)
+    assert fault.code == code
+    assert code == "RATE_LIMITED" or "{" not in fault.reason
+    assert not (code == "CONTEXT_TOO_LONG" and fault.retry)

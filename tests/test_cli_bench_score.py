@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
 from deeptrace.answer import Space, render
-from deeptrace.calibration import read_calibration
 from deeptrace.cli import cli
 from deeptrace.data import write_records
 from deeptrace.errors import AnswerError, DeepTraceError
 from deeptrace.files import write_jsonl
+from deeptrace.measures.calibration import read_calibration
 from deeptrace.records import Origin, Trace, Verdict
+from tests.commands import DATA, run_command
 
 from .bench.world import LEFT, answers, fake, real, records, write, write_data
 
@@ -35,11 +34,11 @@ def quick(*arguments: str | Path) -> Result:
 
 def test_as_a_process(tmp_path: Path) -> None:
     data, verdicts = write_data(tmp_path), write(tmp_path, "v.jsonl", answers())
-    command = [sys.executable, "-m", "deeptrace", "bench", "score"]
-    run = subprocess.run([*command, verdicts, data, "--json"], capture_output=True, text=True, check=True, timeout=240)
+    run = run_command("bench", "score", verdicts, data, "--json", preload=DATA)
+    assert run.returncode == 0, run.stderr
     assert json.loads(run.stdout)["paper"]["accuracy"] == pytest.approx(60)
     assert run.stderr == ""
-    run = subprocess.run([*command, verdicts, data, "--split", "val"], capture_output=True, text=True, timeout=240)
+    run = run_command("bench", "score", verdicts, data, "--split", "val", preload=DATA)
     assert (run.returncode, run.stdout) == (1, "")
     assert run.stderr == "error: split: no record is in 'val'. Splits here: test, train\n"
 
@@ -69,7 +68,8 @@ def test_tables_keep_numbers_and_names_whole_in_80_columns(tmp_path: Path) -> No
     assert len(values) > 50
     assert [value for value in sorted(values) if value not in narrow] == []
     assert narrow.count("some-longer-model-name-7b") > 10
-    standing = narrow.split("\n\n")[0]
+    assert narrow.startswith("some-longer-model-name-7b is ")  # the conclusion, in words
+    standing = narrow[narrow.index("Where it stands") :].split("\n\n")[0]
     assert standing.index("blind") < standing.index("GPT 4.1")
     assert "Time" in standing.splitlines()[1]  # all eight columns in one table
 
@@ -127,6 +127,10 @@ def test_calibrate_on_val_and_score_on_test(tmp_path: Path) -> None:
     assert calibration.slope < 0.5  # it is right in four cases of five and says 999 of 1000
     run = quick(verdicts, tmp_path, "--calibration", tmp_path / "calibration.json", "--json")
     assert json.loads(run.stdout)["runs"][0]["calibrations"] == {"platt, val, original": 4}
+    few = write(tmp_path, "few.jsonl", said[-4:])
+    refused = bench("calibrate", few, tmp_path, "--out", tmp_path / "c.json")
+    assert "2 fake and 2 real videos have a probability; a calibration needs 10 of each" in str(refused.exception)
+    assert not (tmp_path / "c.json").exists()
     refused = bench("calibrate", verdicts, tmp_path, "--out", tmp_path / "c.json", "--split", "test")
     assert "never fitted on test" in str(refused.exception)
     refused = bench("calibrate", verdicts, tmp_path, "--out", tmp_path / "c.json", "--model", "other")

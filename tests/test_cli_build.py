@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -15,6 +13,7 @@ import pytest
 from deeptrace.data import load_records, write_records
 from deeptrace.files import read_jsonl
 from deeptrace.records import Annotation, Record, Trace
+from tests.commands import run_command
 from tests.data.test_prompts import ROW, writer
 from tests.data.test_standardise import editor
 from tests.fault_server import FaultServer, status
@@ -24,13 +23,7 @@ NOTES = ("arm bends like rubber", "ball curves in air", "face melts", "cup merge
 
 
 def deeptrace(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    run = subprocess.run(
-        [sys.executable, "-m", "deeptrace", "data", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "COLUMNS": "140", "DEEPTRACE_API_KEY": KEY},
-        timeout=120,
-    )
+    run = run_command("data", *arguments, env={"DEEPTRACE_API_KEY": KEY})
     assert KEY not in run.stdout + run.stderr
     assert "Traceback" not in run.stderr
     return run

@@ -36,6 +36,10 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
 def example(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data") / "example"
     make_example(folder, n=2, seed=0)
+    rows = json.loads((folder / "all_data.json").read_text())
+    flawed = next(row for row in rows if row.get("faketrace_duration"))
+    flawed["faketrace_duration"] += 1.0  # longer than from its first frame to its last
+    (folder / "all_data.json").write_text(json.dumps(rows))
     return folder
 
 

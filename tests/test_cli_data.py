@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,27 +12,25 @@ import pytest
 
 from deeptrace.data import load_records, write_records
 from deeptrace.records import Annotation, Record, Trace
+from tests.commands import DATA, run_command
 from tests.data.test_standardise import editor
 from tests.fault_server import FaultServer, ok
 
 
 def deeptrace(*arguments: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "deeptrace", "data", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "COLUMNS": "140", **env},
-        timeout=300,
-    )
+    return run_command("data", *arguments, env=env, preload=DATA)
 
 
-@pytest.fixture(scope="module")
-def example(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A dataset in the release's layout, made by the command itself."""
-    folder = tmp_path_factory.mktemp("data") / "example"
-    run = deeptrace("example", folder, "--videos", "6")
+@pytest.fixture
+def example(six_pairs: Path) -> Path:
+    """A dataset in the release's layout."""
+    return six_pairs
+
+
+def test_example(tmp_path: Path) -> None:
+    run = deeptrace("example", tmp_path / "example", "--videos", "1")
     assert run.returncode == 0, run.stderr
-    return folder
+    assert [record.label for record in load_records(tmp_path / "example")] == ["fake", "real"]
 
 
 def test_from_example_to_audit(example: Path, tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def test_a_model_behind_an_endpoint(server: FaultServer, clip: Path) -> None:
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
     assert "FAKE" in run.stdout
-    assert "1.00 s: The cup melts." in run.stdout
+    assert "From 1.0 s on, the cup melts." in run.stdout
     assert run.stderr == "1 requests, cost 0.000020\n"
     assert server.requests[0].headers["authorization"] == "Bearer k-test-key"
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import math
 import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -11,7 +16,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deeptrace.errors import FileError, JsonError
-from deeptrace.files import dumps, loads, read_jsonl, write_jsonl, write_text
+from deeptrace.files import (
+    csv_line,
+    csv_text,
+    dumps,
+    loads,
+    open_regular,
+    read_bytes,
+    read_jsonl,
+    write_csv,
+    write_jsonl,
+    write_text,
+)
+from deeptrace.lock import folder_lock
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers(-(10**17), 10**17) | st.floats(allow_nan=False, allow_infinity=False)
@@ -109,3 +126,60 @@ def test_names_of_files_may_hold_bytes_that_are_no_utf8(tmp_path: Path) -> None:
     assert list(read_jsonl(tmp_path / "rows.jsonl", surrogates=True)) == [(1, row)]
     with pytest.raises(JsonError, match="surrogate"):  # no byte of any name
         loads('"\\ud800"', surrogates=True)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="has no named pipes in folders")
+def test_what_is_no_file_is_refused_at_once(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe.jsonl"
+    os.mkfifo(pipe)
+    for read in (open_regular, read_bytes, lambda path: list(read_jsonl(path))):
+        for path in (pipe, tmp_path, Path(os.devnull)):
+            with pytest.raises(FileError, match="is not a regular file"):
+                read(path)
+
+
+CELLS = st.none() | st.integers() | st.floats(allow_nan=False) | st.text(st.characters(exclude_categories=["Cs"]))
+
+
+@given(cells=st.lists(CELLS, min_size=1))
+def test_no_cell_of_a_csv_is_a_formula_and_nothing_of_it_is_lost(cells: list[object]) -> None:
+    [back] = csv.reader(io.StringIO(csv_line(cells), newline=""))
+    for cell, text in zip(cells, back, strict=True):
+        if isinstance(cell, str):
+            assert text in (cell, f"'{cell}")
+            assert not text.strip().startswith(("=", "+", "-", "@"))
+            assert csv_text(text) == cell
+        else:
+            assert text == ("" if cell is None else str(cell))
+
+
+def test_formulas_names_of_bytes_and_numbers_in_a_csv(tmp_path: Path) -> None:
+    assert csv_text(csv_line(["'=1"]).strip()) == "'=1"
+    write_csv(tmp_path / "t.csv", [["path", "p_fake"], ["=HYPERLINK(1)", -0.5], [" @SUM(1)", True], ["é\udcff", None]])
+    lines = (tmp_path / "t.csv").read_text(encoding="utf-8").split("\n")
+    assert lines == ["path,p_fake", "'=HYPERLINK(1),-0.5", "' @SUM(1),true", "é\\udcff,", ""]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="SIGKILL")
+def test_what_a_killed_process_left_is_swept_by_the_next_and_a_living_one_is_left_alone(tmp_path: Path) -> None:
+    code = (
+        "import sys, time; from deeptrace.files import atomic_write\n"
+        "with atomic_write(sys.argv[1]) as file:\n"
+        "    file.write(b'half'); file.flush(); print('x', flush=True); time.sleep(60)"
+    )
+    started = [
+        subprocess.Popen([sys.executable, "-c", code, tmp_path / name], stdout=subprocess.PIPE) for name in ("a", "b")
+    ]
+    for process in started:
+        assert process.stdout is not None
+        process.stdout.read(1)
+    (tmp_path / ".mine.tmp").touch()
+    started[0].kill()
+    started[0].wait()
+    time.sleep(1.1)
+    with folder_lock(tmp_path):
+        left = sorted(path.name for path in tmp_path.iterdir())
+    started[1].kill()
+    for process in started:
+        process.communicate()
+    assert [name.split(".")[1] for name in left] == ["b", "deeptrace", "mine"]

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deeptrace.errors import RecordError
-from deeptrace.overlap import bbox_from_px, bbox_to_px, box_iou, center_distance, tiou
+from deeptrace.measures.overlap import bbox_from_px, bbox_to_px, box_iou, center_distance, tiou
 from deeptrace.records import Box
 
 from .strategies import boxes

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import deeptrace
@@ -21,6 +22,10 @@ def _loaded_after(statement: str) -> set[str]:
     code = f"{statement}\nimport sys; print(*sys.modules)"
     run = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)
     return {name.partition(".")[0] for name in run.stdout.split()}
+
+
+def test_the_top_of_the_package_loads_nothing_but_itself() -> None:
+    assert not _loaded_after("import deeptrace") & {*HEAVY, "numpy", "click", "rich"}
 
 
 @pytest.mark.parametrize(
@@ -40,10 +45,76 @@ def test_the_version_is_the_packages() -> None:
     assert deeptrace.__version__ == importlib.metadata.version("deeptrace")
 
 
-def test_all_names_what_is_public() -> None:
-    public = {name for name in vars(deeptrace) if not name.startswith("_")}
-    modules = {path.stem for path in SOURCE.iterdir()}
-    assert public - modules - {"annotations"} == set(deeptrace.__all__) - {"__version__"}
+PUBLIC = [
+    "CATEGORIES",
+    "Annotation",
+    "DeepTraceError",
+    "Failed",
+    "FileError",
+    "Frames",
+    "JsonError",
+    "KeyBox",
+    "MissingExtra",
+    "Model",
+    "ModelError",
+    "Origin",
+    "Outcome",
+    "Record",
+    "RecordError",
+    "ReportItem",
+    "Reward",
+    "Score",
+    "Trace",
+    "Unparsed",
+    "Verdict",
+    "VideoError",
+    "VideoInfo",
+    "__version__",
+    "inspect",
+    "iter_frames",
+    "load",
+    "load_records",
+    "outcome_from_row",
+    "outcome_to_row",
+    "probe",
+    "sample_frames",
+    "write_overlay",
+    "write_report",
+    "write_video",
+]
+"""What users import from the top of the package: this list, and nothing else."""
+
+
+def test_the_public_names_are_this_list() -> None:
+    assert sorted(deeptrace.__all__) == sorted(PUBLIC)
+    assert set(PUBLIC) <= set(dir(deeptrace))
+    for name in PUBLIC:
+        assert getattr(deeptrace, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'laod'"):
+        _ = deeptrace.laod
+
+
+def test_a_public_name_is_the_one_of_its_room() -> None:
+    from deeptrace.data import load_records
+    from deeptrace.models import load
+    from deeptrace.records import Frames
+
+    assert (deeptrace.load, deeptrace.Frames, deeptrace.load_records) == (load, Frames, load_records)
+
+
+def test_inspect_takes_one_video_or_several(tmp_path: Path) -> None:
+    frames = deeptrace.Frames.from_array(np.zeros((8, 48, 64, 3), np.uint8), 8)
+    clip = tmp_path / "clip.mp4"
+    deeptrace.write_video(clip, frames)
+    model = deeptrace.load("motion")
+    for one in (str(clip), clip, clip.read_bytes(), frames):
+        [outcome] = deeptrace.inspect(one, model)
+        assert isinstance(outcome, deeptrace.Verdict)
+    good, bad = deeptrace.inspect([str(clip), "absent.mp4"], "motion")
+    assert isinstance(good, deeptrace.Verdict)
+    assert isinstance(bad, deeptrace.Failed)
+    with pytest.raises(deeptrace.ModelError, match="takes no option"):
+        deeptrace.inspect(str(clip), "motion", priro=0.1)
 
 
 def test_every_error_of_ours_is_one() -> None:

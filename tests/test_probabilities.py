@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deeptrace.probabilities import BINS, bin_of, calibration_error, tpr_at_fpr, weighted_auroc
+from deeptrace.measures.probabilities import BINS, bin_of, calibration_error, tpr_at_fpr, weighted_auroc
 
 pytest.importorskip("sklearn")
 

@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 from deeptrace.errors import RecordError, VideoError
 from deeptrace.files import dumps, loads
 from deeptrace.records import (
+    LABEL_AGAINST_WORDS,
     Annotation,
     Frames,
+    Highlight,
     KeyBox,
     Origin,
     Outcome,
@@ -96,6 +98,10 @@ def test_offset_must_be_after_onset() -> None:
         ("video_id", lambda: Record("")),
         ("p_fake", lambda: Verdict("fake", p_fake=1.01)),
         ("traces", lambda: Verdict("fake", traces=("x",))),
+        ("highlights", lambda: Verdict("fake", highlights=("x",))),
+        ("highlights.end_seconds", lambda: Highlight(1.0, 1.0)),
+        ("highlights.bbox_xyxy", lambda: Highlight(0.0, 1.0, (0.5, 0.5, 0.5, 1.0))),
+        ("highlights.p_fake", lambda: Highlight(0.0, 1.0, p_fake=1.5)),
         ("flags", lambda: Verdict("fake", flags=(1,))),
         ("text", lambda: Verdict("fake", text=5)),
         ("calibration", lambda: Verdict("fake", p_fake=0.9, p_fake_raw=0.1)),
@@ -121,6 +127,8 @@ def test_other_types_refuse_what_is_not_valid(field: str, make) -> None:
         ({"traces": None}, "traces"),
         ({"traces": [{"bbox": [0, 0, 1, 1]}]}, "trace"),
         ({"traces": [{"track": {}}]}, "track"),
+        ({"highlights": [{"bbox_xyxy": [0, 0, 1, 1]}]}, "highlights.start_seconds"),
+        ({"highlights": [{"when": 1}]}, "highlights"),
         ({"flags": [1]}, "flags"),
         ({"p_fake": "0.5"}, "p_fake"),
         ({"label": None}, "label"),
@@ -135,6 +143,19 @@ def test_a_bad_row_is_refused_and_the_field_named(change: dict, field: str) -> N
     with pytest.raises(RecordError) as caught:
         outcome_from_row(row)
     assert caught.value.field == field
+
+
+@given(outcome=outcomes)
+def test_the_label_follows_the_probability_and_what_disagreed_is_flagged(outcome: Outcome) -> None:
+    if not isinstance(outcome, Verdict):
+        return
+    verdict = outcome.following_probability()
+    if outcome.p_fake is None:
+        assert verdict == outcome
+        return
+    assert verdict.label == ("fake" if outcome.p_fake >= 0.5 else "real")
+    assert (LABEL_AGAINST_WORDS in verdict.flags) == (verdict.label != outcome.label)
+    assert verdict.following_probability() == verdict
 
 
 def test_a_box_moves_between_keys_and_hides_where_it_is_hidden() -> None:

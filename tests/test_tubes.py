@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deeptrace.overlap import box_iou
+from deeptrace.measures.overlap import box_iou
+from deeptrace.measures.tubes import Tube, tube_of, viou
 from deeptrace.records import Box, KeyBox, Trace
-from deeptrace.tubes import Tube, tube_of, viou
 
 from .strategies import boxes
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deeptrace.words import place_words
+from deeptrace.pages.words import place_words
 
 
 def test_nine_places_and_one_that_is_everywhere() -> None:

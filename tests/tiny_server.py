@@ -74,18 +74,19 @@ class Tiny:
     """The model behind the server: messages in, a choice of the reply out. One question at a time."""
 
     def __init__(self, folder: Path) -> None:
-        from deeptrace.models.hf import HfModel
+        from deeptrace.models.hf.model import HfModel
         from deeptrace.testing import tiny_model
 
         self._model = HfModel(
             tiny_model("qwen2.5-vl", folder / "model"), question="zero-shot", max_new_tokens=4, device="cpu"
         )
+        self._model.label_share = 0.0  # its labels hold next to nothing: it was never trained
         self._log, self._lock = folder / LOG, threading.Lock()
         self._log.touch()
 
     def complete(self, request: dict[str, Any]) -> tuple[dict[str, Any], dict[str, int]]:
         """The choice and the usage of a chat completion."""
-        from deeptrace.models.text import NoAnswer, Said
+        from deeptrace.models.text import ModelReply, NoAnswer
 
         is_free = request["model"] == "tiny-free"
         if is_free and request.get("logprobs"):
@@ -96,7 +97,7 @@ class Tiny:
             assert not isinstance(said, NoAnswer), said.reason
             text, logprobs = said.text, None
             if not is_free:
-                assert isinstance(said, Said)
+                assert isinstance(said, ModelReply)
                 assert said.p_fake is not None
                 text, logprobs = _choose(said.p_fake)
             with open(self._log, "a") as file:
@@ -105,11 +106,11 @@ class Tiny:
         choice = {
             "index": 0,
             "message": {"role": "assistant", "content": text},
-            "finish_reason": "stop" if isinstance(said, Said) else "length",
+            "finish_reason": "stop" if isinstance(said, ModelReply) else "length",
             "logprobs": logprobs if request.get("logprobs") else None,
         }
-        made = int(said.made.get("answer_tokens", 1))
-        return choice, {"prompt_tokens": int(said.made["prompt_tokens"]), "completion_tokens": made}
+        made = int(said.facts.get("answer_tokens", 1))
+        return choice, {"prompt_tokens": int(said.facts["prompt_tokens"]), "completion_tokens": made}
 
 
 def _choose(p_fake: float) -> tuple[str, dict[str, Any]]:
@@ -125,7 +126,7 @@ def _asked(messages: list[dict[str, Any]], model: Any) -> Any:
     import cv2
     import numpy as np
 
-    from deeptrace.models.text import Asked
+    from deeptrace.models.text import PosedQuestion
     from deeptrace.records import Frames, Origin
 
     pictures, times, texts = [], [], []
@@ -148,7 +149,7 @@ def _asked(messages: list[dict[str, Any]], model: Any) -> Any:
     shown = np.stack(pictures)
     when = np.array(times or [k / 2 for k in range(len(pictures))], np.float64)
     frames = Frames(shown, when, (shown.shape[1], shown.shape[2]), float(when[-1]) + 0.5)
-    return Asked(frames, "".join(texts), model.space(frames), Origin())
+    return PosedQuestion(frames, "".join(texts), model.space(frames), Origin())
 
 
 def _parts(message: dict[str, Any]) -> list[dict[str, Any]]:

@@ -68,3 +68,40 @@ PAYLOADS: list[str] = [
     *(wrapper.format(order) for order, wrapper in itertools.product(_ORDERS, _WRAPPERS)),
     *_OTHERS,
 ]
+
+# ── markup ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+_HIT = "parent.hits=(parent.hits||0)+1"
+_TAGS = (
+    "<script>{0}</script>",
+    "<img src=x onerror={0}>",
+    "<svg onload={0}>",
+    "<svg><script>{0}</script></svg>",
+    "<iframe srcdoc='<script>{0}</script>'></iframe>",
+    "<iframe src='javascript:{0}'></iframe>",
+    "<a href='javascript:{0}' id=x>x</a>",
+    "<body onload={0}>",
+    "<details open ontoggle={0}>",
+    "<video><source onerror={0}></video>",
+    "<input autofocus onfocus={0}>",
+    "<marquee onstart={0}>",
+    "<math><mi xlink:href='javascript:{0}'>x</mi></math>",
+    "<object data='javascript:{0}'></object>",
+    "<meta http-equiv=refresh content='0;url=javascript:{0}'>",
+    "<base href='http://192.0.2.1/'>",
+    "<link rel=stylesheet href='http://192.0.2.1/x.css'>",
+    "<style>@import 'http://192.0.2.1/x.css';*{{display:none}}</style>",
+    "<form action='http://192.0.2.1/'><button autofocus>x</button></form>",
+    "<template><img src=x onerror={0}></template>",
+)
+_AROUND = (
+    "{0}",
+    '">{0}',
+    "'>{0}",
+    "</title></style></script></textarea>{0}",
+    "-->{0}<!--",
+    "{{{{7*7}}}}{0}{{% raw %}}",
+)
+
+MARKUP: list[str] = [around.format(tag.format(_HIT)) for around, tag in itertools.product(_AROUND, _TAGS)]
+"""Texts that would run a script, load something or change the page, were they markup."""

@@ -8,11 +8,11 @@ import click
 import numpy as np
 
 from deeptrace.answer import FIELDS
-from deeptrace.bench.blind_rows import CONSTANT
-from deeptrace.bench.groups import group
-from deeptrace.bench.totals import COLUMNS, RANKED, fair, paper, probability
+from deeptrace.bench.score.blind_rows import CONSTANT
+from deeptrace.bench.score.groups import group
+from deeptrace.bench.score.totals import COLUMNS, RANKED, fair, paper, probability
 from deeptrace.cli import cli
-from deeptrace.metrics import STATUSES
+from deeptrace.measures.video import STATUSES
 
 from .world import dataset
 

@@ -16,8 +16,8 @@ import pandas as pd
 import pytest
 
 from deeptrace.bench import harness
-from deeptrace.bench.runs import dataset_of, read_runs
-from deeptrace.bench.score import score
+from deeptrace.bench.score.runs import dataset_of, read_runs
+from deeptrace.bench.score.score import score
 from deeptrace.data import Records
 from deeptrace.errors import AnswerError, RecordError
 from deeptrace.files import read_jsonl

@@ -15,7 +15,7 @@ import pytest
 
 from deeptrace.bench.judge import (
     GRADES,
-    Item,
+    GradingItem,
     Judgement,
     estimate,
     grade,
@@ -24,7 +24,7 @@ from deeptrace.bench.judge import (
     read_grade,
     read_judgements,
 )
-from deeptrace.bench.judge.humans import compare, corrected, read_sheet, write_sheet
+from deeptrace.bench.judge.humans import compare, correct_mean, read_sheet, write_sheet
 from deeptrace.bench.judge.rubric import MAX_CHARACTERS, without_markers
 from deeptrace.chat import ChatClient, Prices, Timeouts
 from deeptrace.errors import FileError, RecordError
@@ -34,9 +34,11 @@ from tests.bench.replies import REPLIES
 from tests.fault_server import FaultServer, Handler, ok, status
 
 
-def _items(count: int, candidate: str | None = None) -> list[Item]:
+def _items(count: int, candidate: str | None = None) -> list[GradingItem]:
     return [
-        Item(f"v{i:03d}", 0, f"Thing number {i} melts.", f"Thing number {i} bends." if candidate is None else candidate)
+        GradingItem(
+            f"v{i:03d}", 0, f"Thing number {i} melts.", f"Thing number {i} bends." if candidate is None else candidate
+        )
         for i in range(count)
     ]
 
@@ -100,7 +102,7 @@ def _gullible(handler: Handler, body: bytes) -> None:
 
 def test_injected_candidates_never_leave_their_fence(tmp_path: Path) -> None:
     assert len(PAYLOADS) >= 150
-    items = [Item(f"v{i:03d}", 0, "The dog's leg bends like rubber.", text) for i, text in enumerate(PAYLOADS)]
+    items = [GradingItem(f"v{i:03d}", 0, "The dog's leg bends like rubber.", text) for i, text in enumerate(PAYLOADS)]
     with FaultServer(default=_gullible) as server, _client(server) as client:
         judged = grade(items, client, tmp_path, controls=10)
     assert [j for j in judged.judgements if j.grade != 0.0] == []
@@ -222,7 +224,7 @@ def test_money_stops_the_run_and_the_next_one_goes_on(tmp_path: Path) -> None:
 
 
 def test_the_same_question_is_asked_once(tmp_path: Path) -> None:
-    items = [Item("a", 0, "It melts.", "It melts."), Item("a", 1, "It melts.", "It melts.")]
+    items = [GradingItem("a", 0, "It melts.", "It melts."), GradingItem("a", 1, "It melts.", "It melts.")]
     with FaultServer(default=ok("1")) as server, _client(server) as client:
         assert grade(items, client, tmp_path).counts["scored"] == 2
         assert len(server.requests) == 1
@@ -234,6 +236,8 @@ def test_two_judges_do_not_mix(tmp_path: Path) -> None:
             grade(_items(1), client, tmp_path)
         with ChatClient(server.url, "judge-2", api_key="k") as client, pytest.raises(FileError, match="judge"):
             grade(_items(1), client, tmp_path)
+    with FaultServer(default=ok("1")) as other, _client(other) as client, pytest.raises(FileError, match="base_url"):
+        grade(_items(1), client, tmp_path)
 
 
 @pytest.mark.parametrize(("reply", "valid"), [("honest", True), ("1", False), ("0", False)])
@@ -254,16 +258,17 @@ def _judgements(scores: list[float]) -> list[Judgement]:
 
 
 def test_a_sheet_goes_out_without_the_judges_grades_and_comes_back(tmp_path: Path) -> None:
-    items = [*_items(20), Item("x", 0, "=HYPERLINK(1)", "+cmd"), Item("y", 0, "a", None)]
+    items = [*_items(20), GradingItem("=x", 0, "=HYPERLINK(1)", "＋cmd"), GradingItem("y", 0, "a", None)]
     assert write_sheet(tmp_path / "sheet.csv", items, 50, 0) == 21
     lines = (tmp_path / "sheet.csv").read_text().splitlines()
     assert lines[0] == "video_id,row,grader,score,reference,candidate"
-    assert "'=HYPERLINK(1),'+cmd" in "\n".join(lines)
+    assert "'=HYPERLINK(1),'＋cmd" in "\n".join(lines)
     filled = [lines[0], *(line.replace(",0,,,", ",0,ann,0.5,") for line in lines[1:])]
     (tmp_path / "grades.csv").write_text("\n".join(filled))
     grades = read_sheet(tmp_path / "grades.csv")
     assert len(grades) == 21
     assert grades["v003", 0] == {"ann": 0.5}
+    assert ("=x", 0) in grades
 
 
 @pytest.mark.parametrize(
@@ -321,32 +326,42 @@ def _simulated(seed: int) -> Iterator[tuple[list[Judgement], dict[tuple[str, int
 def test_the_corrected_mean_holds_the_truth_and_is_narrower_than_people_alone() -> None:
     held = narrower = biased = 0
     for judgements, places, truth in (case for case, _ in zip(_simulated(0), range(100), strict=False)):
-        found = corrected(judgements, places)
+        found = correct_mean(judgements, places)
         assert found is not None
         held += found.low <= truth <= found.high
         alone = found.humans_alone
         narrower += found.high - found.low < alone[2] - alone[1]
         biased += found.judge_alone > truth + 0.05
     assert biased == 100  # the judge itself is always off
-    assert held >= 88
+    assert held >= 93
     assert narrower >= 95
 
 
+def _half_graded() -> tuple[list[Judgement], dict[tuple[str, int], float]]:
+    """40 rows, of which people graded 20."""
+    judged = _judgements([1.0, 0.5] * 20)
+    return judged, {(f"v{i:04d}", 0): 1.0 if i % 3 else 0.5 for i in range(20)}
+
+
 def test_absent_rows_are_the_zeros_that_they_are() -> None:
-    judged = _judgements([1.0] * 5 + [0.5] * 5)
-    absent = [Judgement(f"w{i}", 0, "absent", 0.0, "judge-1") for i in range(10)]
-    places = {("v0000", 0): 1.0, ("v0005", 0): 0.5}
-    alone, among = corrected(judged, places), corrected([*judged, *absent], places)
+    judged, places = _half_graded()
+    absent = [Judgement(f"w{i}", 0, "absent", 0.0, "judge-1") for i in range(40)]
+    alone, among = correct_mean(judged, places), correct_mean([*judged, *absent], places)
     assert alone is not None
     assert among is not None
     assert among.value == pytest.approx(alone.value / 2)
 
 
 def test_a_judge_that_always_says_the_same_adds_nothing() -> None:
-    places = {("v0000", 0): 1.0, ("v0001", 0): 0.0, ("v0002", 0): 0.5}
-    found = corrected(_judgements([0.5] * 9), places)
+    _, places = _half_graded()
+    found = correct_mean(_judgements([0.5] * 40), places)
     assert found is not None
     assert (found.value, found.low, found.high) == found.humans_alone
+
+
+def test_too_few_graded_videos_give_no_corrected_mean() -> None:
+    judged, places = _half_graded()
+    assert correct_mean(judged, dict(list(places.items())[:19])) is None
 
 
 def test_a_kill_between_two_grades_loses_none_that_was_paid_for(tmp_path: Path) -> None:

@@ -7,9 +7,9 @@ from decimal import ROUND_HALF_UP, Decimal
 import numpy as np
 import pytest
 
-from deeptrace.bench.published import RELEASE_COUNTS, Published, is_release, published, shown, whole_counts
-from deeptrace.bench.totals import COLUMNS, PLACE, paper
-from deeptrace.metrics import Truth
+from deeptrace.bench.score.published import RELEASE_COUNTS, Published, as_printed, is_release, published, whole_counts
+from deeptrace.bench.score.totals import COLUMNS, PLACE, paper
+from deeptrace.measures.video import Truth
 from deeptrace.records import Trace
 
 ROWS = [(split, row) for split in ("test", "val") for row in published(split)]
@@ -64,14 +64,14 @@ def test_our_sums_give_the_published_accuracies() -> None:
 
 
 def test_rounding_by_hand() -> None:
-    assert shown(33, 332) == Decimal("9.9")
-    assert shown(67, 332) == Decimal("20.2")
-    assert shown(1, 2000) == Decimal("0.1")  # 0.05 is 0.05 and then 0.1
+    assert as_printed(33, 332) == Decimal("9.9")
+    assert as_printed(67, 332) == Decimal("20.2")
+    assert as_printed(1, 2000) == Decimal("0.1")  # 0.05 is 0.05 and then 0.1
 
 
 def test_always_fake_is_right_on_57_percent() -> None:
     rows, _, reals = RELEASE_COUNTS["test"]
-    assert shown(rows, rows + reals) == Decimal("57.0")
+    assert as_printed(rows, rows + reals) == Decimal("57.0")
 
 
 def test_which_videos_are_the_releases() -> None:

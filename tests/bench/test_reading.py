@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from deeptrace.answer import Space, render
-from deeptrace.bench.dataset import dataset_of
-from deeptrace.bench.reading import Foreign, iter_lines, read_space
-from deeptrace.bench.runs import read_runs
-from deeptrace.bench.totals import PLACE
+from deeptrace.bench.score.dataset import dataset_of
+from deeptrace.bench.score.reading import Foreign, iter_lines, read_space
+from deeptrace.bench.score.runs import read_runs
+from deeptrace.bench.score.totals import PLACE
 from deeptrace.errors import AnswerError, JsonError, RecordError
 from deeptrace.files import write_jsonl
 from deeptrace.records import Failed, Origin, Outcome, Record, Trace, Unparsed, Verdict

@@ -11,12 +11,14 @@ import html5lib
 import pytest
 from click.testing import CliRunner, Result
 
-from deeptrace.bench.drops import platform_drops
 from deeptrace.bench.report.charts import radar, reliability
 from deeptrace.bench.report.confusion import confusion
+from deeptrace.bench.score.drops import platform_drops
 from deeptrace.cli import cli
-from deeptrace.data import Records
-from deeptrace.records import Failed, Record, Unparsed, Verdict
+from deeptrace.data import Records, write_records
+from deeptrace.records import Annotation, Failed, Origin, Outcome, Record, Trace, Unparsed, Verdict, VideoInfo
+from deeptrace.rows import outcome_to_row
+from tests.bench.payloads import MARKUP
 from tests.browser import chromium
 
 
@@ -49,8 +51,10 @@ def test_yours_stand_beside_the_blind_and_the_published_rows(report: Path) -> No
         assert document.index("blind") < document.index("GPT 4.1 (published)")
         for head in ("videos", "unparsed", "failed", "missing"):
             assert head in document
-        assert document.count("Geometry probe: ") >= 3  # beside every accuracy
+        assert document.count("Geometry probe: ") == 1  # in the conclusion
         assert "Container probe" in document
+    assert text.index("blind") < text.index("## In short") < text.index("## The paper's protocol")  # words come first
+    assert page.index("<h2>Conclusion") < page.index("<h2>Balanced accuracy")
 
 
 def test_the_counts_are_those_of_the_answers(report: Path) -> None:
@@ -113,7 +117,7 @@ def test_a_report_without_videos_and_probes_says_so(runs: Path, squares: Records
 
 def test_rows_without_a_dated_name_belong_to_their_run(squares: Records, tmp_path: Path) -> None:
     from deeptrace.bench.report import gather
-    from deeptrace.bench.runs import dataset_of, read_runs
+    from deeptrace.bench.score.runs import dataset_of, read_runs
     from deeptrace.records import Origin
     from deeptrace.rows import outcome_to_row
 
@@ -137,8 +141,8 @@ def test_confusion_counts_every_video_once() -> None:
     outcomes = {"v0": Verdict("fake"), "v1": Verdict("real"), "v2": Unparsed("x", "x"), "v4": Failed("EMPTY", "x")}
     fakes, reals = confusion(records, outcomes)
     assert (fakes.source, fakes.videos, fakes.right) == ("G", 4, 1)
-    assert fakes.said == {"fake": 1, "real": 1, "unparsed": 1, "missing": 1}
-    assert (reals.source, reals.said) == ("unknown", {"failed": 1, "missing": 1})
+    assert fakes.counts == {"fake": 1, "real": 1, "unparsed": 1, "missing": 1}
+    assert (reals.source, reals.counts) == ("unknown", {"failed": 1, "missing": 1})
 
 
 def test_a_radar_by_hand() -> None:
@@ -206,3 +210,70 @@ def test_in_a_browser_nothing_overflows_and_nothing_is_asked_of_a_network(report
             assert page.locator("#categories svg polygon").count() >= 2
             page.locator("#theme").click()
             page.close()
+
+
+def _hostile(folder: Path) -> Path:
+    """Records and answers whose every text is a payload; the videos are not there."""
+    records, rows = [], []
+    for i, text in enumerate(MARKUP):
+        fake, trace = i % 3 != 2, Trace((0.1, 0.1, 0.4, 0.4), 0.5, 1.5, ("Sudden Blurring",), text)
+        annotations = (Annotation((trace,), "fake"),) if fake else ()
+        label = "fake" if fake else "real"
+        info = VideoInfo(160, 120, 8.0, 16, 2.0)
+        records.append(Record(f"{i} {text}", f"v{i}.mp4", label, info, text, "test", annotations=annotations))
+        made = Origin(f"{i} {text}", model=f"m {MARKUP[i % 2]}", revision=MARKUP[5])
+        said = Trace((0.2, 0.1, 0.5, 0.4), 0.6, 1.4, ("Object Merging",), text)
+        outcomes: tuple[Outcome, ...] = (
+            Verdict("fake", p_fake=0.7, traces=(said,), text=text, origin=made),
+            Verdict("real", p_fake=0.2, text=text, origin=made),
+            Unparsed(text, text, made),
+            Failed("EMPTY", text, made),
+        )
+        rows.append(outcome_to_row(outcomes[0 if i % 5 < 2 else i % 4]))
+    write_records(folder / "records.jsonl", records)
+    (folder / "verdicts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+@pytest.mark.browser
+def test_no_payload_runs_loads_or_changes_anything(tmp_path: Path) -> None:
+    """120 texts of markup as ids, sources, models, explanations, reasons and the title, in a real browser."""
+    assert len(MARKUP) >= 120
+    data = _hostile(tmp_path)
+    few = ("--replicates", 5, "--permutations", 0, "--cases", 40, "--no-probes", "--title", MARKUP[0])
+    _run("bench", "report", data / "verdicts.jsonl", data, "--out", tmp_path / "report", *few)
+    with chromium(tmp_path) as browser:
+        page = browser.new_page(viewport={"width": 1400, "height": 900})
+        said: list[str] = []
+        asked: list[str] = []
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("request", lambda request: asked.append(request.url))
+        page.on("dialog", lambda dialog: said.append(dialog.message))
+        page.goto((tmp_path / "report" / "index.html").as_uri())
+        page.wait_for_timeout(300)
+        assert page.evaluate("window.hits") is None
+        assert said == []
+        assert asked == [(tmp_path / "report" / "index.html").as_uri()]
+        strange = "iframe, object, embed, form, base, link, video, math, marquee, template, input, body img, details"
+        assert page.locator(strange).count() == 0
+        assert page.locator("script").count() == 2
+        handlers = "[...document.querySelectorAll('*')].flatMap(e => [...e.attributes]).filter(a => "
+        handlers += "/^on/i.test(a.name) || /^\\s*javascript:/i.test(a.value)).length"
+        assert page.evaluate(handlers) == 0
+        shown = page.locator(".case").all_inner_texts()
+        assert len(shown) >= 40
+        assert any("<script>" in text for text in shown)  # it is there, as text
+        assert page.evaluate("document.documentElement.scrollWidth") <= 1400
+    text = (tmp_path / "report" / "report.md").read_text()
+    assert not re.search(r"(?<!\\)<(?:script|img|svg|iframe|base|link|style)\b", text)
+
+
+@pytest.mark.browser
+def test_the_columns_of_every_table_fit(report: Path, tmp_path: Path) -> None:
+    with chromium(tmp_path) as browser:
+        page = browser.new_page(viewport={"width": 1400, "height": 900})
+        page.goto((report / "index.html").as_uri())
+        wide = "[...document.querySelectorAll('.scroll')].filter(e => e.scrollWidth > e.clientWidth + 1)"
+        titles = page.evaluate(f"{wide}.map(e => e.closest('section').querySelector('h2').innerText)")
+        assert titles == []

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from deeptrace.bench.runner import run
-from deeptrace.bench.tracks import select
-from deeptrace.bench.verdicts import read_verdicts
+from deeptrace.bench.run.runner import run
+from deeptrace.bench.run.tracks import select
+from deeptrace.bench.run.verdicts import read_verdicts
 from deeptrace.data import Records
 from deeptrace.models import load
 
@@ -24,7 +24,7 @@ def test_a_tiny_model_is_asked_about_every_video_once(squares: Records, tmp_path
     done = run(model, chosen, chosen.root, tmp_path / "run")
     assert done.to_json()["answered"] == 4
     assert done.to_json()["failed"] == 0
-    assert run(model, chosen, chosen.root, tmp_path / "run").asked == 0
+    assert run(model, chosen, chosen.root, tmp_path / "run").num_asked == 0
     [first, *_] = read_verdicts(tmp_path / "run")
     assert first.origin.sampling is not None
     assert first.origin.sampling["format"] == "zero-shot"

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from deeptrace.bench.verdicts import read_verdicts
+from deeptrace.bench.run.verdicts import read_verdicts
 from deeptrace.cli import cli
 from deeptrace.data import Records
+from deeptrace.errors import FileError
 from deeptrace.models import load
 from deeptrace.records import Failed, Unparsed, Verdict
 from tests.fault_server import FaultServer, Handler, ok, reset, status
@@ -55,6 +56,17 @@ def test_the_same_bytes_with_one_worker_or_eight(squares: Records, tmp_path: Pat
             assert _bench(squares, server, tmp_path / workers, "--workers", workers).exception is None
     one, eight = ((tmp_path / workers / "verdicts.jsonl").read_bytes() for workers in ("1", "8"))
     assert one == eight
+
+
+def test_a_run_is_not_begun_at_one_server_and_ended_at_another(squares: Records, tmp_path: Path) -> None:
+    with FaultServer(default=ok(GOOD)) as one, FaultServer(default=ok(GOOD)) as two:
+        assert _bench(squares, one, tmp_path / "run", "--limit", "3").exception is None
+        refused = _bench(squares, two, tmp_path / "run")
+        assert isinstance(refused.exception, FileError)
+        assert "base_url" in str(refused.exception)
+        assert two.requests == []
+        assert _bench(squares, one, tmp_path / "run").exception is None
+        assert len(one.requests) == 15  # the broken video is none of them
 
 
 def test_videos_are_asked_about_at_once(squares: Records, tmp_path: Path) -> None:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -16,10 +13,11 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from deeptrace.bench.verdicts import read_verdicts
+from deeptrace.bench.run.verdicts import read_verdicts
 from deeptrace.cli import cli
 from deeptrace.data import Records
 from deeptrace.records import Failed, Unparsed, Verdict
+from tests.commands import start_command
 from tests.tiny_server import REVISION, TinyServer
 
 pytest.importorskip("transformers")
@@ -55,12 +53,6 @@ def _call(*words: str) -> Result:
     return CliRunner().invoke(cli, words, standalone_mode=False)
 
 
-def _start(*words: str) -> subprocess.Popen[bytes]:
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "src")}
-    command = [sys.executable, "-m", "deeptrace", *words]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-
 @pytest.mark.linux
 def test_killed_and_run_again_every_video_stands_there_once(
     squares: Records, server: TinyServer, tmp_path: Path
@@ -68,7 +60,7 @@ def test_killed_and_run_again_every_video_stands_there_once(
     """At the end the bytes of an unbroken run; only what was under way at a kill was asked about twice."""
     before, run = len(server.asked), tmp_path / "run"
     for kills, more in ((1, AT_ONCE + 1), (2, 2)):
-        client, target = _start(*_words(squares, server, run)), len(server.asked) + more
+        client, target = start_command(*_words(squares, server, run)), len(server.asked) + more
         while client.poll() is None and len(server.asked) < target:
             time.sleep(0.01)
         assert client.poll() is None, "the run ended before it could be killed"

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -17,15 +16,17 @@ from pathlib import Path
 
 import pytest
 
-from deeptrace.bench.runner import Progress, run
-from deeptrace.bench.verdicts import read_verdicts
+from deeptrace.bench.run.runner import RunProgress, run
+from deeptrace.bench.run.tracks import run_track
+from deeptrace.bench.run.verdicts import read_verdicts
 from deeptrace.chat import ChatStopped, Spent
-from deeptrace.data import write_records
-from deeptrace.data.lock import LockError
+from deeptrace.data import Records, load_records, write_records
 from deeptrace.errors import FileError, ModelError, RecordError
+from deeptrace.lock import LockError
 from deeptrace.models import VideoSource
 from deeptrace.records import Failed, Outcome, Record, Verdict
 from tests.bench.counting import CountingModel, answer, made_records
+from tests.commands import Command, start_command
 
 
 def _bytes(folder: Path) -> bytes:
@@ -58,7 +59,7 @@ def test_what_was_answered_is_not_asked_again_and_lasting_failures_stay(tmp_path
     records, calls = made_records(40), tmp_path / "calls"
     first = run(CountingModel(calls), records, tmp_path, tmp_path / "run")
     again = run(CountingModel(calls), records, tmp_path, tmp_path / "run")
-    assert (first.asked, again.asked) == (40, 0)
+    assert (first.num_asked, again.num_asked) == (40, 0)
     assert first.outcomes == again.outcomes
     assert any(isinstance(outcome, Failed) for outcome in first.outcomes.values())
     assert not again.complete
@@ -85,7 +86,7 @@ def test_a_failure_that_may_pass_is_tried_again(tmp_path: Path) -> None:
     records = [record for record in made_records(12) if isinstance(answer(record.video_id), Verdict)]
     once = run(Moody(tmp_path / "calls", 1), records, tmp_path, tmp_path / "one")
     assert once.complete
-    assert once.asked == 2 * len(records)
+    assert once.num_asked == 2 * len(records)
     model = Moody(tmp_path / "calls", 2)
     twice = run(model, records, tmp_path, tmp_path / "two")
     assert twice.to_json()["codes"] == {"RATE_LIMITED": len(records)}
@@ -120,7 +121,72 @@ def test_an_answer_about_another_file_is_not_taken(tmp_path: Path) -> None:
     calls, [record] = tmp_path / "calls", made_records(1)
     run(CountingModel(calls), [record], tmp_path, tmp_path / "run")
     moved = replace(record, path="videos/other.mp4")
-    assert run(CountingModel(calls), [moved], tmp_path, tmp_path / "run").asked == 1
+    assert run(CountingModel(calls), [moved], tmp_path, tmp_path / "run").num_asked == 1
+
+
+def videos(root: Path, count: int, mark: str) -> Records:
+    """A dataset whose ids and paths are those of any other one; only the files differ."""
+    (root / "videos").mkdir(parents=True)
+    records = made_records(count)
+    for record in records:
+        (root / str(record.path)).write_bytes(f"{mark} {record.video_id}".encode())
+    write_records(root / "records.jsonl", records)
+    return load_records(root)
+
+
+def test_answers_of_another_dataset_with_the_same_ids_are_not_taken(tmp_path: Path) -> None:
+    calls = tmp_path / "calls"
+    ours, theirs = videos(tmp_path / "ours", 4, "a"), videos(tmp_path / "theirs", 4, "b")
+    out = tmp_path / "run"
+    run_track(CountingModel(calls), ours, out, "original", split="test")
+    with pytest.raises(FileError, match="dataset"):
+        run_track(CountingModel(calls), theirs, out, "original", split="test")
+    # Even where the folders are called alike, the files are told apart, and what was paid for stays.
+    alike = videos(tmp_path / "elsewhere" / "ours", 4, "b")
+    [other] = run_track(CountingModel(calls), alike, out, "original", split="test")
+    assert other.run.num_asked == 4
+    assert {o.origin.sha256 for o in read_verdicts(out)} == {
+        hashlib.sha256(f"b v{i:04d}".encode()).hexdigest() for i in range(4)
+    }
+    [again] = run_track(CountingModel(calls), ours, out, "original", split="test")
+    assert again.run.num_asked == 0
+
+
+def test_a_video_replaced_in_place_is_asked_about_again(tmp_path: Path) -> None:
+    """Of the same size and with its old time put back."""
+    calls, records = tmp_path / "calls", videos(tmp_path / "data", 3, "a")
+    first = run(CountingModel(calls), records, records.root, tmp_path / "run")
+    path = records.root / str(records[1].path)
+    before = path.stat()
+    path.write_bytes(path.read_bytes().replace(b"a", b"z"))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    again = run(CountingModel(calls), records, records.root, tmp_path / "run")
+    assert (first.num_asked, again.num_asked) == (3, 1)
+    assert calls.read_text().split().count(records[1].video_id) == 2
+    moved = tmp_path / "elsewhere"
+    (records.root).rename(moved)
+    assert run(CountingModel(calls), records, moved, tmp_path / "run").num_asked == 0
+
+
+class Replacing(CountingModel):
+    """Somebody replaces the video while the model is at it, once."""
+
+    def inspect_iter(self, videos: Iterable[VideoSource]) -> Iterator[Outcome]:
+        for video in videos:
+            [outcome] = super().inspect_iter([video])
+            if self._calls.read_text().count("\n") == 1:
+                Path(os.fspath(video)).write_bytes(b"another")  # type: ignore[arg-type]
+            yield outcome
+
+
+def test_a_video_replaced_while_it_is_asked_about_is_asked_about_again(tmp_path: Path) -> None:
+    records = videos(tmp_path / "data", 1, "a")
+    done = run(Replacing(tmp_path / "calls"), records, records.root, tmp_path / "run")
+    assert done.num_asked == 2
+    [outcome] = read_verdicts(tmp_path / "run")
+    assert outcome.origin.sha256 == hashlib.sha256(b"another").hexdigest()
+    once = run(Replacing(tmp_path / "more"), videos(tmp_path / "d", 1, "a"), tmp_path / "d", tmp_path / "r", tries=1)
+    assert once.to_json()["codes"] == {"FILE_CHANGED": 1}
 
 
 def test_a_second_process_is_refused(tmp_path: Path) -> None:
@@ -153,7 +219,7 @@ class Paid(CountingModel):
 @pytest.mark.parametrize("workers", [1, 4])
 def test_a_run_out_of_money_keeps_what_it_paid_for_and_goes_on(tmp_path: Path, workers: int) -> None:
     records = made_records(20)
-    seen: list[Progress] = []
+    seen: list[RunProgress] = []
     first = run(Paid(tmp_path / "calls", 8), records, tmp_path, tmp_path / "run", workers=workers, progress=seen.append)
     assert first.stopped is not None
     assert first.stopped.code == "MAX_COST"
@@ -161,12 +227,12 @@ def test_a_run_out_of_money_keeps_what_it_paid_for_and_goes_on(tmp_path: Path, w
     assert seen[-1].cost == first.cost == 8.0
     rest = run(Paid(tmp_path / "calls", 100), records, tmp_path, tmp_path / "run", workers=workers)
     assert rest.stopped is None
-    assert (rest.asked, rest.cost) == (12, 20.0)
+    assert (rest.num_asked, rest.cost) == (12, 20.0)
     assert set(Counter((tmp_path / "calls").read_text().split()).values()) == {1}
 
 
 def test_progress_tells_how_far_and_how_long(tmp_path: Path) -> None:
-    seen: list[Progress] = []
+    seen: list[RunProgress] = []
     run(CountingModel(tmp_path / "calls", 0.001), made_records(10), tmp_path, tmp_path / "run", progress=seen.append)
     assert [now.done for now in seen] == list(range(11))
     assert seen[0].seconds_left is None
@@ -199,11 +265,9 @@ def test_one_id_on_two_records_is_refused(tmp_path: Path) -> None:
 # ── kill -9 ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _piece(root: Path, folder: Path, calls: Path, workers: int, seconds: float) -> subprocess.Popen[bytes]:
-    here = Path(__file__).parents[2]
-    environment = {**os.environ, "PYTHONPATH": f"{here}{os.pathsep}{here / 'src'}"}
-    words = [str(root), str(folder), str(calls), str(workers), str(seconds)]
-    return subprocess.Popen([sys.executable, "-m", "tests.bench.counting", *words], env=environment, cwd=here)
+def _piece(root: Path, folder: Path, calls: Path, workers: int, seconds: float) -> Command:
+    words = (root, folder, calls, str(workers), str(seconds))
+    return start_command(*words, module="tests.bench.counting", preload=("deeptrace.bench.run.runner",))
 
 
 @pytest.mark.linux
@@ -241,5 +305,5 @@ def test_half_a_line_at_the_end_is_dropped_and_asked_again(tmp_path: Path) -> No
     for cut in range(1, len(lines[-1]), 97):
         journal.write_bytes(b"".join(lines[:-1]) + lines[-1][:cut])
         (tmp_path / "run" / "verdicts.jsonl").unlink()
-        assert run(CountingModel(calls), records, tmp_path, tmp_path / "run").asked == 1
+        assert run(CountingModel(calls), records, tmp_path, tmp_path / "run").num_asked == 1
         assert _bytes(tmp_path / "run") == whole

@@ -8,17 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from deeptrace.bench.blind_rows import blind_rows
-from deeptrace.bench.dataset import dataset_of
-from deeptrace.bench.grades import GradeBook
-from deeptrace.bench.result import Scores
-from deeptrace.bench.runs import read_runs
-from deeptrace.bench.score import score
-from deeptrace.bench.tables import markdown, tables
-from deeptrace.bench.totals import PAPER_KEYS
-from deeptrace.calibration import Calibration
+from deeptrace.bench.judge.rubric import judge_messages, prompt_sha256
+from deeptrace.bench.score.blind_rows import blind_rows
+from deeptrace.bench.score.conclusion import conclusion
+from deeptrace.bench.score.dataset import dataset_of
+from deeptrace.bench.score.grades import GradeBook
+from deeptrace.bench.score.result import Scores
+from deeptrace.bench.score.runs import read_runs, settings_of
+from deeptrace.bench.score.score import score
+from deeptrace.bench.score.tables import markdown, tables, terminal_tables
+from deeptrace.bench.score.totals import PAPER_KEYS
 from deeptrace.errors import RecordError
 from deeptrace.files import dumps, write_jsonl, write_text
+from deeptrace.measures.calibration import Calibration
 from deeptrace.records import Annotation, Failed, Origin, Outcome, Trace, Unparsed, Verdict
 
 from .world import JSON_FORMAT, LEFT, RIGHT, answers, dataset, fake, origin, real, records, write
@@ -49,8 +51,10 @@ def test_the_truth_itself_is_perfect(tmp_path: Path) -> None:
         assert run.paper[key].value == 1
     # Two rows of one video are scored against the first trace: the paper's protocol has no perfect score here.
     assert run.paper["bbox_iou"].value == pytest.approx(2 / 3)
-    for key in ("viou_f1", "category_f1", "tiou", "auroc", "tpr_at_1_fpr", "fair_overall_without_judge"):
+    for key in ("viou_f1", "category_f1", "tiou", "auroc", "fair_overall_without_judge"):
         assert run.fair[key].value == pytest.approx(1), key
+    assert run.fair["tpr_at_1_fpr"].value is None  # two reals cannot tell
+    assert run.fair["tpr_at_1_fpr"].reason == "needs 331 independent real videos; there are 2"
     assert run.fair["onset_error"].value == 0
     assert run.fair_fields == ("box", "category", "explanation")
     assert run.fair["fair_overall"].value is None  # nobody judged
@@ -62,10 +66,13 @@ def test_json_has_the_papers_keys_and_scale(tmp_path: Path) -> None:
     assert found["paper"]["accuracy"] == pytest.approx(60)
     assert found["paper"]["bbox_iou"] == pytest.approx(100 / 3)
     assert set(PAPER_KEYS) | {"model", "kind", "unit"} <= set(found["paper"])
-    assert found["fair"]["version"] == 1
+    assert (found["fair"]["name"], found["fair"]["version"]) == ("deeptrace-fair", 2)
     assert all(value is None or 0 <= value <= 1 for key, value in found["fair"].items()
                if key.endswith(("f1", "accuracy", "overall", "recall", "precision")))  # fmt: skip
     assert found["runs"][0]["paper"] == found["paper"]
+    assert found["conclusion"]
+    low, high = found["fair"]["intervals"]["balanced_accuracy"]
+    assert 0 <= low < found["fair"]["balanced_accuracy"] < high <= 1
     assert found["published"]["same_videos"] is False
     assert len(found["published"]["rows"]) == 21
     assert [row["name"] for row in found["blind"]] == ["blind", "always FAKE", "always REAL", "whole frame"]
@@ -80,7 +87,7 @@ def test_every_number_has_its_denominator(tmp_path: Path) -> None:
     }  # fmt: skip
     assert set(run.n["fair"]) == set(run.fair)
     assert set(run.n["paper"]) == set(run.paper)
-    assert run.n["fair"]["viou_f1"] == 2
+    assert run.n["fair"]["viou_f1"] == 3  # two fakes, and a real of which a trace is claimed
     assert run.n["fair"]["viou_f1_if_fake"] == 1
     assert run.counts["unparsed"] == run.counts["unparsed_fake"] == 1
     assert (run.counts["videos"], run.counts["annotation_rows"]) == (4, 3)
@@ -118,6 +125,18 @@ def test_grades_of_a_judge(tmp_path: Path) -> None:
     assert run.paper["overall"].value == pytest.approx(expected, abs=1e-6)
     assert found.variance["m"]["judges"]["paper.explanation"].sd == pytest.approx(0.5 / 2**0.5)
     assert found.blind[0].paper["overall"].value is None  # nobody graded the blind row's constant explanation
+
+
+def test_a_grade_of_another_explanation_is_none(tmp_path: Path) -> None:
+    """The model said something else when the judge looked: its grade says nothing of what it says now."""
+    for candidate, grade in (("it melts", 1.0), ("it flies", None)):
+        asked = prompt_sha256(judge_messages("the kettle melts", candidate))
+        line = {"video_id": "f1", "row": 0, "grade": 1, "model": "m", "judge": "one", "prompt_sha256": asked}
+        write_jsonl(tmp_path / "grades.jsonl", [line])
+        book = GradeBook.from_file(tmp_path / "grades.jsonl")
+        (run,) = scores(write(tmp_path, "v.jsonl", answers()), grades=book).runs
+        assert run.paper["explanation"].value == grade
+        assert run.counts["stale_grades"] == (0 if grade else 1)
 
 
 @pytest.mark.parametrize(
@@ -256,7 +275,7 @@ def test_without_train_there_is_no_blind_row_and_the_table_says_so(tmp_path: Pat
     blind, note = blind_rows(of, of.records)
     assert [run.name for run in blind] == ["always FAKE", "always REAL", "whole frame"]
     found = score(read_runs([write(tmp_path, "v.jsonl", answers())], of), of, blind, blind_note=note, replicates=9)
-    assert "There is no blind row" in markdown(tables(found))
+    assert sum("There is no blind row" in sentence for sentence in conclusion(found)) == 1
     assert found.runs[0].skill == {}
 
 
@@ -288,3 +307,74 @@ def test_ablations_show_only_what_each_was_asked_for(tmp_path: Path) -> None:
     assert without["Time dist. ↓"] is None
     assert without["IoU"] is not None
     assert not any(table.title.startswith("What was") for table in tables(scores(paths[0])))
+
+
+def test_a_model_that_never_says_fake_stays_in_the_table_beside_the_constant_row(tmp_path: Path) -> None:
+    """It declares what it is able to say; one that declares nothing is taken as able to say everything."""
+    for model in ("motion", "somebody"):
+        said: list[Outcome] = [Verdict("real", origin=Origin(name, model=model)) for name in ("f1", "f2", "r1", "r2")]
+        found = scores(write(tmp_path, "v.jsonl", said))
+        (run,) = found.runs
+        constant = next(row for row in found.blind if row.name == "always REAL")
+        for key in ("fair_overall", "viou_f1", "category_f1"):
+            assert run.fair[key].value == constant.fair[key].value == 0, key
+        assert run.fair_fields == constant.fair_fields
+    (tmp_path / "run").mkdir()
+    write(tmp_path / "run", "verdicts.jsonl", said)
+    write_text(tmp_path / "run" / "run.json", dumps({"settings": {"fields": ["box", "onset"]}}))
+    (run,) = scores(tmp_path / "run").runs
+    assert (run.fair_fields, run.fair["viou_f1"].value, run.fair["category_f1"].value) == (("box",), 0, None)
+
+
+def test_rows_of_unequal_fields_are_not_ranked_among_each_other(tmp_path: Path) -> None:
+    """A row that was not asked for onsets stands behind those that were, whatever the paper's Overall gives it."""
+    about = {"format": "trained-no-time", "format_version": 1}
+    short: list[Outcome] = [Verdict(o.label, traces=o.traces, origin=origin(str(o.origin.video_id), "short", about))  # type: ignore[union-attr]
+                            for o in perfect()]  # fmt: skip
+    silent: list[Outcome] = [Verdict("real", origin=origin(o.origin.video_id or "", "silent")) for o in perfect()]
+    found = scores(write(tmp_path, "s.jsonl", short), write(tmp_path, "r.jsonl", silent))
+    paper = next(table for table in tables(found) if table.title.startswith("The paper's"))
+    assert [row[0] for row in paper.rows[:2]] == ["silent", "short"]
+    assert [dict(zip(paper.heads, row, strict=True))["asked for"] for row in paper.rows[:2]] == [
+        "box onset explanation",
+        "box explanation",
+    ]
+
+
+def test_the_conclusion_says_who_is_ahead_and_with_what_doubt(tmp_path: Path) -> None:
+    truth, blind_like = perfect(), [Verdict("real", origin=origin(o.origin.video_id or "", "poor")) for o in perfect()]
+    found = scores(write(tmp_path, "p.jsonl", truth), write(tmp_path, "q.jsonl", blind_like), permutations=200)
+    first, second, pair, *rest = conclusion(found)
+    assert first.startswith("perfect ")
+    assert "blind" in first
+    assert "100.0 of 100 in the fair overall of box and category" in first
+    assert "p " in first
+    assert second.startswith("poor ")
+    assert pair == "poor and perfect have no overall of the same fields: they do not compare."
+    assert len({*rest}) == len(rest)
+    assert "header of the files alone tells fake from real in 100 %" in " ".join(rest)
+
+
+def test_each_note_is_said_once(tmp_path: Path) -> None:
+    found = scores(write(tmp_path, "v.jsonl", answers()[:3]))
+    for shown in (tables(found), terminal_tables(found)):
+        notes = [note for table in shown for note in table.notes]
+        assert len(notes) == len(set(notes))
+
+
+def test_whole_frames_are_counted(tmp_path: Path) -> None:
+    whole = Trace((0.0, 0.0, 1.0, 0.96), 1.0)
+    said: list[Outcome] = [Verdict("fake", traces=(trace,), origin=origin(name)) for name, trace in
+                           (("f1", whole), ("f2", Trace(LEFT)), ("r1", whole), ("r2", Trace(RIGHT)))]  # fmt: skip
+    found = scores(write(tmp_path, "v.jsonl", said))
+    assert found.runs[0].fair["whole_frame_share"].value == 0.5
+    assert "50 % of the boxes of m are the whole frame." in conclusion(found)
+    short = tables(found)[0]
+    (row,) = (row for row in short.rows if row[0] == "m")
+    assert dict(zip(short.heads, row, strict=True))["Whole frame ↓"] == "50.0"
+
+
+def test_a_run_file_that_says_something_else_is_refused_by_key(tmp_path: Path) -> None:
+    write_text(tmp_path / "run.json", dumps({"settings": {"seed": "7", "view": 3}}))
+    with pytest.raises(RecordError, match=rf"{tmp_path.name}/run\.json\.settings\.view: 3 is not text; .*seed: '7'"):
+        settings_of(tmp_path)

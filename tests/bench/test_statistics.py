@@ -9,10 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deeptrace.bench.statistics import (
+from deeptrace.bench.score.measure import doubt
+from deeptrace.bench.score.statistics import (
     Draws,
+    bounded_interval,
     cluster_sums,
     draw,
+    hits_interval,
     holm,
     interval,
     permutation_test,
@@ -20,6 +23,7 @@ from deeptrace.bench.statistics import (
     smallest_detectable,
     spread,
 )
+from deeptrace.bench.score.totals import COLUMNS, PLACE
 from deeptrace.errors import RecordError
 
 
@@ -51,17 +55,73 @@ def test_interval_covers_as_often_as_it_says() -> None:
     for trial in range(300):
         rows = rng.exponential(size=(60, 1))
         sums = replicate_sums(rows, draw(range(60), replicates=300, seed=trial))[:, 0]
-        found = interval(sums / 60)
+        found = interval(sums / 60, clusters=60)
         assert found.low is not None
         assert found.high is not None
         hits += found.low <= 1.0 <= found.high
-    assert 0.89 <= hits / 300 <= 0.98
+    assert 0.91 <= hits / 300 <= 0.98
 
 
 def test_a_mean_of_nothing_has_no_interval() -> None:
     assert interval(np.array([np.nan, 1.0, 2.0])).value is None
     assert interval(np.array([1.0])).low is None
     assert interval(np.array([1.0, np.nan, 2.0, 2.0])).high == 2.0
+
+
+def test_a_metric_at_its_end_still_has_an_interval() -> None:
+    """20 clusters, all right: 1.92 of 1 and of 0 put beside them make (20 + 1.92) / 23.84, the reach 2.093 errors."""
+    found = bounded_interval(np.ones(50), 20)
+    squares = 20 * 0.080576**2 + 1.92073 * (0.919424**2 + 0.080576**2)
+    assert found.low == pytest.approx(0.919424 - 2.093024 * squares**0.5 / 23.84146, abs=1e-4)
+    assert found.high == 1.0
+    assert bounded_interval(np.zeros(50), 20).high == pytest.approx(1 - found.low, abs=1e-9)
+    assert bounded_interval(np.array([np.nan, 1.0]), 3).value is None
+    assert bounded_interval(np.array([0.5]), 3).low is None
+    assert "needs 2" in str(bounded_interval(np.ones(50), 1).reason)
+
+
+def test_a_category_of_too_few_videos_gets_no_interval() -> None:
+    rows = np.zeros((25, len(COLUMNS)), np.float32)
+    rows[:12, PLACE["hit_0"]] = rows[12:24, PLACE["missed_1"]] = 1
+    assert doubt(rows, list(range(25)), "category_f1") is None
+    copies = [0, 0, 0, *range(3, 25)]
+    assert doubt(rows, copies, "category_f1") is None
+    rows[24, PLACE["missed_2"]] = 1
+    assert "each category; " in str(doubt(rows, copies, "category_f1"))
+    assert doubt(rows, copies, "viou_f1") is None
+    assert "above the truth" in str(doubt(rows, copies, "calibration_error"))
+
+
+def test_shares_of_clusters_of_copies_are_held_as_often_as_promised() -> None:
+    """20 clusters of three copies, each right with probability 0.9: a third of the 60 answers are independent."""
+    rng, hits = np.random.default_rng(0), 0
+    for trial in range(200):
+        right = np.repeat(rng.random(20) < 0.9, 3)[:, None].astype(float)
+        clusters = np.repeat(np.arange(20), 3).tolist()
+        shares = replicate_sums(right, draw(clusters, replicates=100, seed=trial))[:, 0]
+        sizes = replicate_sums(np.ones((60, 1)), draw(clusters, replicates=100, seed=trial))[:, 0]
+        found = bounded_interval(shares / sizes, 20)
+        assert found.low is not None
+        assert found.high is not None
+        hits += found.low <= 0.9 <= found.high
+    assert hits / 200 >= 0.92
+
+
+def test_hit_rates_hold_the_truth_and_need_enough_reals() -> None:
+    """Normal scores two apart: at 1 % false alarms the hit rate is P(z > 2.326 - 2) = 0.372, at 10 % 0.764."""
+    rng = np.random.default_rng(0)
+    for fpr, reals, truth in ((0.01, 400, 0.372), (0.1, 40, 0.764)):
+        inside = 0
+        for _ in range(200):
+            score = np.r_[rng.normal(2, 1, reals), rng.normal(0, 1, reals)]
+            found = hits_interval(score, np.arange(2 * reals) < reals, list(range(2 * reals)), fpr=fpr)
+            assert not isinstance(found, str)
+            inside += found[0] <= truth <= found[1]
+        assert inside / 200 >= 0.95
+    score, positive = rng.random(662), np.arange(662) < 331
+    assert not isinstance(hits_interval(score, positive, list(range(662)), fpr=0.01), str)
+    words = "needs 331 independent real videos; there are 165"
+    assert hits_interval(score, positive, [i // 2 for i in range(662)], fpr=0.01) == words
 
 
 def mean(sums: np.ndarray) -> dict[str, np.ndarray]:

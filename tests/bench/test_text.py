@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from deeptrace.bench.text import Pair, bleu, chrf, embedding_similarity, rouge_l, text_metrics
+from deeptrace.bench.score.text import Pair, bleu, chrf, embedding_similarity, rouge_l, text_metrics
 
 sacrebleu = pytest.importorskip("sacrebleu")
 rouge_scorer = pytest.importorskip("rouge_score.rouge_scorer")
@@ -18,7 +18,6 @@ sentences = st.lists(words, max_size=12).map(" ".join) | st.text(max_size=20)
 pairs = st.lists(st.tuples(sentences.filter(str.strip), sentences), min_size=1, max_size=6)
 
 
-@settings(max_examples=60, deadline=None)
 @given(pairs)
 def test_bleu_and_chrf_are_sacrebleus(given_pairs: list[Pair]) -> None:
     written, candidates = [w for w, _ in given_pairs], [c for _, c in given_pairs]
@@ -26,7 +25,6 @@ def test_bleu_and_chrf_are_sacrebleus(given_pairs: list[Pair]) -> None:
     assert chrf(given_pairs) == pytest.approx(sacrebleu.CHRF().corpus_score(candidates, [written]).score / 100)
 
 
-@settings(max_examples=60, deadline=None)
 @given(pairs)
 def test_rouge_l_is_the_mean_of_rouge_scores(given_pairs: list[Pair]) -> None:
     scorer = rouge_scorer.RougeScorer(["rougeL"], use_stemmer=True)

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deeptrace.answer import FIELDS
-from deeptrace.bench.dataset import Dataset
-from deeptrace.bench.runs import Run, score_outcomes
-from deeptrace.bench.totals import (
+from deeptrace.bench.score.dataset import Dataset
+from deeptrace.bench.score.runs import RunTable, score_outcomes
+from deeptrace.bench.score.totals import (
     FAIR_VERSION,
     OVERALL_PARTS,
     PLACE,
@@ -20,7 +20,7 @@ from deeptrace.bench.totals import (
     paper,
     probability,
 )
-from deeptrace.metrics import Fields
+from deeptrace.measures.video import Fields
 from deeptrace.records import Outcome, Trace, Verdict
 
 from .world import LEFT, RIGHT, answers, dataset, origin
@@ -28,9 +28,9 @@ from .world import LEFT, RIGHT, answers, dataset, origin
 TRAINED: Fields = frozenset({"box", "onset", "explanation"})
 
 
-def run(outcomes: list[Outcome], *, asked: Fields | None = TRAINED, of: Dataset | None = None) -> Run:
+def run(outcomes: list[Outcome], *, fields: Fields | None = TRAINED, of: Dataset | None = None) -> RunTable:
     said = {str(outcome.origin.video_id): outcome for outcome in outcomes}
-    return score_outcomes(of or dataset(), said, "m", asked=asked)
+    return score_outcomes(of or dataset(), said, "m", fields=fields)
 
 
 def test_the_papers_metrics_by_hand() -> None:
@@ -61,7 +61,7 @@ def test_overall_is_the_papers_formula() -> None:
 
 
 def test_explanation_is_nothing_without_a_judge_and_zero_where_it_was_not_asked_for() -> None:
-    asked_without = run(answers(), asked=frozenset({"box", "onset"}))
+    asked_without = run(answers(), fields=frozenset({"box", "onset"}))
     metrics = paper(asked_without.total, judged=False)
     assert metrics["explanation"] == 0
     assert not np.isnan(metrics["overall"])
@@ -70,9 +70,12 @@ def test_explanation_is_nothing_without_a_judge_and_zero_where_it_was_not_asked_
 
 
 def test_fair_metrics_by_hand() -> None:
-    """f1: its first trace is true on [2, 6), claimed on [3, 10): 30 of 80 points in both, F1 2 * 0.375 / 3 = 0.25."""
+    """f1: its first trace is true on [2, 6), claimed on [3, 10): 30 of 80 points in both, F1 2 * 0.375 / 3 = 0.25.
+
+    The mean is over f1, f2 (nothing claimed) and r2, of which a trace is claimed.
+    """
     metrics = fair(run(answers()).total, fields=TRAINED, judged=False)
-    assert metrics["viou_f1"] == pytest.approx(0.25 / 2)
+    assert metrics["viou_f1"] == pytest.approx(0.25 / 3)
     assert metrics["viou_f1_if_fake"] == pytest.approx(0.25)
     assert metrics["viou_recall"] == pytest.approx(0.375 / 2 / 2)
     assert metrics["viou_precision"] == pytest.approx(0.375)
@@ -81,29 +84,36 @@ def test_fair_metrics_by_hand() -> None:
     assert metrics["onset_error_seconds"] == pytest.approx(1.0)
     assert metrics["onset_error"] == pytest.approx(0.1)
     assert (metrics["fake_accuracy"], metrics["balanced_accuracy"]) == (0.5, 0.5)
+    assert (metrics["informedness"], metrics["fair_overall_without_judge"]) == (0, 0)
+    assert metrics["false_alarms"] == 0.5
+    assert metrics["whole_frame_share"] == 0
     for name in ("tiou", "category_f1", "category_f1_if_fake"):  # not asked for
         assert np.isnan(metrics[name])
 
 
 def test_fair_overall_is_the_mean_of_what_was_asked_for() -> None:
+    """Both fakes are called fake and one of two reals: (1 - 1 / 2) / 1 of the answers FAKE are not luck."""
     said: list[Outcome] = [
         Verdict(
             "fake", traces=(Trace(LEFT, 2.0, 6.0, ("Object Merging",)), Trace(RIGHT, 4.0, 8.0)), origin=origin("f1")
         ),
         Verdict("fake", traces=(Trace(RIGHT, 1.0, 3.0, ("Sudden Blurring",)),), origin=origin("f2")),
+        Verdict("fake", traces=(Trace((0.0, 0.0, 1.0, 1.0)),), origin=origin("r1")),
+        Verdict("real", origin=origin("r2")),
     ]
     everything: Fields = frozenset(FIELDS) - {"explanation"}
-    metrics = fair(run(said, asked=everything).total, fields=everything, judged=False)
-    assert metrics["viou_f1"] == pytest.approx(1)
+    metrics = fair(run(said, fields=everything).total, fields=everything, judged=False)
+    assert metrics["viou_f1"] == pytest.approx(2 / 3)  # r1 counts, and is 0
+    assert metrics["whole_frame_share"] == pytest.approx(1 / 4)
     # Object Merging: hit once, missed once: 2 / 3; Redundant Object: missed: 0. Sudden Blurring is not in the truth.
     assert metrics["category_f1"] == pytest.approx(1 / 3)
     assert metrics["tiou"] == pytest.approx(1)
-    assert metrics["fair_overall"] == pytest.approx((1 + 1 / 3) / 2)
+    assert metrics["fair_overall"] == pytest.approx(0.5 * (2 / 3 + 1 / 3) / 2)
     assert overall_fields(everything) == ("box", "category")
-    nothing = fair(run(said, asked=frozenset()).total, fields=frozenset(), judged=False)
+    nothing = fair(run(said, fields=frozenset()).total, fields=frozenset(), judged=False)
     assert np.isnan(nothing["fair_overall"])
     assert set(OVERALL_PARTS) <= set(FIELDS)
-    assert FAIR_VERSION == 1
+    assert FAIR_VERSION == 2
 
 
 @settings(max_examples=40)

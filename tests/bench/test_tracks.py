@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from deeptrace.bench.platform import KEPT, LADDER, SPEED, _draw, carry, climb
-from deeptrace.bench.tracks import run_track, select
-from deeptrace.bench.views import shuffled, single
+from deeptrace.bench.run.platform import KEPT, LADDER, SPEED, _draw, carry, climb
+from deeptrace.bench.run.tracks import run_track, select
+from deeptrace.bench.run.views import keep_middle, shuffle
 from deeptrace.cli import cli
 from deeptrace.data import Records, load_records, write_records
 from deeptrace.errors import FileError, RecordError
@@ -114,12 +114,12 @@ def test_a_trace_outside_of_the_crop_is_dropped() -> None:
 
 def test_shuffled_frames_are_the_same_pictures_at_the_same_times() -> None:
     frames = Frames.from_array(np.arange(12, dtype=np.uint8)[:, None, None, None].repeat(3, 3) * 20, 4)
-    mixed = shuffled(frames, "v", 0)
+    mixed = shuffle(frames, "v", 0)
     assert sorted(mixed.images[:, 0, 0, 0]) == sorted(frames.images[:, 0, 0, 0])
     assert list(mixed.images[:, 0, 0, 0]) != list(frames.images[:, 0, 0, 0])
     np.testing.assert_array_equal(mixed.pts_seconds, frames.pts_seconds)
-    np.testing.assert_array_equal(mixed.images, shuffled(frames, "v", 0).images)
-    alone = single(frames)
+    np.testing.assert_array_equal(mixed.images, shuffle(frames, "v", 0).images)
+    alone = keep_middle(frames)
     assert (len(alone), alone.pts_seconds[0], alone.duration_seconds) == (1, 0.0, 3.0)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from deeptrace.bench.dataset import Dataset, dataset_of
+from deeptrace.bench.score.dataset import Dataset, dataset_of
 from deeptrace.data import write_records
 from deeptrace.files import write_jsonl
 from deeptrace.records import Annotation, Box, Origin, Outcome, Record, Trace, Unparsed, Verdict, VideoInfo

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score
 
-from deeptrace.data.annotators import (
+from deeptrace.data.build.annotators import (
     CONSENSUS,
     NOT_MERGED,
     agreement,

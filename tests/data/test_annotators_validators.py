@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from deeptrace.data.annotators import fleiss_kappa, krippendorff_alpha
+from deeptrace.data.build.annotators import fleiss_kappa, krippendorff_alpha
 from tests.data.interop.environments import REASON, WANTED, check, python_of
 
 pytestmark = [pytest.mark.skipif(not WANTED, reason=REASON), pytest.mark.timeout(1800)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -13,11 +14,10 @@ import pytest
 from deeptrace import files, video
 from deeptrace.data import load_records
 from deeptrace.data.audit import Audit, audit
-from deeptrace.data.audit.checks import RELEASE_COUNTS, RELEASE_SOURCE, Finding
+from deeptrace.data.audit.checks import RELEASE_COUNTS, RELEASE_SOURCE, AuditFinding
 from deeptrace.data.audit.features import read_facts
 from deeptrace.data.audit.pixels import content_features, lowlevel_features
-from deeptrace.data.example import make_example
-from deeptrace.data.load import Records
+from deeptrace.data.read.load import Records
 from deeptrace.errors import RecordError
 from deeptrace.records import Annotation, Frames, Record, Trace, VideoInfo
 
@@ -34,7 +34,7 @@ def real(name: str, **fields: object) -> Record:
     return replace(Record(name, f"real_videos/{name}.mp4", "real", INFO, "camera", "train"), **fields)  # type: ignore[arg-type]
 
 
-def found(result: Audit) -> dict[str, Finding]:
+def found(result: Audit) -> dict[str, AuditFinding]:
     return {finding.code: finding for finding in result.findings}
 
 
@@ -194,6 +194,33 @@ def test_headers_tell_of_sizes_rates_and_missing_files(tmp_path: Path) -> None:
     assert result.level == "headers"
 
 
+@pytest.mark.skipif(os.name == "nt", reason="links need a privilege there")
+@pytest.mark.parametrize("depth", ["probe", "deep"])
+def test_nothing_behind_a_link_gets_a_clean_bill(tmp_path: Path, depth: str) -> None:
+    root, away = tmp_path / "data", tmp_path / "elsewhere"
+    for name in ("good", "cut"):
+        write(root / f"blobs/{name}.mp4", 1, frames=240)
+        write(away / f"{name}.mp4", 1)
+    (root / "blobs/junk.mp4").write_bytes(b"\0" * 500)
+    whole = (root / "blobs/cut.mp4").read_bytes()
+    (root / "blobs/cut.mp4").write_bytes(whole[: len(whole) * 2 // 3])
+    (root / "videos").mkdir()
+    for name, target in {
+        "good": root / "blobs/good.mp4", "cut": root / "blobs/cut.mp4", "junk": root / "blobs/junk.mp4",
+        "nowhere": root / "blobs/none.mp4", "outside": away / "good.mp4", "folder": root / "blobs",
+    }.items():  # fmt: skip
+        (root / f"videos/{name}.mp4").symlink_to(target)
+    records = Records(
+        [fake(name, TRACE) for name in ("good", "cut", "junk", "nowhere", "outside", "folder")], root=root
+    )
+    seen = found(audit(records, **{depth: True}))
+    assert seen["unreadable_not_a_video"].examples == ("junk",)
+    assert seen["file_missing"].examples == ("videos/nowhere.mp4", "videos/folder.mp4")
+    assert seen["path_unusable"].examples == ("outside",)
+    if depth == "deep":
+        assert {text.split()[0] for text in seen["partial"].examples} == {"cut"}
+
+
 def test_a_flat_folder_is_walked_too(tmp_path: Path) -> None:
     write(tmp_path / "a.mp4", 1)
     write(tmp_path / "stranger.mp4", 2)
@@ -242,9 +269,8 @@ def test_a_backbone_takes_the_place_of_content(tmp_path: Path) -> None:
         audit(records, deep=True, backbone=lambda images: np.zeros(3))
 
 
-def test_the_example_has_its_flaws_and_its_shortcut(tmp_path: Path) -> None:
-    make_example(tmp_path, n=6)
-    result = audit(load_records(tmp_path), deep=True)
+def test_the_example_has_its_flaws_and_its_shortcut(six_pairs: Path) -> None:
+    result = audit(load_records(six_pairs), deep=True)
     seen = found(result)
     assert "demo_camera_0000 = demo_camera_again" in seen["split_leak"].examples[0].replace("cm2demo0000 = ", "")
     assert seen["file_unmatched"].examples == ("videos/cm2demo_no_row.mp4",)

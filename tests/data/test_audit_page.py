@@ -12,7 +12,7 @@ import pytest
 from deeptrace.data.audit import Audit, audit
 from deeptrace.data.audit.checks import RELEASE_SOURCE
 from deeptrace.data.audit.page import audit_html, audit_tables, score_words, write_audit_page
-from deeptrace.data.audit.probes import Estimate
+from deeptrace.data.audit.probes import ProbeScore
 from deeptrace.records import Annotation, Record, Trace, VideoInfo
 
 EVIL = "<img src=x onerror=alert(1)>\u202e"
@@ -94,7 +94,7 @@ def test_the_terminal_says_the_same(result: Audit) -> None:
     row = {row[0]: row for row in tables[makers].rows}["Visible geometry"]
     assert row[1:3] == (score_words(said["generator"].auroc), score_words(accuracy))
     assert f"accuracy {score_words(accuracy)}, majority 50.0" in audit_html(result)
-    assert score_words(Estimate(0.8312, 0.7061, 0.937, 0.5)) == "83.1 [70.6, 93.7]"
+    assert score_words(ProbeScore(0.8312, 0.7061, 0.937, 0.5)) == "83.1 [70.6, 93.7]"
     assert score_words(None) == "–"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from deeptrace.data import convert, load_records, write_records
+from deeptrace.errors import FileError
 from deeptrace.records import Annotation, Record
 from tests.data.interop.samples import INFO, TRACE, hf, label_studio, labelbox, lines, put
 from tests.data.test_load_hostile import NAMES
@@ -132,3 +134,27 @@ def test_an_id_made_of_a_name_that_is_not_utf8_can_be_written(tmp_path: Path) ->
     assert (found[0].video_id, found[0].path) == ("caf\\xe9", "videos/caf\udce9.mp4")
     write_records(tmp_path / "records.jsonl", found)
     assert list(load_records(tmp_path / "records.jsonl", strict=True)) == list(found)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="has no named pipes in folders")
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.ndjson", "a.xml", "a.zip", "metadata.parquet"])
+def test_a_pipe_is_refused_by_every_importer_and_waited_for_by_none(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(FileError, match="is not a regular file"):
+        load_records(tmp_path / name)
+    with pytest.raises(FileError, match="is not a regular file"):
+        convert.sniff(tmp_path / name)
+    for format in convert.READABLE:
+        with pytest.raises(FileError, match="is not a regular file"):
+            convert.read(tmp_path / name, format)
+
+
+@pytest.mark.parametrize("format", convert.FORMATS)
+def test_every_writer_makes_the_folder_it_writes_into(tmp_path: Path, format: convert.Format) -> None:
+    record = Record("clip", "clip.mp4", info=INFO, label="fake", annotations=(Annotation((TRACE,)),))
+    target = tmp_path / "a" / "b" / "out"
+    convert.write(target, [record], format)
+    assert target.exists()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FileError, match="cannot make the folder"):
+        convert.write(tmp_path / "file" / "b" / "out", [record], format)

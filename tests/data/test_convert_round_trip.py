@@ -137,7 +137,6 @@ def test_every_frame_comes_back(form: str, record: Record) -> None:
             assert all(abs(p - q) <= t for p, q, t in zip(box, other, tolerances, strict=True))
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     traces=st.lists(any_traces(), max_size=4),
     label=st.sampled_from(["fake", None]),
@@ -396,7 +395,6 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
 # ── frames ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@settings(max_examples=200, deadline=None)
 @given(
     start=st.floats(0, 2),
     length=st.floats(0.05, 3),

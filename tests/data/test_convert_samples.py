@@ -258,7 +258,7 @@ def test_label_studio_reports_bad_values_and_keeps_the_rest(tmp_path: Path) -> N
     assert len(records) == 1
     assert "e.json row 0 (video 'cups'): sequence[1].height is missing [emptied]" in problems
     assert "sequence[2].frame 0 is not at least 1 and at most 1e+07 [emptied]" in problems
-    assert "rotation 30 is ignored" in problems
+    assert "rotation 30 degrees are not applied" in problems
     assert "was_cancelled" in problems
     assert "1 of a model are no annotations" in problems
     assert "e.json row 1: data.video is missing: the task names no video [set_aside]" in problems

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import os
 import random
 import shutil
@@ -26,7 +27,7 @@ import pytest
 from deeptrace.data.hub.archive import Limits
 from deeptrace.data.hub.extract import extract, extract_release
 from deeptrace.data.hub.parts import ExtractError, PartReader, find_parts
-from deeptrace.data.lock import folder_lock
+from deeptrace.lock import folder_lock
 
 
 @pytest.fixture(autouse=True)
@@ -217,6 +218,10 @@ HOSTILE_NAMES: list[bytes | str] = [
     "..\\evil.mp4", "videos\\evil.mp4", "\\\\host\\share.mp4", "videos/..\\..\\evil.mp4", "a.mp4:stream",
     "nul\0.mp4", "evil.mp4\0.txt", b"\0", "", "a//b.mp4", "videos//", "line\nbreak.mp4", "esc\x1b[31m.mp4", "tab\t.mp4",
     "x" * 256 + ".mp4", "videos/" + "é" * 128 + ".mp4", DEEP,
+    ".deeptrace.lock", ".deeptrace-extract.tmp", ".DeepTrace-partial/x", "videos/.deeptrace.lock",
+    "deeptrace-download.json", "videos.zip", "videos.zip.001", "Videos.ZIP.002/a.mp4", "real_videos.zip.001",
+    "COM¹", "lpt².mp4", "videos/com³.txt", "CONIN$", "conout$.mp4", "con .mp4", "LPT0",
+    "videos/\u202e4pm.a", "videos/\u2066a.mp4", "\u200fa.mp4", "\u061ca.mp4",
     "dot.", "space ", "videos./a.mp4", "videos /a.mp4", "videos/a.mp4.", "videos/a.mp4 ", "CON", "con.mp4",
     "videos/NUL", "lpt1.mp4", "COM9", "aux/a.mp4", b"caf\xe9.mp4", b"\xff\xfe.mp4", b"\xed\xa0\x80.mp4",
 ]  # fmt: skip
@@ -650,3 +655,68 @@ def test_the_digest_of_a_large_file_is_right(tmp_path: Path) -> None:
     extract(tmp_path / "in" / "videos.zip", tmp_path / "out")
     digest = hashlib.sha256((tmp_path / "out" / "large.mp4").read_bytes()).hexdigest()
     assert digest == hashlib.sha256(data).hexdigest()
+
+
+# ── archives that are no zips ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def tar_of(*members: tuple[str, bytes], packed: str = "") -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode=f"w:{packed}") as archive:  # type: ignore[call-overload]
+        for name, kind in members:
+            entry = tarfile.TarInfo(name)
+            entry.type, entry.linkname = kind, "/etc/passwd"
+            archive.addfile(entry, io.BytesIO(b""))
+    return buffer.getvalue()
+
+
+EVIL = (
+    ("../evil.mp4", tarfile.REGTYPE), ("/abs.mp4", tarfile.REGTYPE), ("link.mp4", tarfile.SYMTYPE),
+    ("hard.mp4", tarfile.LNKTYPE), ("dev", tarfile.CHRTYPE), ("fifo", tarfile.FIFOTYPE),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("packed", ["", "gz", "bz2", "xz"])
+@pytest.mark.parametrize("parts", [1, 3])
+@pytest.mark.parametrize("zip_behind", [False, True])
+def test_a_tar_is_refused_whatever_it_holds(tmp_path: Path, packed: str, parts: int, zip_behind: bool) -> None:
+    data = tar_of(*EVIL, packed=packed) + (pack(videos(2)) if zip_behind else b"")
+    split(tmp_path / "in", data, parts)
+    with pytest.raises(ExtractError) as caught:
+        extract(tmp_path / "in" / "videos.zip", tmp_path / "out")
+    assert caught.value.code == "NOT_A_ZIP"
+    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "evil.mp4").exists()
+
+
+@pytest.mark.parametrize(
+    ("names", "code"),
+    [
+        (["videos.zip.000", "videos.zip.001"], "PART_MISSING"),
+        (["videos.zip.001", "videos.zip.003"], "PART_MISSING"),
+        (["videos.zip.001", "videos.zip.99999"], "PART_MISSING"),
+        (["videos.zip.01", "videos.zip.001"], "PART_MISSING"),
+        (["videos.zip.tar.001", "videos.zip.tar.002"], "NOT_FOUND"),
+        (["videos.zip.1", "videos.zip.2"], "NOT_FOUND"),
+        (["videos.zip.001.exe"], "NOT_FOUND"),
+        (["videos.zip.-01"], "NOT_FOUND"),
+        (["videos.zip.٠٠١"], "NOT_FOUND"),
+    ],
+)
+def test_numbers_of_parts_that_make_no_sense(tmp_path: Path, names: list[str], code: str) -> None:
+    for name in names:
+        (tmp_path / name).write_bytes(b"x" * 100)
+    with pytest.raises(ExtractError) as caught:
+        extract(tmp_path / "videos.zip", tmp_path / "out")
+    assert caught.value.code == code
+    assert len(str(caught.value)) < 300
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no FIFOs there")
+def test_parts_that_are_no_files_are_not_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "videos.zip.001")
+    (tmp_path / "videos.zip.002").mkdir()
+    with pytest.raises(ExtractError) as caught:
+        extract(tmp_path / "videos.zip", tmp_path / "out")
+    assert caught.value.code == "NOT_FOUND"

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from deeptrace import video
-from deeptrace.data.filters import filter_length, filter_motion, filter_quality, write_filter_log
-from deeptrace.data.filters.measure import Measures, Meter, measure
-from deeptrace.data.journal import Journal
+from deeptrace.data.build.filters import filter_length, filter_motion, filter_quality, write_filter_log
+from deeptrace.data.build.filters.measure import Measures, Meter, measure
 from deeptrace.errors import RecordError
+from deeptrace.journal import Journal
 from deeptrace.records import Frames, Record, RecordLabel, VideoInfo
 
 HW = (120, 160)
@@ -42,7 +42,7 @@ def of_length(name: str, seconds: float | None, label: RecordLabel | None) -> Re
 def test_length() -> None:
     records = [of_length(n, s, "real") for n, s in (("a", 1.0), ("b", 2.0), ("c", 9.0), ("d", None))]
     found = filter_length([*records, Record("e")], min_seconds=2.0, max_seconds=5.0)
-    assert [r.video_id for r in found.kept] == ["b"]
+    assert [r.video_id for r in found.records] == ["b"]
     assert {d.video_id: d.reason for d in found.dropped} == {
         "a": "too_short",
         "c": "too_long",
@@ -74,7 +74,7 @@ def test_still_videos_are_dropped_and_noise_is_no_motion(tmp_path: Path) -> None
     ]
     done: list[int] = []
     found = filter_motion(records, tmp_path, progress=lambda at, n: done.append(at * 100 + n))
-    assert [r.video_id for r in found.kept] == ["pan"]
+    assert [r.video_id for r in found.records] == ["pan"]
     assert {d.video_id: d.reason for d in found.dropped} == {
         "still": "no_motion",
         "noisy": "no_motion",
@@ -119,7 +119,7 @@ def test_quality(tmp_path: Path) -> None:
 def test_the_log_has_a_line_for_every_decision(tmp_path: Path) -> None:
     records = [of_length("a", 1.0, "fake"), of_length("b", 3.0, "unsure")]
     first = filter_length(records, min_seconds=2.0)
-    second = filter_length(first.kept, max_seconds=2.5)
+    second = filter_length(first.records, max_seconds=2.5)
     write_filter_log(tmp_path / "filter.jsonl", first, second)
     rows = [json.loads(line) for line in (tmp_path / "filter.jsonl").read_text().splitlines()]
     assert [(r["video_id"], r["kept"], r["reason"]) for r in rows] == [
@@ -141,7 +141,7 @@ def test_frames_by_rate_are_a_length_too() -> None:
 
 
 def test_a_meter_reads_each_video_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from deeptrace.data.filters import measure as filters_measure
+    from deeptrace.data.build.filters import measure as filters_measure
 
     records = [save(tmp_path, "pan", moving(2.0)), save(tmp_path, "still", moving(0.0))]
     records.append(Record("gone", "gone.mp4", "fake"))
@@ -163,4 +163,4 @@ def test_a_meter_reads_each_video_once(tmp_path: Path, monkeypatch: pytest.Monke
     save(tmp_path, "still", moving(2.0, count=9))  # another file under the same name is measured anew
     with Journal(tmp_path / "log.measures", Meter.settings) as journal:
         found = filter_motion(records, tmp_path, meter=Meter(tmp_path, journal))
-    assert [r.video_id for r in found.kept] == ["pan", "still"]
+    assert [r.video_id for r in found.records] == ["pan", "still"]

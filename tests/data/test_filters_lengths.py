@@ -11,8 +11,8 @@ import pytest
 
 from deeptrace import video
 from deeptrace.data import load_records
-from deeptrace.data.filters.cut import cut_clips
-from deeptrace.data.filters.lengths import Clip, distance, match_lengths
+from deeptrace.data.build.filters.cut import cut_clips
+from deeptrace.data.build.filters.lengths import MatchedCut, distance, match_lengths
 from deeptrace.errors import FileError, RecordError
 from deeptrace.records import Annotation, Frames, Record, RecordLabel, Trace, VideoInfo
 
@@ -194,15 +194,15 @@ def test_unsure_videos_are_passed_on_and_broken_ones_counted(tmp_path: Path) -> 
 
 
 def test_a_run_goes_on_where_it_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from deeptrace.data.filters import cut as filters_cut
+    from deeptrace.data.build.filters import cut as filters_cut
 
     src, dst = tmp_path / "src", tmp_path / "cut"
     fakes = [of_length(f"f{i}", 1.0, "fake") for i in range(3)]
     plan = match_lengths([*fakes, *(save(src, f"r{i}.mp4") for i in range(3))])
-    made: list[Clip] = []
+    made: list[MatchedCut] = []
     real_cut = filters_cut._cut
 
-    def counting(clip: Clip, *rest: object) -> Record:
+    def counting(clip: MatchedCut, *rest: object) -> Record:
         if len(made) == 2:
             raise KeyboardInterrupt
         made.append(clip)

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from deeptrace.data.journal import Journal
-from deeptrace.data.lock import LockError, folder_lock
 from deeptrace.errors import FileError, JsonError
+from deeptrace.journal import Journal
+from deeptrace.lock import LockError, folder_lock
 
 SETTINGS = {"seed": 1, "model": "m"}
 

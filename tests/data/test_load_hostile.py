@@ -12,7 +12,7 @@ from typing import Any
 from unittest import mock
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from deeptrace.data import Records, check_path, load_records, resolve, write_records
@@ -141,7 +141,6 @@ def test_a_byte_order_mark_is_skipped(tmp_path: Path) -> None:
     assert load_records(tmp_path).problems == ()
 
 
-@settings(max_examples=150, deadline=None)
 @given(st.dictionaries(st.sampled_from(sorted(make_row())), json_values), st.booleans())
 def test_whatever_stands_in_a_row_it_loads_and_survives(
     tmp_path_factory: pytest.TempPathFactory, changes: dict[str, Any], alone: bool

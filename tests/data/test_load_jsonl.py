@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deeptrace.data import Problem, iter_records, load_records, write_records
+from deeptrace.data.read.load import iter_checked
 from deeptrace.errors import FileError, JsonError, RecordError
 from deeptrace.files import dumps, loads
 from deeptrace.records import Annotation, KeyBox, Record, Trace, VideoInfo
@@ -36,7 +37,6 @@ RECORD = Record(
 )
 
 
-@settings(max_examples=60, deadline=None)
 @given(records)
 def test_a_row_is_exact_both_ways(record: Record) -> None:
     assert record_from_json(loads(dumps(record_to_json(record)))) == record
@@ -186,7 +186,7 @@ def test_writing_is_all_or_nothing(tmp_path: Path) -> None:
     assert list(iter_records(file)) == [RECORD]
     assert [child.name for child in tmp_path.iterdir()] == ["records.jsonl"]
     with pytest.raises(FileError):
-        write_records(tmp_path / "absent" / "records.jsonl", [RECORD])
+        write_records(file / "records.jsonl", [RECORD])
 
 
 @pytest.mark.linux
@@ -246,3 +246,18 @@ def test_counts_that_are_none_are_listed(tmp_path: Path, head: dict[str, Any], k
     assert list(found) == [Record("a")]
     assert found.earlier == kept
     assert found.problems
+
+
+def test_a_streamed_check_says_what_loading_says(tmp_path: Path) -> None:
+    rows = [{"schema": "deeptrace.record", "schema_version": 1, "video_id": f"v{n % 7}", "path": f"v{n}.mp4"}
+            for n in range(10)]  # fmt: skip
+    rows[3]["label"] = "perhaps"
+    del rows[5]["path"]
+    path = tmp_path / "records.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows) + "not JSON\n")
+    problems: list[Problem] = []
+    ids = [r.video_id for r in iter_checked(path, on_problem=problems.append, on_counts=lambda _: None)]
+    loaded = load_records(path)
+    assert ids == [record.video_id for record in loaded]
+    assert tuple(problems) == loaded.problems
+    assert {problem.problem for problem in problems} > {"stands on two records"}

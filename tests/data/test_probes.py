@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from deeptrace.data.audit.features import Table, container_table, geometry_table
-from deeptrace.data.audit.probes import Estimate, Shortcuts, assign_folds, run_probes
+from deeptrace.data.audit.features import FeatureTable, container_table, geometry_table
+from deeptrace.data.audit.probes import ProbeScore, Shortcuts, assign_folds, run_probes
 from deeptrace.errors import RecordError
-from deeptrace.probabilities import weighted_auroc
+from deeptrace.measures.probabilities import weighted_auroc
 from deeptrace.records import RecordLabel, VideoInfo
 
 
@@ -16,12 +16,12 @@ def labels_of(n: int) -> list[RecordLabel | None]:
     return ["fake" if i % 2 else "real" for i in range(n)]
 
 
-def noise(n: int, seed: int = 0, columns: int = 4) -> Table:
+def noise(n: int, seed: int = 0, columns: int = 4) -> FeatureTable:
     values = np.random.default_rng(seed).normal(size=(n, columns))
-    return Table(tuple(f"x{i}" for i in range(columns)), values)
+    return FeatureTable(tuple(f"x{i}" for i in range(columns)), values)
 
 
-def run(table: Table, labels: list[RecordLabel | None], **options: object) -> Shortcuts:
+def run(table: FeatureTable, labels: list[RecordLabel | None], **options: object) -> Shortcuts:
     return run_probes({"it": table}, labels, **{"resamples": 200, **options})  # type: ignore[arg-type]
 
 
@@ -77,7 +77,7 @@ def test_a_group_that_gives_itself_away_is_of_no_use() -> None:
     source = np.repeat(np.arange(20), 12)
     labels: list[RecordLabel | None] = ["fake" if s % 2 else "real" for s in source]
     values = rng.normal(size=20)[source] + 0.001 * rng.normal(size=240)
-    table = Table(("x",), values[:, None])
+    table = FeatureTable(("x",), values[:, None])
     plain = run(table, labels).get("it").auroc
     grouped = run(table, labels, groups=source.tolist()).get("it")
     assert plain is not None
@@ -125,7 +125,7 @@ def test_a_probe_that_cannot_be_run_says_why() -> None:
     sources = ["kling" if i % 4 == 1 else "sora" for i in range(40)]
     result = run(noise(40), labels_of(40), sources=sources, groups=[f"{i % 2} {s}" for i, s in enumerate(sources)])
     assert "all of one group" in (result.get("it", "generator").reason or "")
-    empty = run(Table(("x",), np.full((20, 1), np.nan)), labels).get("it")
+    empty = run(FeatureTable(("x",), np.full((20, 1), np.nan)), labels).get("it")
     assert empty.auroc is None
     assert empty.reason == "no feature is known"
 
@@ -182,4 +182,4 @@ def test_an_unreadable_file_is_a_row_of_unknowns() -> None:
     ],
 )
 def test_an_interval_in_words(low: float, high: float, verdict: str) -> None:
-    assert Estimate((low + high) / 2, low, high, 0.5).verdict == verdict
+    assert ProbeScore((low + high) / 2, low, high, 0.5).verdict == verdict

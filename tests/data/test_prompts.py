@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from deeptrace.chat import ChatClient, Timeouts
-from deeptrace.data.generations import GenerationManifest, read_generations, write_generations
-from deeptrace.data.lock import LockError, folder_lock
-from deeptrace.data.prompts import (
+from deeptrace.data.build.generations import GenerationManifest, read_generations, write_generations
+from deeptrace.data.build.prompts import (
     count_reasons,
     filter_prompts,
     jaccard,
@@ -31,6 +30,7 @@ from deeptrace.data.prompts import (
 )
 from deeptrace.errors import FileError, JsonError, RecordError
 from deeptrace.files import read_jsonl
+from deeptrace.lock import LockError, folder_lock
 from tests.fault_server import FaultServer, Handler, completion, ok, status
 
 WORDS = ["dog", "red", "kettle", "runs", "slowly", "across", "bright", "street", "woman", "pours", "water", "spins"]
@@ -64,13 +64,13 @@ def test_prompts_are_written_filtered_and_logged(server: FaultServer, tmp_path: 
     steps: list[tuple[int, int]] = []
     with client_of(server) as client:
         result = write_prompts(client, tmp_path, count=30, seed=7, progress=lambda *step: steps.append(step))
-    assert (len(result.kept), result.short_by, dict(result.failed)) == (30, 0, {})
-    assert len({prompt.prompt_id for prompt in result.kept}) == 30
+    assert (len(result.prompts), result.short_by, dict(result.failed)) == (30, 0, {})
+    assert len({prompt.prompt_id for prompt in result.prompts}) == 30
     assert count_reasons(result.dropped) == {"duplicate": 4, "too_short": 4}
     assert len(server.requests) == 4  # 8 of 10 are kept, so a fourth request was needed
     assert steps[-1] == (30, 30)
     rows = [row for _, row in read_jsonl(tmp_path / "prompts.jsonl")]
-    assert rows == [asdict(prompt) for prompt in result.kept]
+    assert rows == [asdict(prompt) for prompt in result.prompts]
     log = [row for _, row in read_jsonl(tmp_path / "dropped.jsonl")]
     assert all(row["reason"] and row["detail"] for row in log)
 
@@ -95,7 +95,7 @@ def test_a_stopped_run_goes_on_and_ends_the_same(server: FaultServer, tmp_path: 
         with client_of(server, concurrency=1, max_requests=budget) as client:
             result = write_prompts(client, tmp_path / "pieces", count=60)
         written = [row["prompt_id"] for _, row in read_jsonl(tmp_path / "pieces" / "prompts.jsonl")]
-        assert written == [prompt.prompt_id for prompt in result.kept]  # what came is there, stopped or not
+        assert written == [prompt.prompt_id for prompt in result.prompts]  # what came is there, stopped or not
         if result.stopped is None:
             break
         assert (result.stopped.code, result.short_by) == ("MAX_REQUESTS", 60 - len(written))
@@ -112,10 +112,10 @@ def test_failures_are_counted_and_asked_again_next_time(server: FaultServer, tmp
     server.play(*bad)
     with client_of(server, concurrency=1, timeouts=Timeouts(max_attempts=1)) as client:
         result = write_prompts(client, tmp_path, count=20, max_requests=6)
-        assert (len(result.kept), result.short_by) == (0, 20)
+        assert (len(result.prompts), result.short_by) == (0, 20)
         assert result.failed == {"BAD_REQUEST": 1, "UNPARSED": 5}
         again = write_prompts(client, tmp_path, count=20, max_requests=6)
-    assert (len(again.kept), again.short_by) == (20, 0)
+    assert (len(again.prompts), again.short_by) == (20, 0)
 
 
 def test_two_runs_do_not_mix(server: FaultServer, tmp_path: Path) -> None:
@@ -184,7 +184,6 @@ def test_words_are_blocked_whole_and_others_are_left(tmp_path: Path) -> None:
 
 
 @given(st.lists(st.text(alphabet="ab cAB.", min_size=0, max_size=60), max_size=12), st.randoms())
-@settings(max_examples=60, deadline=None)
 def test_every_prompt_is_kept_or_dropped_once(texts: list[str], rng: random.Random) -> None:
     rows = candidates(*texts)
     kept, dropped = filter_prompts(rows, min_words=1)

@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from deeptrace.data import leave_one_source_out, split
@@ -33,7 +33,6 @@ def videos(count: int, label: str = "fake", source: str = "A") -> list[Record]:
     return [Record(f"{label}-{source}-{i}", label=label, source=source) for i in range(count)]  # type: ignore[arg-type]
 
 
-@settings(max_examples=100, deadline=None)
 @given(data_sets(), st.integers(0, 5), st.randoms(), st.integers(1, 20))
 def test_laws(records: list[Record], seed: int, shuffler: random.Random, groups: int) -> None:
     clusters = {record.video_id: hash(record.video_id) % groups for record in records[::2]}
@@ -60,7 +59,6 @@ def test_laws(records: list[Record], seed: int, shuffler: random.Random, groups:
     assert {(*s, n): c for s, row in result.counts.items() for n, c in row.items() if c} == dict(counted)
 
 
-@settings(max_examples=100, deadline=None)
 @given(
     st.lists(st.integers(0, 45), min_size=1, max_size=6),
     st.sampled_from([(8, 1, 1), (1, 1, 1), (7, 2, 1), (0.6, 0.2, 0.2), (1, 0, 1)]),
@@ -80,7 +78,6 @@ def test_ratios_hold_in_every_stratum_and_over_the_label(
         assert abs(held - sum(sizes) * ratio / sum(ratios)) < 2 + 1e-6
 
 
-@settings(max_examples=60, deadline=None)
 @given(data_sets(), data_sets(), st.integers(0, 3))
 def test_a_growing_set_keeps_what_it_has(first: list[Record], more: list[Record], seed: int) -> None:
     before = split(first, seed=seed)

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from deeptrace.chat import ChatClient, Timeouts
-from deeptrace.data.lock import LockError, folder_lock
-from deeptrace.data.standardise import ORIGINALS, meaning_problem, standardise, word_changes
+from deeptrace.data.build.standardise import ORIGINALS, meaning_problem, standardise, word_changes
 from deeptrace.files import read_jsonl
+from deeptrace.lock import LockError, folder_lock
 from deeptrace.records import Annotation, Record, Trace
 from tests.fault_server import FaultServer, Handler, completion, ok, status
 

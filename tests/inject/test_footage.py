@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from deeptrace.categories import CATEGORIES, Category
 from deeptrace.errors import InjectionError, RecordError
 from deeptrace.inject import IMPLEMENTATIONS, Injection, RenderedScene, find_things, inject, render_scene
-from deeptrace.overlap import box_iou
+from deeptrace.measures.overlap import box_iou
 from deeptrace.records import Frames
 
 SCENES = {seed: render_scene(seed, size_hw=(90, 160), seconds=2.5) for seed in (0, 2, 4, 6)}
@@ -63,10 +64,10 @@ def test_the_box_holds_what_the_mask_shows_and_the_track_is_valid(made: list[Inj
                 continue
             shown = one.mask[int(np.searchsorted(times, key.time_seconds))] > 63
             x0, y0, x1, y1 = (round(v * s) for v, s in zip(key.bbox_xyxy or (), (width, height) * 2, strict=True))
-            assert shown[y0:y1, x0:x1].sum() >= 0.9 * shown.sum()
-            # Tight: every side of the box touches something that shows.
+            assert shown[y0:y1, x0:x1].sum() >= 0.96 * shown.sum()
+            # Tight but for a rim of a pixel: every side of the box is near something that shows.
             inner = shown[y0:y1, x0:x1]
-            assert all(side.any() for side in (inner[0], inner[-1], inner[:, 0], inner[:, -1]))
+            assert all(side.any() for side in (inner[:2], inner[-2:], inner[:, :2], inner[:, -2:]))
 
 
 def test_a_sham_shows_far_less_than_its_fake(made: list[Injection]) -> None:
@@ -131,12 +132,15 @@ def test_any_seed_gives_a_valid_trace_or_a_refusal(
 
 
 def test_a_stronger_trace_changes_more() -> None:
+    """Of one thing: where a weak change of one cannot be seen, another is taken."""
     scene = SCENES[0]
+    things = replace(scene.things, found=scene.things.found[1:2])
     for category in ("Object Distortion", "Sudden Blurring", "Object Disappearance"):
-        weak, strong = (try_inject(scene, category, seed=1, strength=s, onset_seconds=0.5) for s in (0.35, 1.0))
-        assert strong is not None
-        if weak is not None:
-            assert weak.params["mean_change_levels"] < strong.params["mean_change_levels"]
+        weak, strong = (
+            inject(scene.frames, category, seed=1, strength=strength, onset_seconds=0.5, things=things)
+            for strength in (0.35, 1.0)
+        )
+        assert weak.params["mean_change_levels"] < strong.params["mean_change_levels"]
 
 
 # ── finding things ──────────────────────────────────────────────────────────────────────────────────────────────────

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 
 from deeptrace.errors import ModelError
-from deeptrace.models.checkpoint import CheckpointCard, read_card, write_card
+from deeptrace.models.hf.checkpoint import CheckpointCard, read_card, write_card
 from deeptrace.records import Frames
 from deeptrace.testing import tiny_model
 
 torch = pytest.importorskip("torch")
 peft = pytest.importorskip("peft")
 
-from deeptrace.models._families import family_of  # noqa: E402
-from deeptrace.models.adapter import merge  # noqa: E402
+from deeptrace.models.hf.adapter import merge  # noqa: E402
+from deeptrace.models.hf.families import family_of  # noqa: E402
 
 
 def logprobs(family: Any, model: Any) -> Any:
@@ -27,7 +27,7 @@ def logprobs(family: Any, model: Any) -> Any:
 
 
 @pytest.mark.parametrize("name", ["videollama3", "qwen2.5-vl"])
-def test_merged_is_unmerged(name: Any, tmp_path: Path) -> None:
+def test_merged_is_unmerged(name: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     base = tiny_model(name, tmp_path / "base", hidden_size=64, num_layers=2)
     family = family_of(base)
     config = peft.LoraConfig(r=4, target_modules=r".*language_model.*\.(q_proj|v_proj|o_proj)", init_lora_weights=False)
@@ -51,3 +51,11 @@ def test_merged_is_unmerged(name: Any, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="the adapter does not fit 'other'"):
         merge(tmp_path / "adapter", other, tmp_path / "none")
     assert not (tmp_path / "none").exists()
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise ImportError("an incompatible version of torchao")
+
+    monkeypatch.setattr(peft.PeftModel, "from_pretrained", refuse)
+    with pytest.raises(ModelError, match="'adapter' cannot be merged: an incompatible version of torchao"):
+        merge(tmp_path / "adapter", base, tmp_path / "none")
+    assert not list(tmp_path.glob(".none*"))

@@ -11,7 +11,7 @@ import pytest
 
 from deeptrace.errors import ModelError
 from deeptrace.models.base import Sampling
-from deeptrace.models.checkpoint import read_card
+from deeptrace.models.hf.checkpoint import read_card
 from deeptrace.testing import tiny_model
 from tests.models.source_checkpoint import CONFIG_7B, make_source, original_name
 
@@ -20,10 +20,10 @@ pytest.importorskip("transformers")
 
 from safetensors.torch import load_file, save_file  # noqa: E402
 
-from deeptrace.models._families import family_of  # noqa: E402
-from deeptrace.models.check import check  # noqa: E402
-from deeptrace.models.convert import convert, plan  # noqa: E402
-from deeptrace.models.native import match, native_config, native_name, native_shapes  # noqa: E402
+from deeptrace.models.hf.check import check  # noqa: E402
+from deeptrace.models.hf.convert import convert, plan  # noqa: E402
+from deeptrace.models.hf.families import family_of  # noqa: E402
+from deeptrace.models.hf.native import match, native_config, native_name, native_shapes  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +114,8 @@ def test_names_go_there_and_back() -> None:
         ({"mm_projector_type": "linear"}, "mm_projector_type is 'linear'"),
         ({"rope_scaling": {"type": "yarn"}}, "rope_scaling"),
         ({"vision_encoder_config": None}, "no vision_encoder_config"),
-        ({"hidden_size": "many"}, "does not describe such a model"),
+        ({"hidden_size": "many"}, "hidden_size is 'many', which is not known here"),
+        ({"num_hidden_layers": 10**9}, "num_hidden_layers is 1000000000, expected at most 512"),
     ],
 )
 def test_a_configuration_that_is_another_is_refused(change: dict[str, Any], words: str) -> None:

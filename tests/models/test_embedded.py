@@ -6,24 +6,31 @@ import itertools
 import json
 import math
 import shutil
+from collections.abc import Iterator
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deeptrace.errors import ModelError, RecordError
 from deeptrace.inject import make_demo_pair
 from deeptrace.models import load
-from deeptrace.models.embedded import EmbeddedModel, join, pooled
+from deeptrace.models.base import Progress
+from deeptrace.models.embedded import EmbeddedModel, join, pool_evidence
+from deeptrace.models.embedded.attribution import influence, look_without, mask_without, parts_of
+from deeptrace.models.embedded.calibration import at_prior, read_calibration
 from deeptrace.models.embedded.inputs import network_hw, prepare
-from deeptrace.models.embedded.windows import STRIDE, WINDOW, window_starts
-from deeptrace.records import Frames, Verdict
+from deeptrace.models.embedded.windows import STRIDE, WINDOW, WindowOutputs, window_starts, windows_of
+from deeptrace.records import Frames, Origin, Verdict
 from deeptrace.rows import outcome_to_row
+from deeptrace.video import write_video
 
 WEIGHTS = Path(str(files("deeptrace.models.embedded") / "weights"))
+CALIBRATION = read_calibration(WEIGHTS)
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +48,8 @@ def test_a_verdict_is_whole_and_the_same_every_time(model: EmbeddedModel, moving
     assert isinstance(first, Verdict)
     assert first == second
     assert None not in (first.p_fake, first.p_trace, first.p_generated)
-    assert first.p_fake == pytest.approx(1 - (1 - first.p_trace) * (1 - first.p_generated))  # type: ignore[operator]
+    assert first.p_fake == first.p_fake_raw
+    assert first.calibration is None
     row = outcome_to_row(first)
     assert row["model"] == "embedded"
     assert row["revision"] == model.revision
@@ -58,7 +66,9 @@ def test_traces_lie_in_the_clip_and_say_where_when_and_why(model: EmbeddedModel)
         assert trace.box_at(trace.onset_seconds) is not None
         assert trace.categories
         assert len(trace.categories) == 1
-        assert "resembles" in (trace.explanation or "")
+        assert f"At {trace.onset_seconds:.1f} s" in (trace.explanation or "")
+        assert (trace.explanation or "").count("%") == 1
+        assert "would look the same" in (trace.explanation or "")
 
 
 def test_no_box_without_evidence(model: EmbeddedModel) -> None:
@@ -69,13 +79,182 @@ def test_no_box_without_evidence(model: EmbeddedModel) -> None:
     assert verdict.traces == ()
 
 
-def test_the_prior_shifts_the_probability_and_not_the_label(moving: Frames) -> None:
-    verdicts = [EmbeddedModel(prior=prior).inspect([moving])[0] for prior in (0.01, 0.5, 0.9)]
-    probabilities = [verdict.p_fake for verdict in verdicts if isinstance(verdict, Verdict)]
+@given(st.floats(0.01, 0.99), st.floats(-6, 6), st.floats(-6, 6))
+def test_prior_label_and_conclusion_hang_together(prior: float, trace: float, generated: float) -> None:
+    calibration = CALIBRATION
+    low, high = calibration.thresholds
+    at_half = calibration.p_fake(trace, generated)
+    p_fake = at_prior(at_half, prior)
+    assert at_prior(p_fake, 1 - prior) == pytest.approx(at_half)  # Bayes, and back
+    moved = at_prior(low, prior), at_prior(high, prior)
+    assert (moved[0] <= p_fake < moved[1]) == (low <= at_half < high)
+
+
+def test_the_prior_moves_probability_label_and_thresholds_together(moving: Frames) -> None:
+    verdicts = [EmbeddedModel(prior=prior).inspect(moving)[0] for prior in (0.01, 0.5, 0.9)]
+    probabilities = []
+    for verdict, prior in zip(verdicts, (0.01, 0.5, 0.9), strict=True):
+        assert isinstance(verdict, Verdict)
+        assert verdict.prior == prior
+        assert verdict.p_fake is not None
+        assert verdict.thresholds is not None
+        low, high = verdict.thresholds
+        assert low <= 0.5 <= high
+        assert verdict.label == ("fake" if verdict.p_fake >= 0.5 else "real")
+        expected = "fake" if verdict.p_fake >= high else "real" if verdict.p_fake < low else "uncertain"
+        assert verdict.conclusion == expected
+        probabilities.append(verdict.p_fake)
     assert probabilities == sorted(probabilities)
-    assert len({verdict.label for verdict in verdicts if isinstance(verdict, Verdict)}) == 1
+    assert len({verdict.p_fake_raw for verdict in verdicts if isinstance(verdict, Verdict)}) == 1
     with pytest.raises(RecordError, match="prior"):
         EmbeddedModel(prior=1.5)
+
+
+def test_a_threshold_of_one_s_own_takes_the_place_of_the_fitted_ones(moving: Frames) -> None:
+    (decided,) = EmbeddedModel(threshold=0.5).inspect(moving)
+    assert isinstance(decided, Verdict)
+    assert decided.thresholds == (0.5, 0.5)
+    assert not decided.uncertain
+    (careful,) = EmbeddedModel(threshold=1.0).inspect(moving)
+    assert isinstance(careful, Verdict)
+    assert careful.conclusion == "uncertain"
+    with pytest.raises(RecordError, match="threshold"):
+        EmbeddedModel(threshold=0.3)
+
+
+class Listening(EmbeddedModel):
+    """Remembers the times of the frames that it is given."""
+
+    def verdict_of_parts(self, parts: Iterator[Frames], origin: Origin) -> Verdict:
+        taken = list(parts)
+        self.times = np.concatenate([part.pts_seconds for part in taken])
+        return super().verdict_of_parts(iter(taken), origin)
+
+
+@pytest.mark.parametrize(("fps", "steps"), [(30.0, 4), (30000 / 1001, 4), (24.0, 3), (25.0, 3), (10.0, 1), (6.0, 1)])
+def test_frames_come_at_whole_steps(tmp_path: Path, fps: float, steps: int) -> None:
+    path = tmp_path / "clip.mp4"
+    images = np.random.default_rng(0).integers(0, 255, (round(fps * 1.5), 32, 32, 3), np.uint8)
+    write_video(path, Frames.from_array(images, fps))
+    model = Listening()
+    (verdict,) = model.inspect(path)
+    assert np.diff(model.times) == pytest.approx(steps / fps, abs=1e-3)
+    assert model.times[0] == 0.0
+    assert verdict.origin.sampling is not None
+    assert verdict.origin.sampling["sampled_fps"] == pytest.approx(fps / steps, rel=1e-3)
+    assert verdict.origin.frames_decoded is not None
+    assert verdict.origin.sha256 is not None
+
+
+# ── long videos ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@given(st.lists(st.integers(1, 70), min_size=1, max_size=9))
+def test_windows_of_parts_are_those_of_the_whole(sizes: list[int]) -> None:
+    count = sum(sizes)
+    images = np.arange(count, dtype=np.uint8)[:, None, None, None] * np.ones((1, 1, 1, 3), np.uint8)
+    whole = Frames.from_array(images, 8.0)
+    edges = np.cumsum([0, *sizes])
+    parts = [
+        replace(whole, images=whole.images[a:b], pts_seconds=whole.pts_seconds[a:b])
+        for a, b in itertools.pairwise(edges.tolist())
+    ]
+    windows = list(windows_of(iter(parts)))
+    assert [window.first for window in windows] == window_starts(count)
+    for window in windows:
+        last = min(window.first + WINDOW, count)
+        assert (window.images == whole.images[window.first : last]).all()
+        assert (window.pts_seconds == whole.pts_seconds[window.first : last]).all()
+
+
+class Bright:
+    """A network that sees a trace where a picture is bright, and remembers how much it was given at once."""
+
+    def __call__(self, images: np.ndarray, first: int = 0) -> WindowOutputs:
+        count = len(images)
+        cells = np.full((count, 2, 2), -9.0, np.float32)
+        bright = images.mean(axis=(1, 2, 3)) > 128
+        cells[bright] = 9.0
+        onset = np.where(bright, 0.0, -9.0).astype(np.float32)
+        box = np.full((count, 4, 2, 2), 0.4, np.float32)
+        clip = 30.0 if bright.any() else -9.0
+        return WindowOutputs(first, cells, cells, box, np.zeros(9, np.float32), clip, onset, np.zeros(342, np.float32))
+
+
+def test_a_long_video_is_looked_at_as_a_whole_and_its_most_suspicious_windows_are_named() -> None:
+    """Twenty minutes in parts that exist one at a time; a bright half second at 700 s."""
+    model = EmbeddedModel()
+    model.network = Bright()  # type: ignore[assignment]
+    told: list[Progress] = []
+    model.on_progress = told.append
+
+    def parts() -> Iterator[Frames]:
+        for k in range(150):
+            images = np.zeros((64, 8, 8, 3), np.uint8)
+            images[(np.arange(64) + 64 * k >= 5600) & (np.arange(64) + 64 * k < 5604)] = 255
+            yield Frames(images, (np.arange(64) + 64.0 * k) / 8, (8, 8), duration_seconds=1200.0)
+
+    verdict = model.verdict_of_parts(parts(), Origin(video_id="long"))
+    assert isinstance(verdict, Verdict)
+    assert verdict.origin.frames_decoded == 9600
+    assert verdict.flags == ()
+    assert verdict.highlights[0].p_fake == max(part.p_fake or 0 for part in verdict.highlights)
+    assert verdict.highlights[0].start_seconds <= 700.0 < verdict.highlights[0].end_seconds
+    spans = sorted((part.start_seconds, part.end_seconds) for part in verdict.highlights)
+    assert all(a[1] <= b[0] for a, b in itertools.pairwise(spans))
+    assert verdict.traces[0].onset_seconds == pytest.approx(700.0, abs=0.3)
+    assert [progress.done_seconds for progress in told] == sorted(progress.done_seconds for progress in told)
+    assert told[-1].total_seconds == 1200.0
+    assert told[-1].done_seconds > 1190
+
+
+class Shades(Bright):
+    """As sure of a trace as the picture is bright."""
+
+    def __call__(self, images: np.ndarray, first: int = 0) -> WindowOutputs:
+        brightest = float(images.mean(axis=(1, 2, 3)).max())
+        return replace(super().__call__(images, first), clip=brightest / 10 if brightest > 128 else -9.0)
+
+
+@given(st.permutations(range(12)))
+@settings(max_examples=10, deadline=None)
+def test_the_strongest_traces_of_a_long_video_are_listed_wherever_they_are(order: list[int]) -> None:
+    """Twelve bright moments, 20 s apart, of which what is weak and over is forgotten."""
+    model = EmbeddedModel()
+    model.network = Shades()  # type: ignore[assignment]
+    images = np.zeros((12 * 160, 8, 8, 3), np.uint8)
+    for k, shade in enumerate(order):
+        images[160 * k + 80 : 160 * k + 84] = 140 + 10 * shade
+    (verdict,) = model.inspect(Frames.from_array(images, 8.0))
+    assert isinstance(verdict, Verdict)
+    expected = [20.0 * order.index(shade) + 10.0 for shade in (11, 10, 9)]
+    assert [trace.onset_seconds for trace in verdict.traces] == pytest.approx(expected, abs=0.3)
+
+
+# ── a clip that looks generated as a whole ──────────────────────────────────────────────────────────────────────────
+
+
+def test_hiding_the_part_that_is_named_takes_more_evidence_than_hiding_others(model: EmbeddedModel) -> None:
+    weights = model.calibration.generated_weights
+    ranks = []
+    for seed in range(4):
+        images = make_demo_pair(seed, duration_seconds=3.0, fps=8.0, size_hw=(144, 256)).clean.images
+        stages = model.network.stages(images)
+        brought = influence(stages, weights)
+        everything = np.ones(brought.shape, np.bool_)
+        whole = look_without(stages, everything)
+        assert whole == pytest.approx(model.network(images).look, abs=1e-4)
+        for parts in parts_of(brought.shape):  # type: ignore[arg-type]
+            lost = [float((whole - look_without(stages, mask_without(brought.shape, p))) @ weights) for p in parts]  # type: ignore[arg-type]
+            named = int(np.argmax([brought[p.frames, p.rows, p.columns].sum() for p in parts]))
+            assert lost[named] > np.mean(lost)
+            ranks.append(sorted(lost, reverse=True).index(lost[named]))
+    assert np.mean(np.array(ranks) == 0) >= 0.75
+
+
+def test_no_weight_lies_on_a_number_that_does_not_vary(model: EmbeddedModel) -> None:
+    """Such weights are huge, and rounding would rule: the medians of the flow beside the camera's own median are 0."""
+    assert np.abs(model.calibration.generated_weights).max() < 1000
 
 
 @pytest.mark.parametrize("size", [(144, 256), (256, 144), (90, 400), (64, 64), (1080, 608)])
@@ -116,17 +295,17 @@ def test_the_network_s_size(height: int, width: int) -> None:
         assert max(rows, columns) / min(rows, columns) == pytest.approx(ratio, rel=0.057)
 
 
-@given(st.floats(0.001, 0.999))
-def test_without_evidence_the_prior_stands(prior: float) -> None:
-    assert join(0.0, 0.0, prior)[0] == pytest.approx(prior)
+def test_without_evidence_the_prior_stands() -> None:
+    assert join(0.0, 0.0) == pytest.approx(0.5)
+    assert at_prior(0.5, 0.03) == pytest.approx(0.03)
 
 
-@given(st.lists(st.floats(-20, 20), min_size=1, max_size=9), st.floats(-20, 20), st.floats(0.01, 0.99))
-def test_more_evidence_is_never_less_fake(evidence: list[float], generated: float, prior: float) -> None:
-    low = join(pooled(evidence), generated, prior)[0]
-    assert join(pooled([value + 1 for value in evidence]), generated, prior)[0] >= low
-    assert join(pooled(evidence), generated + 1, prior)[0] >= low
-    assert min(evidence) - 1e-9 <= pooled(evidence) <= max(evidence) + 1e-9
+@given(st.lists(st.floats(-20, 20), min_size=1, max_size=9), st.floats(-20, 20))
+def test_more_evidence_is_never_less_fake(evidence: list[float], generated: float) -> None:
+    low = join(pool_evidence(evidence), generated)
+    assert join(pool_evidence([value + 1 for value in evidence]), generated) >= low
+    assert join(pool_evidence(evidence), generated + 1) >= low
+    assert min(evidence) - 1e-9 <= pool_evidence(evidence) <= max(evidence) + 1e-9
 
 
 def test_motion_maps_are_quiet_where_nothing_moves() -> None:
@@ -172,6 +351,14 @@ def test_other_weights_than_it_was_calibrated_for(copy: Path) -> None:
 def test_a_damaged_calibration(copy: Path, damage: str) -> None:
     (copy / "embedded.json").write_text(damage)
     with pytest.raises(ModelError, match="embedded"):
+        EmbeddedModel(str(copy))
+
+
+@pytest.mark.parametrize("change", [{"version": 1}, {"thresholds": [0.8, 0.2]}, {"thresholds": [0.1]}, {"clip": {}}])
+def test_a_calibration_that_is_none_of_ours(copy: Path, change: dict[str, object]) -> None:
+    table = json.loads((copy / "embedded.json").read_text()) | change
+    (copy / "embedded.json").write_text(json.dumps(table))
+    with pytest.raises(ModelError, match=r"embedded\.json"):
         EmbeddedModel(str(copy))
 
 

@@ -16,8 +16,9 @@ from deeptrace.testing import tiny_model
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from deeptrace.models._families import family_of  # noqa: E402
-from deeptrace.models.estimate import estimate  # noqa: E402
+from deeptrace.models.hf.estimate import estimate  # noqa: E402
+from deeptrace.models.hf.estimate_training import LORA_MODULES, estimate_training  # noqa: E402
+from deeptrace.models.hf.families import family_of  # noqa: E402
 
 
 @pytest.mark.parametrize("name", ["videollama3", "qwen2.5-vl", "qwen3-vl"])
@@ -41,6 +42,66 @@ def test_an_estimate_is_what_it_takes(name: Any, tmp_path: Path) -> None:
     per_token = held / shown.inputs["input_ids"].shape[1]
     assert said.cache == (said.prompt_tokens + 1) * per_token
     assert said.total == said.weights + said.cache + said.activations
+
+
+@pytest.mark.parametrize("name", ["videollama3", "qwen2.5-vl"])
+@pytest.mark.parametrize("lora_rank", [None, 4])
+def test_a_training_step_takes_what_was_said(name: Any, lora_rank: int | None, tmp_path: Path) -> None:
+    """Weights, gradients and states to the byte; what is kept for the backward pass within a quarter."""
+    peft = pytest.importorskip("peft")
+    folder = tiny_model(name, tmp_path / "m", hidden_size=256, num_layers=4, vision_hidden_size=96)
+    family = family_of(folder)
+    answer = "FAKE. " * 20
+    size = {"seconds": 4.0, "width": 224, "height": 224}
+    bill = estimate_training(
+        folder, **size, answer_tokens=len(family.tokenize(answer)) + 1, precision="float32", lora_rank=lora_rank
+    )
+    model = family.load_model(folder, device="cpu").train()
+    if lora_rank is not None:
+        wanted = [n for n, _ in model.named_modules() if "language" in n and n.rpartition(".")[2] in LORA_MODULES]
+        model = peft.get_peft_model(model, peft.LoraConfig(r=lora_rank, target_modules=wanted))
+    images = np.random.default_rng(0).integers(0, 255, (bill.frames, 224, 224, 3), dtype=np.uint8)
+    encoded = family.encode(Frames.from_array(images, family.sampling.fps), QUESTIONS["zero-shot"], answer)
+    batch = family.collate([encoded])
+    held: dict[int, int] = {}
+    own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+
+    def keep(tensor: Any) -> Any:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            held[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-4)
+    batch.pop("labels")
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        outputs = model(**batch, use_cache=False)
+    loss = outputs.logits[:, -2:].float().square().mean()
+    measured = sum(held.values())
+    loss.backward()
+    optimizer.step()
+    sizes = [(p.numel() * p.element_size(), p.grad is not None) for p in model.parameters()]
+    assert bill.weights == sum(size for size, _ in sizes)
+    assert bill.trained * 4 == bill.gradients == sum(size for size, trained in sizes if trained)
+    states = sum(t.numel() * 4 for state in optimizer.state.values() for k, t in state.items() if k != "step")
+    assert bill.states == states
+    assert bill.tokens == pytest.approx(encoded.inputs["input_ids"].shape[1], abs=4)
+    assert bill.activations == pytest.approx(measured, rel=0.25)
+
+
+def test_what_is_shared_out_and_what_is_saved(tmp_path: Path) -> None:
+    folder = tiny_model("qwen2.5-vl", tmp_path / "m", hidden_size=64, num_layers=2)
+    size = {"seconds": 4.0, "width": 320, "height": 240}
+    one, shared = (estimate_training(folder, **size, gpus=8, fsdp=fsdp) for fsdp in (False, True))
+    assert shared.weights * 8 == pytest.approx(one.weights, abs=8)
+    assert (one.checkpoint, one.host) == (3 * one.weights, 8 * one.weights)
+    assert shared.host == one.host + one.checkpoint
+    again = estimate_training(folder, **size, gradient_checkpointing=True)
+    assert again.activations < one.activations
+    small = estimate_training(folder, **size, lora_rank=4)
+    assert small.checkpoint == 3 * 4 * small.trained < one.checkpoint / 10
+    with pytest.raises(ModelError, match="packed weights cannot be trained"):
+        estimate_training(folder, **size, quantization="nf4")
 
 
 def test_smaller_numbers_take_less(tmp_path: Path) -> None:

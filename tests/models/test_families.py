@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from deeptrace.answer import QUESTIONS, Space
 from deeptrace.errors import ModelError
 from deeptrace.models.base import Sampling
-from deeptrace.models.checkpoint import CheckpointCard
+from deeptrace.models.hf.checkpoint import CheckpointCard
 from deeptrace.records import Frames
 from deeptrace.testing import tiny_model
 from deeptrace.video import sample_frames
@@ -26,8 +26,8 @@ from tests.clips import make_clip
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from deeptrace.models._families import IGNORED, Family, family_of  # noqa: E402
-from deeptrace.models._families.qwen25vl import rope_index  # noqa: E402
+from deeptrace.models.hf.families import IGNORED, Family, family_of  # noqa: E402
+from deeptrace.models.hf.families.qwen25vl import rope_index  # noqa: E402
 
 NAMES = ("videollama3", "qwen2.5-vl", "qwen3-vl")
 GOLDEN = Path(__file__).parents[1] / "golden" / "prompts"

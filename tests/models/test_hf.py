@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -13,11 +14,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from deeptrace.answer import QUESTIONS
+from deeptrace.answer import CUT_OFF, QUESTIONS
 from deeptrace.errors import AnswerError, ModelError
+from deeptrace.measures.calibration import Calibration, write_calibration
 from deeptrace.models import load
 from deeptrace.models.base import Look, Sampling
-from deeptrace.models.checkpoint import CARD_NAME, CheckpointCard, read_card, write_card
+from deeptrace.models.hf.checkpoint import CARD_NAME, CheckpointCard, read_card, write_card
 from deeptrace.records import Failed, Frames, Score, Unparsed, Verdict
 from deeptrace.testing import tiny_model
 from deeptrace.video import sample_frames, write_video
@@ -26,8 +28,9 @@ from tests.clips import make_clip, number_of
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from deeptrace.models._families import family_of  # noqa: E402
-from deeptrace.models.hf import NOT_FINITE, OUT_OF_MEMORY, HfModel, relabelled, shifted  # noqa: E402
+from deeptrace.models.hf.families import family_of  # noqa: E402
+from deeptrace.models.hf.families.generating import LabelMass  # noqa: E402
+from deeptrace.models.hf.model import NOT_FINITE, OUT_OF_MEMORY, HfModel, relabel, shift_look  # noqa: E402
 
 FAKE = "FAKE. The video is AI-generated. The unnatural part is at [14, 28, 56, 70] starting 0.5 seconds."
 REAL = "REAL. The video is real. There is no unnatural part."
@@ -120,7 +123,8 @@ def test_one_bad_video_costs_itself(untaught: Path, tmp_path: Path) -> None:
     assert [type(outcome).__name__ for outcome in outcomes] == ["Unparsed", "Failed", "Failed", "Unparsed"]
     assert [one.code for one in outcomes if isinstance(one, Failed)] == ["NOT_FOUND", "MODEL_ERROR"]
     assert isinstance(outcomes[0], Unparsed)
-    assert outcomes[0].reason == "the answer was cut off after 3 tokens"
+    assert outcomes[0].reason == CUT_OFF
+    model.label_share = 0.0
     scores = model.score([clip(True), tmp_path / "absent.mp4", clip(False)])
     assert [type(score).__name__ for score in scores] == ["Score", "Failed", "Score"]
 
@@ -130,6 +134,21 @@ def test_another_training_step_is_another_revision(untaught: Path, tmp_path: Pat
     other = tiny_model("videollama3", tmp_path / "other", hidden_size=64, num_layers=1, seed=1)
     first, second, third = (HfModel(folder, device="cpu").revision for folder in (untaught, again, other))
     assert first == second != third
+
+
+def test_a_calibration_beside_the_weights_makes_the_probability(untaught: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(untaught, tmp_path / "calibrated"))
+    before = HfModel(folder, device="cpu")
+    before.label_share = 0.0
+    [raw] = before.score(clip(True))
+    assert isinstance(raw, Score)
+    calibration = Calibration(before.name, before.revision, "val", "original", 2.0, -1.0, 50)
+    write_calibration(folder / "calibration.json", calibration)
+    after = HfModel(folder, device="cpu")
+    after.label_share = 0.0
+    [score] = after.score(clip(True))
+    assert isinstance(score, Score)
+    assert score == Score(calibration(raw.p_fake_raw), raw.p_fake_raw)
 
 
 def test_options_take_the_place_of_the_card(taught: Path) -> None:
@@ -167,11 +186,37 @@ def test_a_format_that_is_none_is_named(untaught: Path) -> None:
 def test_every_format_has_a_score(untaught: Path, format: str) -> None:
     """By the label's first token, behind what stands before it in JSON."""
     model = load(f"hf:{untaught}", device="cpu", question=format, max_new_tokens=1)
+    model.label_share = 0.0  # it knows nothing of labels
     [score] = model.score([clip(True)])
     assert isinstance(score, Score)
     [outcome] = model.inspect([clip(True)])
     assert outcome.origin.sampling is not None
     assert outcome.origin.sampling["format"] == format
+
+
+def test_a_probability_is_of_the_label_and_of_nothing_else(untaught: Path) -> None:
+    """Where a label's token stands, what FAKE and REAL hold there counts; elsewhere there is no number but a reason."""
+    model = load(f"hf:{untaught}", device="cpu", max_new_tokens=4)
+    family = model.family
+    fake, real = family.label_ids
+    assert family.tokenize("FAKE")[0] in fake
+    assert family.tokenize("REAL")[0] in real
+    assert not set(fake) & set(real)
+    for text in ("FAKE. It is.", "**FAKE** it is", '{"label": "fake"}', "<think>It is real?</think>\nFAKE"):
+        ids = family.tokenize(text)
+        masses = [LabelMass(float(at), 0.0) for at in range(len(ids))]
+        label = family._at_label(ids, masses)
+        assert label is not None, text
+        at = int(label.fake)
+        assert family.decode(ids[: at + 1]).upper().rstrip("AKE").endswith("F")
+    assert family._at_label(family.tokenize("The video is fine"), [LabelMass(1.0, 0.0)] * 9) is None
+    vague, reason = model._p_fake(LabelMass(0.3, 0.1))
+    assert (vague, reason) == (None, "FAKE and REAL hold 0.4 of the probability at the label, under 0.5")
+    assert model._p_fake(LabelMass(0.6, 0.2)) == (pytest.approx(0.75), None)
+    assert model._p_fake(None)[0] is None
+    [score] = model.score([clip(True)])
+    assert isinstance(score, Unparsed)
+    assert score.reason == CUT_OFF
 
 
 @pytest.mark.parametrize("name", ["hf:", "hf", "hf:/no/such/place", "hf:one two", "hf:org/name/more"])
@@ -216,7 +261,7 @@ def test_what_does_not_fit_into_memory_is_halved_until_it_does(untaught: Path) -
         import numpy as np
         from deeptrace.answer import Space
         from deeptrace.models import load
-        from deeptrace.models.text import Asked
+        from deeptrace.models.text import PosedQuestion
         from deeptrace.records import Frames, Origin
 
         def used():
@@ -225,8 +270,9 @@ def test_what_does_not_fit_into_memory_is_halved_until_it_does(untaught: Path) -
         logging.basicConfig(level=logging.WARNING, format="%(message)s")
         rng = np.random.default_rng(0)
         images = rng.integers(0, 255, (8, 2, 448, 448, 3), dtype=np.uint8)
-        batch = [Asked(Frames.from_array(clip, 1.0), "Is it?", Space("per-mille"), Origin()) for clip in images]
+        batch = [PosedQuestion(Frames.from_array(clip, 1.0), "Is it?", Space("per-mille"), Origin()) for clip in images]
         model = load("hf:{untaught}", device="cpu", batch_size=8)
+        model.label_share = 0.0
         free = model.rate(batch)
         alone = model.encode(batch[0])
         resource.setrlimit(resource.RLIMIT_AS, (used() + (80 << 20), resource.RLIM_INFINITY))
@@ -260,15 +306,15 @@ def test_frames_are_shown_and_told_as_the_original_code_did(tmp_path: Path, fps:
     """At one a second of 25, the label 0.0 stands on frame 24, shown at 0.96 s: (k+1)/fps - 1/25."""
     path = tmp_path / "clip.mp4"
     make_clip(path, num_frames=125, fps=25)
-    look = shifted(Look(path, Sampling(fps, 180)))
+    look = shift_look(Look(path, Sampling(fps, 180)))
     frames = sample_frames(path, fps=fps, max_frames=180, start_seconds=look.start_seconds)
     shown = [number_of(image) for image in frames.images]
     count = int(5 * fps)
     # (k+1)/fps - 1/25 falls between two frames at 2 a second: the one on screen.
     assert shown == [int((k + 1) * 25 / fps - 1 + 1e-6) for k in range(count)]
     assert shown[0] == (first if fps == 1.0 else 11)
-    assert relabelled(frames, fps).pts_seconds.tolist() == [k / fps for k in range(count)]
-    assert len(relabelled(frames, fps)) == count
+    assert relabel(frames, fps).pts_seconds.tolist() == [k / fps for k in range(count)]
+    assert len(relabel(frames, fps)) == count
 
 
 def test_clips_that_cannot_be_shifted_stay(tmp_path: Path) -> None:
@@ -279,10 +325,10 @@ def test_clips_that_cannot_be_shifted_stay(tmp_path: Path) -> None:
         Look(tmp_path / "absent.mp4", Sampling(2.0)),
         Look(slow, Sampling(0.5), start_seconds=3.0),
     ):
-        assert shifted(look) == look
+        assert shift_look(look) == look
     short = tmp_path / "short.mp4"
     write_video(short, Frames.from_array(np.zeros((5, 48, 64, 3), np.uint8), 25.0))
-    look = shifted(Look(short, Sampling(1.0)))
+    look = shift_look(Look(short, Sampling(1.0)))
     assert len(sample_frames(short, fps=1.0, start_seconds=look.start_seconds)) == 1
 
 
@@ -292,6 +338,7 @@ def test_the_switch_changes_frames_and_is_in_the_row(untaught: Path, tmp_path: P
     rows = []
     for times in ("true", "as-trained"):
         model = load(f"hf:{untaught}", device="cpu", frame_times=times, sampling=Sampling(1.0, 180), max_new_tokens=1)
+        model.label_share = 0.0
         [outcome] = model.inspect([path])
         [score] = model.score([path])
         assert outcome.origin.sampling is not None
@@ -328,19 +375,19 @@ def test_a_card_comes_back_as_it_was_written(tmp_path: Path) -> None:
     [
         ({"schema_version": 2}, "of version 1"),
         ({"schema": "other"}, "is not a 'deeptrace.checkpoint'"),
-        ({"colour": "red"}, "'colour'"),
+        ({"colour": "red"}, "colour: is not a setting"),
         ({"format": "essay"}, "'essay' is not an answer format"),
         ({"format_version": 99}, "version 99 is stored"),
-        ({"format_version": "1"}, "format_version is '1'"),
-        ({"question": 5}, "question is 5"),
+        ({"format_version": "1"}, "format_version: '1' is not a whole number"),
+        ({"question": 5}, "question: 5 is not text"),
         ({"space": "inches"}, "'inches' is not one of"),
         ({"frame_times": "late"}, "'late' is not one of"),
         ({"size": {"shortest_edge": 5}}, "size: "),
         ({"size": {"shortest_edge": 9, "longest_edge": 8}}, "size: "),
-        ({"sampling": {"fps": 0}}, "sampling is"),
-        ({"sampling": {"fps": 2, "max_frames": -1}}, "max_frames is -1"),
-        ({"sampling": {"fps": 2, "speed": 1}}, "sampling is"),
-        ({"sampling": 5}, "expected an object"),
+        ({"sampling": {"fps": 0}}, "sampling.fps: 0 is not greater than 0"),
+        ({"sampling": {"fps": 2, "max_frames": -1}}, "max_frames: -1 is not at least 1"),
+        ({"sampling": {"fps": 2, "speed": 1}}, "sampling.speed: is not a setting"),
+        ({"sampling": 5}, "sampling: 5 is not a table"),
     ],
 )
 def test_a_card_that_says_something_else_is_an_error_that_names_it(

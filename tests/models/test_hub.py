@@ -88,7 +88,7 @@ def fetch(endpoint: str, home: Path, revision: str | None) -> dict[str, Any]:
     code = (
         "import json, sys\n"
         "from deeptrace.errors import ModelError\n"
-        "from deeptrace.models.hub import fetch\n"
+        "from deeptrace.models.hf.hub import fetch\n"
         "try:\n"
         "    got = fetch('org/tiny', json.loads(sys.argv[1]))\n"
         "    print(json.dumps({'folder': str(got.folder), 'commit': got.commit}))\n"

@@ -13,7 +13,7 @@ from deeptrace.answer import Space
 from deeptrace.errors import ModelError
 from deeptrace.models import HOMES, SUMMARIES, FrameModel, Model, Sampling, load
 from deeptrace.models.scripted import NO_ANSWER, ScriptedModel
-from deeptrace.records import Failed, Frames, Origin, Score, Trace, Unparsed, Verdict
+from deeptrace.records import LABEL_AGAINST_WORDS, Failed, Frames, Origin, Score, Trace, Unparsed, Verdict
 from deeptrace.video import write_video
 
 FAKE = "FAKE. The video is AI-generated. The unnatural part is at [16, 12, 32, 24] starting 0.5 seconds."
@@ -113,6 +113,36 @@ def test_order_and_length_are_kept_whatever_happens(clip: Path, tmp_path: Path) 
     assert isinstance(scores[0], Score)
     assert isinstance(scores[1], Failed)
     assert model.inspect([]) == []
+
+
+def test_one_video_is_a_list_of_it(clip: Path) -> None:
+    model = load("motion")
+    frames = Frames.from_array(np.zeros((8, 48, 64, 3), np.uint8), 8)
+    for video in (clip, str(clip), clip.read_bytes(), frames):
+        assert [type(outcome).__name__ for outcome in model.inspect(video)] == ["Verdict"]
+        assert len(model.score(video)) == 1
+        assert len(list(model.inspect_iter(video))) == 1
+
+
+def test_what_is_no_video_costs_itself_alone(clip: Path) -> None:
+    array = np.zeros((8, 48, 64, 3), np.uint8)
+    with clip.open("rb") as file:
+        outcomes = load("motion").inspect([clip, array, None, file, 7, clip])  # type: ignore[list-item]
+    assert [type(outcome).__name__ for outcome in outcomes] == ["Verdict", *["Failed"] * 4, "Verdict"]
+    assert {outcome.code for outcome in outcomes if isinstance(outcome, Failed)} == {"NOT_A_VIDEO"}
+    reasons = [outcome.reason for outcome in outcomes if isinstance(outcome, Failed)]
+    assert all(reason.startswith("a video is a path, the bytes of a file, or Frames, got ") for reason in reasons)
+    assert "ndarray. Frames.from_array(array, fps) makes frames of it" in reasons[0]
+    assert "BufferedReader. Give its path, or what its read() gives" in reasons[2]
+
+
+def test_the_label_follows_a_stated_probability_and_the_words_are_flagged(clip: Path) -> None:
+    text = '{"label": "real", "p_fake": 0.8, "traces": []}'
+    [verdict] = ScriptedModel([text], format="json-with-probability").inspect(clip)
+    assert isinstance(verdict, Verdict)
+    assert verdict.label == "fake"
+    assert LABEL_AGAINST_WORDS in verdict.flags
+    assert verdict.text == text
 
 
 def test_a_verdict_without_a_probability_has_no_score(clip: Path) -> None:

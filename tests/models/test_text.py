@@ -11,9 +11,9 @@ import pytest
 from deeptrace.answer import QUESTIONS, Space
 from deeptrace.errors import ModelError
 from deeptrace.models import Model, Sampling
-from deeptrace.models.text import Answer, Asked, NoAnswer, NotAnAnswer, Said, TextModel
+from deeptrace.models.text import Answer, ModelReply, NoAnswer, NotAnAnswer, PosedQuestion, TextModel
 from deeptrace.models.two_pass import TwoPass
-from deeptrace.records import Failed, Frames, Score, Unparsed, Verdict
+from deeptrace.records import LABEL_AGAINST_WORDS, Failed, Frames, Score, Unparsed, Verdict
 
 FAKE = "FAKE. The video is AI-generated. The unnatural part is at [250, 250, 500, 500] starting 0.5 seconds."
 REAL = "REAL. The video is real. There is no unnatural part."
@@ -41,7 +41,7 @@ class Lookup(TextModel):
             raise ModelError("frames of 64 x 48 do not fit")
         return Space("per-mille")
 
-    def ask(self, batch: Sequence[Asked]) -> list[Answer]:
+    def ask(self, batch: Sequence[PosedQuestion]) -> list[Answer]:
         self.batches.append(len(batch))
         answers = [self.answers_by[int(asked.frames.images[0, 0, 0, 0])] for asked in batch]
         for answer in answers:
@@ -55,7 +55,7 @@ def test_a_text_model_is_a_model() -> None:
 
 
 def test_the_row_says_what_was_asked_and_what_made_the_answer() -> None:
-    [said] = Lookup({1: Said(FAKE, p_fake=0.9, made={"tokens": 7}, revision="r1-2026")}).inspect([clip(1)])
+    [said] = Lookup({1: ModelReply(FAKE, p_fake=0.9, facts={"tokens": 7}, revision="r1-2026")}).inspect([clip(1)])
     assert isinstance(said, Verdict)
     assert (said.label, said.p_fake, said.p_fake_raw, said.text) == ("fake", 0.9, 0.9, FAKE)
     assert said.traces[0].bbox_xyxy == (0.25, 0.25, 0.5, 0.5)
@@ -78,13 +78,13 @@ def test_order_and_length_are_kept_and_one_bad_video_costs_itself(tmp_path: Path
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(b"no video")
     model = Lookup({
-        1: Said(FAKE),
-        2: Said(REAL),
+        1: ModelReply(FAKE),
+        2: ModelReply(REAL),
         3: NoAnswer("CONTENT_FILTER", "held back"),
-        4: NotAnAnswer("the model refused", "I cannot help with that.", made={"tokens": 6}),
+        4: NotAnAnswer("the model refused", "I cannot help with that.", facts={"tokens": 6}),
         5: ModelError("too long"),
         6: ZeroDivisionError(),
-        7: Said("REAL or FAKE"),
+        7: ModelReply("REAL or FAKE"),
     })  # fmt: skip
     videos = [broken, clip(1), clip(5), clip(2), clip(99), broken, clip(3), clip(4), clip(6), clip(7), broken]
     said = model.inspect(videos)
@@ -109,7 +109,9 @@ def test_scores_are_the_labels_probability_calibrated() -> None:
         def __call__(self, p_fake_raw: float) -> float:
             return p_fake_raw / 2
 
-    model = Lookup({1: Said("", p_fake=0.8), 2: Said(""), 3: Said(REAL), 4: NoAnswer("EMPTY", "nothing")})
+    model = Lookup(
+        {1: ModelReply("", p_fake=0.8), 2: ModelReply(""), 3: ModelReply(REAL), 4: NoAnswer("EMPTY", "nothing")}
+    )
     model.calibration = Halved()
     high, none, words, failed = model.score([clip(k) for k in (1, 2, 3, 4)])
     assert high == Score(0.4, 0.8)
@@ -118,9 +120,18 @@ def test_scores_are_the_labels_probability_calibrated() -> None:
     assert isinstance(words, Unparsed)
     assert words.reason == "the answer holds no probability"
     assert isinstance(failed, Failed)
-    [verdict] = Lookup({1: Said(FAKE, p_fake=0.25)}).inspect([clip(1)])
+    [verdict] = Lookup({1: ModelReply(FAKE, p_fake=0.25)}).inspect([clip(1)])
     assert isinstance(verdict, Verdict)
     assert (verdict.p_fake, verdict.calibration) == (0.25, None)
+    # The label follows the probability; what the words claim is kept, and the disagreement is flagged.
+    assert (verdict.label, verdict.flags) == ("real", (LABEL_AGAINST_WORDS,))
+    assert verdict.traces
+    model.answers_by = {1: ModelReply(FAKE, p_fake=0.8), 2: ModelReply(FAKE, p_fake=1.0)}
+    low, high = model.inspect([clip(1), clip(2)])
+    assert isinstance(low, Verdict)
+    assert (low.label, low.p_fake, low.p_fake_raw, low.calibration) == ("real", 0.4, 0.8, "halved")
+    assert isinstance(high, Verdict)
+    assert (high.label, high.p_fake, high.flags) == ("fake", 0.5, ())
 
 
 def test_leaving_early_reads_no_further() -> None:
@@ -131,7 +142,7 @@ def test_leaving_early_reads_no_further() -> None:
             taken.append(number)
             yield clip(1)
 
-    model = Lookup({1: Said(REAL)})
+    model = Lookup({1: ModelReply(REAL)})
     answers = model.inspect_iter(videos())
     next(answers)
     answers.close()  # type: ignore[attr-defined]
@@ -140,7 +151,7 @@ def test_leaving_early_reads_no_further() -> None:
 
 @pytest.mark.parametrize("size", [1, 4])
 def test_a_batch_is_never_larger_than_asked_for(size: int) -> None:
-    model = Lookup({1: Said(REAL)})
+    model = Lookup({1: ModelReply(REAL)})
     model.batch_size = size
     assert len(model.inspect([clip(1)] * 9)) == 9
     assert max(model.batches) == size
@@ -150,15 +161,17 @@ def test_two_looks_of_a_model_that_works_in_batches() -> None:
     """First looks of a batch together, then the second looks of those that need one; everything in order."""
 
     class Twice(Lookup):
-        def ask(self, batch: Sequence[Asked]) -> list[Answer]:
+        def ask(self, batch: Sequence[PosedQuestion]) -> list[Answer]:
             self.batches.append(len(batch))
             return [self.say(asked) for asked in batch]
 
-        def say(self, asked: Asked) -> Answer:
+        def say(self, asked: PosedQuestion) -> Answer:
             is_fake = asked.frames.images[0, 0, 0, 0] < 5
             closely = asked.frames.pts_seconds[0] > 0
             onset = 1.2 if closely else 1.0
-            return Said(f"FAKE. The unnatural part is at [1, 2, 3, 4] starting {onset} seconds." if is_fake else REAL)
+            return ModelReply(
+                f"FAKE. The unnatural part is at [1, 2, 3, 4] starting {onset} seconds." if is_fake else REAL
+            )
 
     model = Twice({})
     said = TwoPass(model, window_seconds=1.0).inspect([clip(1), clip(9), clip(2), clip(8), clip(3)])
@@ -171,11 +184,11 @@ def test_two_looks_of_a_model_that_works_in_batches() -> None:
 
 def test_traces_outside_of_the_second_look_stay() -> None:
     class Two(Lookup):
-        def ask(self, batch: Sequence[Asked]) -> list[Answer]:
+        def ask(self, batch: Sequence[PosedQuestion]) -> list[Answer]:
             sentence = "The unnatural part is at [1, 2, 3, 4] starting {} seconds."
             close = batch[0].frames.pts_seconds[0] > 0
             times = [0.8] if close else [1.0, 1.9]
-            return [Said("FAKE. " + "\n".join(sentence.format(time) for time in times))]
+            return [ModelReply("FAKE. " + "\n".join(sentence.format(time) for time in times))]
 
     [said] = TwoPass(Two({}), window_seconds=1.0).inspect([clip(1)])
     assert isinstance(said, Verdict)

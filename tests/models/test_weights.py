@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import struct
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deeptrace.errors import ModelError
-from deeptrace.models import weights
-from deeptrace.models.checkpoint import refuse_unsafe
-from deeptrace.models.weights import (
+from deeptrace.models.hf import weights
+from deeptrace.models.hf.checkpoint import CARD_NAME, CheckpointCard, read_card, refuse_unsafe, write_card
+from deeptrace.models.hf.weights import (
     copy_renamed,
     count_not_finite,
     fingerprint,
@@ -215,3 +216,26 @@ def test_what_a_trainer_keeps_for_itself_is_let_be(tmp_path: Path) -> None:
     for name in ("optimizer.pt", "scheduler.pt", "rng_state_0.pth", "training_args.bin", "modeling.py"):
         (tmp_path / name).write_bytes(PICKLE)
     refuse_unsafe(tmp_path)
+
+
+def test_a_header_of_countless_tensors_is_refused(tmp_path: Path) -> None:
+    empty = {f"t{i}": {"dtype": "U8", "shape": [0], "data_offsets": [0, 0]} for i in range(60_000)}
+    header = json.dumps(empty).encode()
+    with pytest.raises(ModelError, match="names 60000 tensors, more than 50000"):
+        weights.header_of(struct.pack("<Q", len(header)) + header)
+    with pytest.raises(ModelError, match="a header of 20000000 bytes"):
+        weights.header_of(struct.pack("<Q", 20_000_000) + b" " * 20_000_001)
+
+
+def test_a_card_of_endless_words_is_refused(tmp_path: Path) -> None:
+    card = tmp_path / CARD_NAME
+    write_card(tmp_path, CheckpointCard(question="Is it? " * 3000))
+    with pytest.raises(ModelError, match="question: has 21000 characters, expected 0 to 20000"):
+        read_card(tmp_path)
+    card.write_text('{"question": "' + "x" * (1 << 20) + '"}')
+    with pytest.raises(ModelError, match="more than 1048576 bytes"):
+        read_card(tmp_path)
+    card.unlink()
+    os.mkfifo(card)
+    with pytest.raises(ModelError):
+        read_card(tmp_path)

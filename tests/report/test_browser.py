@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -12,8 +13,8 @@ import cv2
 import numpy as np
 import pytest
 
-from deeptrace.records import Failed, Frames, Trace, Unparsed, Verdict
-from deeptrace.report import ReportItem, write_report
+from deeptrace.pages.report import ReportItem, write_report
+from deeptrace.records import Failed, Frames, Highlight, Origin, Trace, Unparsed, Verdict
 from tests.browser import chromium
 from tests.report.clips import FPS, MOVING_BOX, STILL_BOX, fake, grey_clip, origin
 from tests.report.payloads import PAYLOADS
@@ -244,14 +245,72 @@ def test_space_on_the_stage_plays(page: Any) -> None:
     assert page.evaluate("document.querySelector('video').paused")
 
 
+def shown_clips(page: Any) -> list[int]:
+    return [
+        int(i.removeprefix("clip-"))
+        for i in page.evaluate("[...document.querySelectorAll('article')].map((a) => a.id)")
+    ]
+
+
 @pytest.mark.parametrize(
     ("name", "numbers"), [("all", [1, 2, 3, 4, 5, 6]), ("fake", [1, 2, 3]), ("uncertain", [4]), ("failed", [5, 6])]
 )
 def test_filters(page: Any, name: str, numbers: list[int]) -> None:
     page.locator(f"[data-filter={name}]").click()
-    shown = [article.get_attribute("id") for article in page.locator("article").all() if article.is_visible()]
-    assert shown == [f"clip-{number}" for number in numbers]
-    assert page.locator(".grid li:visible").count() == len(numbers)
+    assert shown_clips(page) == numbers
+    counted = page.locator(f"[data-filter={name}] .n").inner_text()
+    assert int(counted) == len(numbers)
+
+
+def test_search_and_sort(page: Any) -> None:
+    page.locator("#search").fill("SQUARE clip")
+    assert shown_clips(page) == [1]
+    assert page.locator("#shown").inner_text() == "1 of 6 clips shown"
+    page.locator("#search").fill("")
+    page.locator("#sort").select_option("real")
+    assert shown_clips(page) == [4, 1, 2, 3, 5, 6]  # P(fake) 0.4, 0.87 three times, none twice
+    page.locator("#sort").select_option("name")
+    assert shown_clips(page) == [4, 1, 6, 5, 2, 3]  # calm, clip, lost, odd, portrait, uneven
+
+
+def test_a_clip_closes_and_opens_and_has_an_address(browser: Any, report_page: Path) -> None:
+    for tab in opened(browser, report_page):
+        opener = tab.locator("#clip-1 .opener")
+        opener.click()
+        assert not tab.locator("#clip-1 .player").is_visible()
+        assert opener.get_attribute("aria-expanded") == "false"
+        opener.press("Enter")
+        assert tab.locator("#clip-1 .player").is_visible()
+        tab.locator("[data-filter=failed]").click()
+        tab.evaluate("location.hash = '#clip-3'")
+        tab.wait_for_function("() => document.querySelector('#clip-3.open')")
+        assert shown_clips(tab) == [1, 2, 3, 4, 5, 6]
+
+
+def test_rows_are_made_when_they_are_seen(browser: Any, tmp_path: Path) -> None:
+    verdict = Verdict("fake", p_fake=0.9, traces=(STILL_BOX,), origin=origin("many.mp4"))
+    absent = [ReportItem(f"{k}.mp4", replace(verdict, origin=Origin(path=f"{k}.mp4"))) for k in range(2000)]
+    path = write_report(absent, tmp_path)
+    for tab in opened(browser, path):
+        tab.wait_for_function("() => document.querySelector('#clip-1 .row')")
+        assert tab.evaluate("document.querySelectorAll('*').length") < 3000
+        assert tab.locator(".row").count() <= 100
+        tab.evaluate("location.hash = '#clip-1999'")
+        tab.wait_for_function("() => document.querySelector('#clip-1999.open')")
+        assert tab.locator("#clip-1999 h4").inner_text() == "Object Disappearance"
+        assert tab.locator("#clip-1999").is_visible()
+        assert tab.locator(".row").count() < 300
+
+
+def test_parts_that_speak_for_generated(browser: Any, tmp_path: Path) -> None:
+    part = Highlight(1.0, 2.0, (0.2, 0.2, 0.6, 0.6))
+    whole = Verdict("fake", p_fake=0.9, p_generated=0.9, thresholds=(0.3, 0.7), highlights=(part,))
+    for tab in opened(browser, write_report([ReportItem(grey_clip(), whole)], tmp_path)):
+        assert tab.locator(".box.part:visible").count() == 1  # the still picture is of 1.0 s
+        tab.locator(".parts .jump").click()
+        settle(tab)
+        assert tab.locator(".now").inner_text() == "1.00"
+        assert tab.locator(".gauge-words").inner_text() == "uncertain between 0.30 and 0.70"
 
 
 def test_light_and_dark(browser: Any, report_page: Path, tmp_path: Path) -> None:
@@ -280,8 +339,8 @@ def test_without_script_the_browser_s_own_controls_remain(browser: Any, report_p
     tab = context.new_page()
     tab.goto(report_page.as_uri())
     assert tab.locator("video[controls]").count() == 5
-    assert tab.locator(".controls:visible").count() == 0
-    assert tab.get_by_text("from 1.0 s to 2.0 s").first.is_visible()
+    assert tab.locator(".tools:visible, .controls:visible").count() == 0
+    assert "from 1.0 s to 2.0 s" in tab.locator("article.plain .sentence").first.inner_text()
     context.close()
 
 
@@ -293,5 +352,7 @@ def test_hostile_texts_do_nothing(browser: Any, tmp_path: Path) -> None:
         cv2.imwrite(str(tmp_path / "media" / name), np.zeros((9, 16, 3), np.uint8))
     for tab in opened(browser, path):
         tab.wait_for_timeout(300)
-        assert tab.locator("article").count() == 4 * len(PAYLOADS)
+        tab.evaluate("openAll()")  # every row and every panel, built from these texts
+        tab.wait_for_timeout(300)
+        assert tab.locator("article .panel").count() == 4 * len(PAYLOADS)
         assert tab.url == path.as_uri()

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deeptrace.categories import CATEGORIES
-from deeptrace.overlay import (
+from deeptrace.pages.overlay import (
     PALETTE,
     ascii_text,
     chip_text,
@@ -100,7 +100,7 @@ def test_text_is_readable_and_in_its_corner(size_hw: tuple[int, int]) -> None:
     assert rows.max() - rows.min() >= 12
     assert rows.max() < size_hw[0] / 4
     assert columns.max() < size_hw[1] / 2
-    wider = changed(draw(image, [], 0.0, label="FAKE 0.87", uncertain=True), image)
+    wider = changed(draw(image, [], 0.0, label="UNCERTAIN (leans fake) 0.55", uncertain=True), image)
     assert np.nonzero(wider)[1].max() > columns.max()
 
 
@@ -182,7 +182,7 @@ def test_memory_does_not_grow_with_the_length(tmp_path: Path) -> None:
     script = """
 import resource, sys
 import numpy as np
-from deeptrace.overlay import FrameSink, write_overlay
+from deeptrace.pages.overlay import FrameSink, write_overlay
 from deeptrace.records import Frames
 from tests.report.clips import STILL_BOX, fake
 count, folder = int(sys.argv[1]), sys.argv[2]

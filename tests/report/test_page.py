@@ -14,10 +14,13 @@ from typing import Any
 import html5lib
 import pytest
 
-from deeptrace import html, report
+from deeptrace.characters import visible
 from deeptrace.errors import FileError
-from deeptrace.records import Failed, Frames, Origin, Outcome, Trace, Unparsed, Verdict
-from deeptrace.report import ReportItem, sentence, write_report
+from deeptrace.pages import html, media, report
+from deeptrace.pages.report import ReportItem, ReportWriter, sentence, write_report
+from deeptrace.pages.sentences import STATUSES, conclusion_words, count_words, distinct_names, doubt, status_of
+from deeptrace.records import Failed, Frames, Highlight, Origin, Outcome, Trace, Unparsed, Verdict
+from deeptrace.video import write_video
 from tests.report.clips import MOVING_BOX, STILL_BOX, fake, grey_clip, origin
 from tests.report.payloads import PAYLOADS
 
@@ -60,19 +63,14 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_files(run: Path) -> None:
-    names = sorted(path.name for path in (run / "media").iterdir())
-    assert names == [
-        "001-clip.jpg",
-        "001-clip.mp4",
-        "001-clip.overlay.mp4",
-        "001-clip.thumb.jpg",
-        "002-bad-1.jpg",
-        "002-bad-1.mp4",
-        "002-bad-1.thumb.jpg",
-        "003-deja-vu.jpg",
-        "003-deja-vu.mp4",
-        "003-deja-vu.thumb.jpg",
-    ]
+    endings = {".mp4", ".jpg", ".thumb.jpg", ".json"}
+    names = {path.name for path in (run / "media").iterdir()}
+    by_clip: dict[str, set[str]] = {}
+    for name in names:
+        slug, ending = re.fullmatch(r"(.+)-[0-9a-f]{12}(\..+)", name).groups()  # type: ignore[union-attr]
+        by_clip.setdefault(slug, set()).add(ending)
+    # A copy with boxes only for what has a trace.
+    assert by_clip == {"clip": endings | {".overlay.mp4"}, "bad-1": endings, "deja-vu": endings}
     assert sorted(path.name for path in run.iterdir()) == ["index.html", "media"]
 
 
@@ -80,6 +78,9 @@ def test_links_are_relative_and_lead_somewhere(run: Path) -> None:
     root = parse((run / "index.html").read_text(encoding="utf-8"))
     targets = [element.get(name) for element in root.iter() for name in ("href", "src", "poster") if element.get(name)]
     ids = {element.get("id") for element in root.iter()}
+    for element in root.iter():
+        if element.get("type") == "application/json":
+            targets += re.findall(r'"(media/[^"]+)"', element.text)
     assert len(targets) > 10
     for target in targets:
         if target.startswith("#"):
@@ -89,29 +90,62 @@ def test_links_are_relative_and_lead_somewhere(run: Path) -> None:
             assert (run / target).is_file()
 
 
+def data_of(page: str) -> list[dict[str, Any]]:
+    """Each clip as the script reads it: its row and its detail."""
+    texts = {e.get("id"): e.text for e in parse(page).iter(f"{XHTML}script") if e.get("type") == "application/json"}
+    rows = json.loads(texts["data"])["clips"]
+    details = [detail for k in range((len(rows) + 49) // 50) for detail in json.loads(texts[f"details-{k}"])]
+    return [{**row, "detail": detail} for row, detail in zip(rows, details, strict=True)]
+
+
 def test_what_it_says(run: Path) -> None:
     text = text_of(parse((run / "index.html").read_text(encoding="utf-8")))
     for said in (
-        "Clips 5 Fake 1 Real 2 Unparsed 1 Failed 1 of these uncertain 1 partial readings 1",
+        "Clips 5 Fake 1 Uncertain 1 Real 1 Unparsed 1 Failed 1",  # they add up
+        "Of the uncertain ones, 0 lean fake and 1 leans real.",
+        "1 clip could be read only in part.",
         "Looks fake: from 1.0 s to 2.0 s, a square vanishes. And 1 more trace.",
-        "something visible vanishes",
+        "Wrong if it goes behind something there, or a cut falls on that moment.",
         "Leans real, but the evidence supports neither answer.",
-        "Uncertain.",
-        "20 of 30 frames could be read",
+        "UNCERTAIN (leans real) 0.48",
         "two labels",
-        "REAL or FAKE",
         "NOT_FOUND",
         "no such file",
         "FAKE 0.87",
-        "Calibrated by isotonic ; 0.90 before",
         "8 frames per second, at most 64 frames",
         "deeptrace inspect *.mp4",
-        "confidence-dropped",
-        "ab" * 32,
         "other.mp4",
     ):
         assert said in text, said
     assert "/nowhere" not in text  # folders are not for the page
+    page = (run / "index.html").read_text(encoding="utf-8")
+    first, second, third, *_ = (clip["detail"] for clip in data_of(page))
+    assert ["SHA-256", "ab" * 32] in first["about"]
+    assert ["P(fake) before calibration", "0.90"] in first["about"]
+    assert first["flags"] == ["confidence-dropped"]
+    assert second["partial"].startswith("20 of 30 frames could be read")
+    assert third["text"] == "REAL or FAKE"
+
+
+def test_thresholds_and_prior_are_said_once(tmp_path: Path) -> None:
+    sure = replace(fake(STILL_BOX), thresholds=(0.3, 0.7), prior=0.01)
+    page = write_report([ReportItem(grey_clip(0.2), sure)] * 3, tmp_path).read_text()
+    assert page.count("fake from P(fake) 0.70 on, real below 0.30") == 1
+    assert page.count("supposing that 1 % of the clips are fake") == 1
+
+
+@pytest.mark.parametrize(
+    ("paths", "names"),
+    [
+        (["a/x.mp4", "b/x.mp4", "a/y.mp4"], ["a/x.mp4", "b/x.mp4", "y.mp4"]),
+        (["r/a/k/x.mp4", "r/b/k/x.mp4"], ["a/k/x.mp4", "b/k/x.mp4"]),
+        (["x.mp4", "a/x.mp4"], ["x.mp4", "a/x.mp4"]),
+        (["a/x.mp4", "a/x.mp4"], ["x.mp4", "x.mp4"]),
+        ([""], [""]),
+    ],
+)
+def test_two_files_of_one_name_keep_as_many_folders_as_tell_them_apart(paths: list[str], names: list[str]) -> None:
+    assert distinct_names(paths) == names
 
 
 def test_the_policy_allows_exactly_its_own_style_and_script(run: Path) -> None:
@@ -133,14 +167,13 @@ def test_the_policy_allows_exactly_its_own_style_and_script(run: Path) -> None:
 
 
 def test_the_script_s_data(run: Path) -> None:
-    root = parse((run / "index.html").read_text(encoding="utf-8"))
-    data = json.loads(next(e.text for e in root.iter(f"{XHTML}script") if e.get("id") == "data"))
-    clip = data["clips"][0]
-    assert (clip["width"], clip["height"], clip["count"]) == (160, 120, 30)
-    assert clip["times"] == pytest.approx(10)
-    assert clip["duration"] == pytest.approx(3.0)
-    assert clip["traces"][0]["box"] == [0.25, 0.25, 0.5, 0.75]
-    assert [trace["lane"] for trace in clip["traces"]] == [0, 1]
+    clip, *_ = data_of((run / "index.html").read_text(encoding="utf-8"))
+    detail = clip["detail"]
+    assert (clip["size"], detail["count"]) == ([160, 120], 30)
+    assert detail["times"] == pytest.approx(10)
+    assert detail["duration"] == pytest.approx(3.0)
+    assert detail["traces"][0]["box"] == [0.25, 0.25, 0.5, 0.75]
+    assert [trace["lane"] for trace in detail["traces"]] == [0, 1]
 
 
 # ── text stays text ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -167,15 +200,15 @@ def outcomes(text: str) -> list[Outcome]:
 
 
 def page_of(texts: Sequence[str]) -> str:
-    media = report._Media("media/x.mp4", "media/x.overlay.mp4", "media/x.jpg", "media/x.thumb.jpg", 16, 9)
+    shown = media.Media("x", "media/x.mp4", "media/x.overlay.mp4", "media/x.jpg", "media/x.thumb.jpg", 16, 9)
+    shown = replace(shown, pts_seconds=(0.0, 1.0), duration_seconds=2.0)
+    items = [ReportItem(b"", outcome) for text in texts for outcome in outcomes(text)]
     clips = []
-    for text in texts:
-        for outcome in outcomes(text):
-            number = len(clips) + 1
-            traces = outcome.traces if isinstance(outcome, Verdict) else ()
-            shown = report._Media(error=text) if isinstance(outcome, Failed) else media
-            name = report._clip_name(ReportItem(b"", outcome), number)
-            clips.append(report._Clip(number, name, outcome, shown, traces, tuple(range(len(traces)))))
+    for number, (item, name) in enumerate(zip(items, report._clip_names(items), strict=True), 1):
+        outcome = item.outcome
+        traces = outcome.traces if isinstance(outcome, Verdict) else ()
+        written = media.Media(error=outcome.reason) if isinstance(outcome, Failed) else shown
+        clips.append(report._Clip(number, name, outcome, written, traces, tuple(range(len(traces)))))
     return report._page(clips, texts[0], texts[0])
 
 
@@ -202,7 +235,10 @@ def test_no_text_becomes_markup(part: int) -> None:
 
 
 def test_payloads_can_be_read_as_text() -> None:
-    text = text_of(parse(page_of(["<script>window.__xss=1</script>", "a\u202eb \udce9"])))
+    page = page_of(["<script>window.__xss=1</script>", "a\u202eb \udce9"])
+    assert data_of(page)[0]["detail"]["text"] == "<script>window.__xss=1</script>"
+    assert data_of(page)[-1]["detail"]["reason"] == "a[U+202E]b \\xe9"
+    text = text_of(parse(page))
     assert "<script>window.__xss=1</script>" in text
     assert "a[U+202E]b \\xe9" in text
 
@@ -218,7 +254,7 @@ def test_payloads_can_be_read_as_text() -> None:
     ],
 )
 def test_visible(text: str, expected: str) -> None:
-    assert html.visible(text) == expected
+    assert visible(text) == expected
 
 
 def test_json_cannot_close_its_element() -> None:
@@ -239,9 +275,9 @@ def test_a_style_that_would_end_itself_is_refused(style: str) -> None:
 def test_long_texts_are_cut() -> None:
     long = fake(replace(STILL_BOX, explanation="long " * 10_000), *[MOVING_BOX] * 200)
     page = page_of(["x"])
-    media = report._Media("media/x.mp4", None, "media/x.jpg", "media/x.thumb.jpg")
+    shown = media.Media("x", "media/x.mp4", None, "media/x.jpg", "media/x.thumb.jpg", pts_seconds=(0.0,))
     huge = replace(long, text="word " * 2_000_000, flags=("flag",) * 1000)
-    clip = report._Clip(1, "n" * 5000, huge, media, huge.traces[:60], (0,) * 60)
+    clip = report._Clip(1, "n" * 5000, huge, shown, huge.traces[:60], (0,) * 60)
     cut = report._page([clip], "t", None)
     assert len(cut) < len(page) + 250_000
     assert "more characters" in cut
@@ -265,6 +301,10 @@ def test_long_texts_are_cut() -> None:
         (Verdict("fake", traces=(Trace(),)), "Looks fake."),
         (Verdict("fake"), "Looks fake; no trace was pointed out."),
         (Verdict("fake", p_generated=0.8), "Looks fake: the clip as a whole looks generated."),
+        (
+            Verdict("fake", p_generated=0.8, highlights=(Highlight(2.0, 3.5, (0.4, 0.4, 0.6, 0.6)),)),
+            "Looks fake: the clip as a whole looks generated, most from 2.0 s to 3.5 s, at the centre.",
+        ),
         (Verdict("fake", True), "Leans fake, but the evidence supports neither answer; no trace was pointed out."),
         (Verdict("real"), "Looks real: no fake trace found."),
         (Verdict("real", True), "Leans real, but the evidence supports neither answer."),
@@ -292,27 +332,104 @@ def test_the_reason_at_the_end_of_the_sentence(explanation: str, expected: str) 
     assert sentence(fake(Trace(explanation=explanation))) == f"Looks fake: {expected}."
 
 
+def test_the_outcomes_add_up() -> None:
+    outcomes_ = [
+        Verdict("fake"), Verdict("fake", True), Verdict("real", True), Verdict("real"), Unparsed("x", "y"),
+        Failed("NOT_FOUND", "x"), Verdict("fake", origin=Origin(partial=True)),
+    ]  # fmt: skip
+    assert sum(status_of(outcome) == status for outcome in outcomes_ for status in STATUSES) == len(outcomes_)
+    assert count_words(outcomes_) == (
+        "7 videos: 2 fake, 2 uncertain, 1 real, 1 unparsed, 1 failed; 1 read only in part"
+    )
+    assert [conclusion_words(outcome) for outcome in outcomes_[:4]] == [
+        "fake", "uncertain (leans fake)", "uncertain (leans real)", "real",
+    ]  # fmt: skip
+    assert all(doubt(outcome).endswith(".") == isinstance(outcome, Verdict) for outcome in outcomes_)
+
+
 # ── trouble ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_a_clip_that_cannot_be_written_does_not_stop_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    media = tmp_path / "media"
-    media.mkdir()
-    (media / "001-clip.jpg").write_bytes(b"left by an earlier run")
-
     def refuse(*_: object, **__: object) -> None:
         raise FileError("the disk is full <b>")
 
-    monkeypatch.setattr(report.overlay, "write_jpeg", refuse)
+    monkeypatch.setattr(media.overlay, "write_jpeg", refuse)
     page = write_report([ReportItem(grey_clip(0.5), fake(STILL_BOX))] * 2, tmp_path)
     assert "the disk is full &lt;b&gt;" in page.read_text()
     assert "Looks fake: from 1.0 s" in page.read_text()
-    assert list(media.iterdir()) == []
+    assert list((tmp_path / "media").iterdir()) == []
+
+
+def judged(path: Path, images: Any, label: Any = "fake") -> ReportItem:
+    """A clip in a file, and a verdict on exactly these bytes."""
+    write_video(path, Frames.from_array(images, 10))
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    return ReportItem(path, Verdict(label, p_fake=0.9, origin=Origin(path=str(path), sha256=sha256)))
+
+
+def test_the_page_shows_the_clip_that_was_judged(tmp_path: Path) -> None:
+    images = grey_clip(0.5).images
+    first, second = judged(tmp_path / "a.mp4", images), judged(tmp_path / "b.mp4", images)
+    write_video(tmp_path / "b.mp4", Frames.from_array(255 - images, 10))  # replaced after its row came
+    with ReportWriter(tmp_path / "out") as writer:
+        for item in (first, second):
+            writer.add(item)
+        list(writer.wait())
+        page = writer.write_page(sweep=True).read_text()
+        assert writer.changed == ["b.mp4"]
+    kept, lost = data_of(page)
+    assert kept["detail"]["video"].startswith("media/a-")
+    assert "video" not in lost["detail"]
+    assert lost["changed"] is True
+    assert "not the one that was judged" in lost["detail"]["picture"]
+    assert "1 clip is not shown" in text_of(parse(page))
+    assert [path.name for path in (tmp_path / "out" / "media").iterdir() if path.name.startswith("b")] == []
+
+
+def test_old_clips_go_and_nobody_else_s_files_do(tmp_path: Path) -> None:
+    images = grey_clip(0.5).images
+    out = tmp_path / "out"
+    (out / "media").mkdir(parents=True)
+    others = {"holiday.mp4": b"mine", "holiday.json": b'{"mine": 1}', "notes.json": b"[]", "x.json": b"\xff"}
+    for name, content in others.items():
+        (out / "media" / name).write_bytes(content)
+    write_report([judged(tmp_path / "a.mp4", images)], out)
+    before = {path.name: path.stat().st_mtime_ns for path in (out / "media").glob("a-*")}
+    assert len(before) == 4
+    write_report([judged(tmp_path / "b.mp4", images), judged(tmp_path / "a.mp4", images)], out)
+    # The same bytes and verdict: not written again.
+    assert {path.name: path.stat().st_mtime_ns for path in (out / "media").glob("a-*")} == before
+    write_report([judged(tmp_path / "b.mp4", images)], out)
+    assert list((out / "media").glob("a-*")) == []
+    assert len(list((out / "media").glob("b-*"))) == 4
+    assert {name: (out / "media" / name).read_bytes() for name in others} == others
+
+
+def test_a_half_written_clip_is_written_again(tmp_path: Path) -> None:
+    item = judged(tmp_path / "a.mp4", grey_clip(0.5).images)
+    write_report([item], tmp_path / "out")
+    [copy] = (tmp_path / "out" / "media").glob("a-*[0-9a-f].mp4")
+    whole = copy.stat().st_size
+    for spoil in (copy.unlink, lambda: copy.with_suffix(".json").write_text('{"schema": "deeptrace.media"}')):
+        spoil()
+        write_report([item], tmp_path / "out")
+        assert copy.stat().st_size == whole
+
+
+def test_a_page_before_all_pictures_are_there(tmp_path: Path) -> None:
+    with ReportWriter(tmp_path) as writer:
+        writer.add(judged(tmp_path / "a.mp4", grey_clip(0.5).images))
+        for _ in range(50):
+            writer.add(ReportItem(grey_clip(2.0), fake(STILL_BOX)))
+        page = writer.write_page().read_text()
+    assert len(data_of(page)) == 51
+    assert "the same command goes on" in data_of(page)[50]["detail"]["picture"]
 
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(FileError, match="cannot make the folder 'out'"):
+    with pytest.raises(FileError, match="cannot make the folder 'out/media'"):
         write_report([], tmp_path / "file" / "out")
 
 
@@ -328,8 +445,8 @@ def test_the_same_run_gives_the_same_page(tmp_path: Path) -> None:
 
 def test_large_clips_are_shrunk_and_the_page_says_so(tmp_path: Path) -> None:
     big = grey_clip(0.3, (810, 1440))
-    text = text_of(parse(write_report([ReportItem(big, fake(STILL_BOX))], tmp_path).read_text()))
-    assert "Shown at 1280×720; the original is 1440×810." in text
+    [clip] = data_of(write_report([ReportItem(big, fake(STILL_BOX))], tmp_path).read_text())
+    assert clip["detail"]["note"] == "Shown at 1280×720; the original is 1440×810. A copy without sound."
 
 
 def test_names_of_files(tmp_path: Path) -> None:
@@ -337,9 +454,9 @@ def test_names_of_files(tmp_path: Path) -> None:
     clip = Frames.from_array(grey_clip(0.2).images, 10)
     items = [ReportItem(clip, Verdict("real", origin=Origin(path=name))) for name in names]
     write_report(items, tmp_path / "run")
-    made = [path.name for path in (tmp_path / "run" / "media").glob("*.mp4")]
-    assert len(made) == len(names)
-    assert all(re.fullmatch(r"\d{3}(-[a-z0-9-]{1,40})?\.mp4", name) for name in made)
+    written = [path.name for path in (tmp_path / "run" / "media").glob("*.mp4")]
+    assert len(written) == len(names)
+    assert all(re.fullmatch(r"\d{3}-[a-z0-9-]{1,40}\.mp4", name) for name in written)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]
 
 

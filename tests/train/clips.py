@@ -1,4 +1,4 @@
-"""Sixteen clips of known truth, and recipes that train tiny models on them. A red square appears in a fake one."""
+"""Clips of known truth, and recipes that train tiny models on them. A red square appears in a fake one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from deeptrace.data import write_records
 from deeptrace.records import Annotation, Box, Frames, Record, Trace
 from deeptrace.train.recipe import build
-from deeptrace.train.sft import SftRecipe
+from deeptrace.train.vlm.sft import SftRecipe
 from deeptrace.video import probe, write_video
 
 SIDE = 112
@@ -30,7 +30,7 @@ def make_data(folder: Path, *, fakes: int = 9, reals: int = 7, seed: int = 0, sp
         x, y = rng.randrange(0, 11) / 14, rng.randrange(0, 11) / 14  # at whole patches of 14 pixels
         box: Box = (x, y, x + 4 / 14, y + 4 / 14)
         path = folder / f"{split}{i:02d}.mp4"
-        write_video(path, draw(i, rng, box if label == "fake" else None, onset), FPS)
+        write_video(path, draw(i, box if label == "fake" else None, onset), FPS)
         traces = (Trace(box, onset, categories=("Redundant Object",)),) if label == "fake" else ()
         annotations = (Annotation(traces),) if traces else ()
         records.append(
@@ -40,11 +40,11 @@ def make_data(folder: Path, *, fakes: int = 9, reals: int = 7, seed: int = 0, sp
     return folder / f"{split}.jsonl"
 
 
-def draw(i: int, rng: random.Random, box: Box | None, onset: float) -> Frames:
-    """A plain room of its own colour; a red square from the onset on."""
+def draw(i: int, box: Box | None, onset: float) -> Frames:
+    """A plain room of its own colour, told from any other's at a glance; a red square from the onset on."""
     images = np.empty((FRAMES, SIDE, SIDE, 3), np.uint8)
-    images[:] = [rng.randrange(40, 120) for _ in range(3)]
-    images[:, (i * 5) % SIDE, :] = 200
+    images[:] = [(30, 90, 150)[i % 3], (30, 100, 170, 240)[i // 3 % 4], (30, 130, 230)[i // 2 % 3]]
+    images[:, (i * 7) % SIDE, :] = 200
     if box is not None:
         x0, y0, x1, y1 = (round(v * SIDE) for v in box)
         images[int(onset * FPS) :, y0:y1, x0:x1] = [230, 20, 20]

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deeptrace.records import Record, VideoInfo
-from deeptrace.train.balance import By, Order, lopsided
-from deeptrace.train.examples import Example
+from deeptrace.train.vlm.balance import By, Order, lopsided
+from deeptrace.train.vlm.examples import Example
 
 
 def example(i: int, label: str, source: str = "a", seconds: float | None = 5.0) -> Example:

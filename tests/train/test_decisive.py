@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from deeptrace.answer import Space, render
 from deeptrace.errors import TrainError
 from deeptrace.records import Trace, Verdict
-from deeptrace.train.decisive import answer_loss, decisive_spans, token_weights
+from deeptrace.train.vlm.decisive import answer_loss, decisive_spans, token_weights
 
 torch = pytest.importorskip("torch")
 

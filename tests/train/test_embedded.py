@@ -5,9 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import signal
-import subprocess
-import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -22,25 +21,36 @@ from deeptrace.data.example import make_example
 from deeptrace.errors import RecipeError, TrainError
 from deeptrace.inject import render_scene
 from deeptrace.models.embedded import EmbeddedModel
+from deeptrace.models.embedded.calibration import join, logit, pool_evidence, sigmoid
 from deeptrace.records import Verdict
 from deeptrace.train import load_recipe, train
+from deeptrace.train.checkpoints import checkpoints
 from deeptrace.train.recipe import build, to_toml
 from deeptrace.video import write_video
+from tests.commands import start_command
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("efficientnet_lite_pytorch")
 pytest.importorskip("onnx")
 
-from deeptrace.train.embedded import EmbeddedRecipe  # noqa: E402
-from deeptrace.train.embedded.draw import COUNT, Material, draw_pair, size_of  # noqa: E402
-from deeptrace.train.embedded.finish import above  # noqa: E402
+from deeptrace.train.embedded import EmbeddedRecipe, loop  # noqa: E402
+from deeptrace.train.embedded.draw import COUNT, PairMaterial, draw_pair, size_of  # noqa: E402
 from deeptrace.train.embedded.footage import load_pool, validation_clips  # noqa: E402
-from deeptrace.train.embedded.loop import batch_indices, make_material  # noqa: E402
-from deeptrace.train.embedded.losses import giou  # noqa: E402
+from deeptrace.train.embedded.loop import BACKBONE_NAME, batch_indices, make_material  # noqa: E402
 from deeptrace.train.embedded.recorded import Recorded  # noqa: E402
 from deeptrace.train.embedded.targets import make_targets  # noqa: E402
+from deeptrace.train.embedded.thresholds import (  # noqa: E402
+    FALSE_ALARMS,
+    MISSES,
+    ClipOutputs,
+    above,
+    fit_thresholds,
+)
 
 pytestmark = [pytest.mark.recipe, pytest.mark.timeout(900)]
+
+
+STEPS = 3  # two of them on crops
 
 
 @pytest.fixture(scope="module")
@@ -75,16 +85,16 @@ def recipe_for(footage: Path, **changes: object) -> EmbeddedRecipe:
         "validation_clips": ["2"],
         "test_sources": ["camera/e"],
         "scene_share": 0.0,
-        "steps": 4,
+        "steps": STEPS,
         "pairs": 2,
         "fresh": 1,
         "ring": 64,
-        "ahead": 6,
+        "ahead": 1,
         "width": 32,
         "warmup": 1,
         "whole_from": 2,
-        "save_every": 2,
-        "validation_pairs": 3,
+        "save_every": 1,
+        "validation_pairs": 2,
         "refit_epochs": 2,
     }
     return build(EmbeddedRecipe, small | changes, "test")
@@ -97,7 +107,7 @@ def write_recipe(path: Path, recipe: EmbeddedRecipe) -> Path:
 
 @pytest.fixture(scope="module")
 def finished(footage: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run of four steps; the clips that others hold out by source are held out by name."""
+    """The folder of a run of three steps; the clips that others hold out by source are held out by name."""
     folder = tmp_path_factory.mktemp("run")
     recipe = recipe_for(footage, validation_sources=[], validation_clips=["2", "3"])
     train(write_recipe(folder / "recipe.toml", recipe), folder / "out")
@@ -109,7 +119,7 @@ def test_the_result_is_a_model(finished: Path, footage: Path) -> None:
     (verdict,) = model.inspect([footage / "4.mp4"])
     assert isinstance(verdict, Verdict)
     assert verdict.p_trace is not None
-    assert [row["step"] for row in map(json.loads, (finished / "log.jsonl").read_text().splitlines())] == [4]
+    assert [row["step"] for row in map(json.loads, (finished / "log.jsonl").read_text().splitlines())] == [STEPS]
 
 
 def test_the_onnx_file_says_what_the_net_says(finished: Path) -> None:
@@ -119,7 +129,7 @@ def test_the_onnx_file_says_what_the_net_says(finished: Path) -> None:
     from deeptrace.train.embedded.network import Backbone, KindHead, TraceNet
 
     net = TraceNet(32)
-    net.load_state_dict(torch.load(finished / "checkpoint.pt", weights_only=True)["average"])
+    net.load_state_dict(torch.load(finished / f"checkpoint-{STEPS}/state.pt", weights_only=True)["average"])
     images = render_scene(50, size_hw=(144, 192), seconds=2).frames.images
     inputs = prepare(images)
     with torch.no_grad():
@@ -134,26 +144,28 @@ def test_the_onnx_file_says_what_the_net_says(finished: Path) -> None:
 @pytest.mark.linux
 def test_a_kill_changes_nothing(footage: Path, finished: Path, tmp_path: Path) -> None:
     """Killed after its first checkpoint and started again, a run ends with the same weights, to the bit."""
-    recipe = write_recipe(tmp_path / "recipe.toml", recipe_for(footage))
     out = tmp_path / "out"
-    command = [sys.executable, "-m", "deeptrace", "train", str(recipe), "--out", str(out)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
-    end = time.monotonic() + 300
-    while not (out / "checkpoint.pt").exists() and time.monotonic() < end and process.poll() is None:
-        time.sleep(0.05)
+    shutil.copytree(finished / "pool", out / "pool")  # what comes before the first step is there already
+    shutil.copyfile(finished / BACKBONE_NAME, out / BACKBONE_NAME)
+    recipe = write_recipe(out / "recipe.toml", recipe_for(footage))
+    process = start_command("train", recipe, "--out", out, preload=("deeptrace.train.embedded.loop",), session=True)
+    end = time.monotonic() + 600
+    while not checkpoints(out) and time.monotonic() < end and process.poll() is None:
+        time.sleep(0.005)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+    assert checkpoints(out)
     assert not (out / "final").exists()
-    train(recipe, out)
-    states = [torch.load(folder / "checkpoint.pt", weights_only=True) for folder in (finished, out)]
+    loop.train(recipe_for(footage), out)  # without the fitting at the end, which follows from the weights
+    states = [torch.load(folder / f"checkpoint-{STEPS}/state.pt", weights_only=True) for folder in (finished, out)]
     assert all(torch.equal(states[0]["net"][name], states[1]["net"][name]) for name in states[0]["net"])
-    assert states[0]["step"] == states[1]["step"] == 4
+    assert states[0]["step"] == states[1]["step"] == STEPS
 
 
 def test_the_same_seed_draws_the_same_pair(footage: Path, tmp_path: Path) -> None:
     pool = load_pool(footage, tmp_path / "pool")
     assert {clip.label for clip in pool} == {"real"}
-    pairs = [draw_pair((4, 2), Material(pool), (144, 256)) for _ in range(2)]
+    pairs = [draw_pair((4, 2), PairMaterial(pool), (144, 256)) for _ in range(2)]
     assert np.array_equal(pairs[0].fake, pairs[1].fake)
     assert pairs[0].params == pairs[1].params
     first = pairs[0]
@@ -189,7 +201,7 @@ def test_a_dataset_s_own_traces(tmp_path: Path) -> None:
     records = {record.video_id: record for record in load_records(tmp_path / "data")}
     recorded = Recorded.load(tmp_path / "data", tmp_path / "pool")
     assert len(recorded.fakes) <= sum(len(record.traces) for record in records.values())
-    drawn = draw_pair((1, 1), Material(recorded=recorded), (144, 256))
+    drawn = draw_pair((1, 1), PairMaterial(recorded=recorded), (144, 256))
     assert drawn.mask[drawn.onset].any()
     assert drawn.source.startswith("Demo-")
 
@@ -206,13 +218,6 @@ def test_targets_are_where_the_mask_is() -> None:
     # Something too thin to cover a fifth of a cell still has its cell.
     thin = make_targets(np.zeros_like(mask), boxes, 2, "Sudden Blurring")
     assert thin.trace[2].sum() == 1
-
-
-def test_giou_by_hand() -> None:
-    """Two unit squares a unit apart: no overlap, a hull of 3 with 2 covered: 0 - 1/3."""
-    a, b = torch.tensor([[0.0, 0, 1, 1]]), torch.tensor([[2.0, 0, 3, 1]])
-    assert float(giou(a, b)) == pytest.approx(-1 / 3)
-    assert float(giou(a, a)) == pytest.approx(1.0)
 
 
 def test_a_recipe_that_cannot_be_used(footage: Path, tmp_path: Path) -> None:
@@ -245,7 +250,7 @@ def test_a_stage_that_cannot_begin_says_so_before_any_clip_is_read(
     elif what == "not a checkpoint":
         torch.save([1, 2], start)
     elif what == "another width":
-        start.write_bytes((finished / "checkpoint.pt").read_bytes())
+        start.write_bytes((finished / f"checkpoint-{STEPS}/state.pt").read_bytes())
         changes["width"] = 48
     recipe = write_recipe(tmp_path / "recipe.toml", recipe_for(footage, **changes))
     with pytest.raises(TrainError, match=r"start\.pt"):
@@ -267,6 +272,35 @@ def test_a_threshold_leaves_no_more_than_the_share_above_it(values: list[float],
     assert (sum(value >= lower for value in values) + 1) / (len(values) + 1) > share - 1e-9
 
 
+def test_new_clips_reach_the_thresholds_as_seldom_as_is_promised() -> None:
+    """Camera and generated clips drawn anew from what fitted the thresholds, many times over."""
+    rng = np.random.default_rng(0)
+
+    def draw(count: int, *, is_fake: bool) -> list[ClipOutputs]:
+        evidence = rng.normal(1.5 if is_fake else -0.5, 1.0, count)
+        return [
+            ClipOutputs(f"{is_fake} {k}", "s", is_fake, rng.normal(-0.5, 0.7, 3), np.array([value]))
+            for k, value in enumerate(evidence)
+        ]
+
+    called_fake, called_real = [], []
+    for _ in range(40):
+        clips = [*draw(70, is_fake=False), *draw(45, is_fake=True)]
+        numbers = fit_thresholds(clips, trace=(0.7, -0.4), generated=lambda clip: float(clip.look[0]))
+        low, high = numbers["thresholds"]
+        assert 0 < low <= high < 1
+
+        def p_fake(clip: ClipOutputs, scaling: dict[str, float] = numbers["clip"]) -> float:
+            joined = join(pool_evidence(0.7 * clip.logits - 0.4), float(clip.look[0]))
+            return sigmoid(scaling["scale"] * logit(joined) + scaling["bias"])
+
+        called_fake += [p_fake(clip) >= high for clip in draw(50, is_fake=False)]
+        called_real += [p_fake(clip) < low for clip in draw(50, is_fake=True)]
+    assert np.mean(called_fake) < FALSE_ALARMS + 0.02
+    assert np.mean(called_real) < MISSES + 0.03
+    assert np.mean(called_real) > MISSES / 2  # the thresholds are no further apart than they need to be
+
+
 def test_the_recipe_that_ships() -> None:
     _, recipe = load_recipe("embedded")
     assert isinstance(recipe, EmbeddedRecipe)
@@ -276,7 +310,7 @@ def test_the_recipe_that_ships() -> None:
 def test_the_second_stage_says_what_differs() -> None:
     changes = {
         "seed": 2,
-        "start_from": '"checkpoints/embedded-stage1.pt"',
+        "start_from": '"runs/embedded/checkpoint-1100"',
         "steps": 1200,
         "whole_from": 750,
         "fresh": 4,

@@ -13,9 +13,10 @@ from deeptrace.data import Records
 from deeptrace.errors import TrainError, VideoError
 from deeptrace.models.base import Sampling
 from deeptrace.records import Annotation, Record, Trace, Verdict
-from deeptrace.train.examples import make_examples
-from deeptrace.train.frames import FrameStore
-from deeptrace.train.licences import kind_of, strictest
+from deeptrace.train.vlm import frames
+from deeptrace.train.vlm.examples import make_examples
+from deeptrace.train.vlm.frames import FrameStore
+from deeptrace.train.vlm.licences import kind_of, strictest
 
 LATE, EARLY = Trace((0.1, 0.1, 0.2, 0.2), 2.0), Trace((0.5, 0.5, 0.9, 0.9), 1.0)
 
@@ -133,3 +134,23 @@ def test_an_example_knows_its_length(records: Path) -> None:
     examples = make_examples(load_records(records), split="train").examples
     assert {example.seconds for example in examples} == {2.0}
     assert replace(examples[0], record=Record("x")).seconds is None
+
+
+def test_a_link_that_leads_elsewhere_is_not_called_absent(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    (tmp_path / "else.mp4").touch()
+    (root / "link.mp4").symlink_to(tmp_path / "else.mp4")
+    rows = (record(0, "real"), record(1, "fake", path="link.mp4"), record(2, "fake", path="link.mp4"))
+    found = make_examples(Records(rows, root=root), split="train")
+    assert found.left_out == {"its path leads out of the data's root by a symbolic link": 2}
+
+
+def test_frames_are_of_the_code_that_reads_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "v.mp4"
+    file.write_bytes(b"video")
+    store = FrameStore(Sampling(2.0), tmp_path)
+    before = store.key(file)
+    assert store.key(file) == before
+    monkeypatch.setattr(frames, "code_version", lambda: "another")
+    assert store.key(file) != before

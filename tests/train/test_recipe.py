@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deeptrace.errors import FileError, RecipeError
+from deeptrace.schema import Count, Positive, Share, check
 from deeptrace.train import load_recipe
-from deeptrace.train.recipe import Count, Positive, Share, build, merged, override, to_toml
+from deeptrace.train.recipe import build, merge, override, to_toml
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ def test_empty_text_is_none_where_a_field_may_be_none() -> None:
 def test_tables_are_merged_and_lists_are_replaced() -> None:
     below = {"a": {"b": {"c": 1, "d": 2}, "e": 3}, "parts": ["p", "q"], "f": 4, "g": {"h": 5}}
     above = {"a": {"b": {"d": 6}}, "parts": ["r"], "f": {"i": 7}, "g": 8}
-    assert merged(below, above) == {"a": {"b": {"c": 1, "d": 6}, "e": 3}, "parts": ["r"], "f": {"i": 7}, "g": 8}
+    assert merge(below, above) == {"a": {"b": {"c": 1, "d": 6}, "e": 3}, "parts": ["r"], "f": {"i": 7}, "g": 8}
     assert below["a"] == {"b": {"c": 1, "d": 2}, "e": 3}
 
 
@@ -169,3 +170,25 @@ def test_written_and_read_back_it_is_the_same(name: str, parts: list[str], rate:
 
     recipe = Recipe("x", Optim(rate), name=name, parts=tuple(parts), extra=Optim(2.0))
     assert build(Recipe, tomllib.loads(to_toml(recipe)), "r.toml") == recipe
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["x = " + "[" * 20_000, "[" + "a." * 20_000 + "b]\nc = 1", "x = " + "[" * 20 + "]" * 20, "x = " + "9" * 5000],
+    ids=["brackets", "tables", "lists", "digits"],
+)
+def test_a_recipe_without_a_floor_is_refused(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "deep.toml"
+    file.write_text(text)
+    with pytest.raises(RecipeError, match=r"nested deeper than 16|is not a recipe|is not TOML"):
+        load_recipe(file)
+    assert override({}, ["x=" + "[" * 20_000], "name")["x"].startswith("[[")
+    with pytest.raises(RecipeError, match="nested deeper than 16"):
+        override({}, ["a." * 20_000 + "b=1"], "name")
+
+
+@pytest.mark.parametrize("value", [10**400, -(10**400), 2**63, int("f" * 5000, 16)], ids=["huge", "less", "64", "hex"])
+def test_a_number_that_nothing_can_compute_with_is_refused(value: int) -> None:
+    _, problems = check(Recipe, {"kind": value, "optim": {"learning_rate": 1, "steps": value}, "seed": value})
+    assert [problem.partition(":")[0] for problem in problems] == ["kind", "optim.steps", "seed"]
+    assert all(problem.endswith("is not a number of usual size") for problem in problems[1:])

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -15,11 +12,12 @@ from deeptrace.files import read_jsonl
 from deeptrace.train import FINAL
 from deeptrace.train.checkpoints import STAGING, checkpoints
 from deeptrace.train.recipe import to_toml
+from tests.commands import TRAINING, Command, start_command
 from tests.train.clips import sft_recipe
 
 pytestmark = [pytest.mark.recipe, pytest.mark.linux, pytest.mark.timeout(900)]
 
-STEPS = 10
+STEPS = 6
 
 
 @pytest.fixture(scope="module")
@@ -38,20 +36,20 @@ def recipe_file(records: Path, bases: dict[str, Path], tmp_path_factory: pytest.
     return file
 
 
-def start(recipe: Path, out: Path) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "deeptrace", "train", str(recipe), "--out", str(out)],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-    )
+def start(recipe: Path, out: Path) -> Command:
+    with out.with_suffix(".txt").open("wb") as errors:
+        return start_command("train", recipe, "--out", out, stderr=errors, preload=TRAINING)
 
 
-def kill_when(process: subprocess.Popen[bytes], ready: Path) -> None:
+def errors_of(out: Path) -> str:
+    return out.with_suffix(".txt").read_text()
+
+
+def kill_when(process: Command, ready: Path) -> None:
     while process.poll() is None and not ready.exists():
         time.sleep(0.002)
     process.send_signal(signal.SIGKILL)
-    process.communicate()
+    process.wait()
 
 
 def curve(out: Path) -> list[tuple[float, float]]:
@@ -61,24 +59,18 @@ def curve(out: Path) -> list[tuple[float, float]]:
 def test_killed_twice_it_ends_the_same(recipe_file: Path, tmp_path: Path) -> None:
     whole, pieces = tmp_path / "whole", tmp_path / "pieces"
     uninterrupted = start(recipe_file, whole)
-    first = start(recipe_file, pieces)
-    kill_when(first, pieces / "checkpoint-2")  # in the middle of a step
-    second = start(recipe_file, pieces)
-    kill_when(second, pieces / STAGING / "checkpoint-6")  # in the middle of a checkpoint
+    kill_when(start(recipe_file, pieces), pieces / "checkpoint-2")  # in the middle of a step
+    kill_when(start(recipe_file, pieces), pieces / STAGING / "checkpoint-4")  # in the middle of a checkpoint
     assert not (pieces / FINAL).exists()
-    last = start(recipe_file, pieces)
-    for process in (uninterrupted, last):
-        _, said = process.communicate(timeout=240)
-        assert process.returncode == 0, said.decode()
+    for process in (uninterrupted, last := start(recipe_file, pieces)):
+        assert process.wait(800) == 0, errors_of(whole if process is not last else pieces)
     assert len(curve(whole)) == STEPS
     assert curve(pieces) == curve(whole)
     weights = "model.safetensors"
     assert (pieces / FINAL / weights).read_bytes() == (whole / FINAL / weights).read_bytes()
-    assert [path.name for path in checkpoints(pieces)] == ["checkpoint-8", "checkpoint-10"]
-    again = start(recipe_file, pieces)
-    _, said = again.communicate(timeout=60)
-    assert again.returncode == 1
-    assert "is done" in said.decode()
+    assert [path.name for path in checkpoints(pieces)] == ["checkpoint-4", "checkpoint-6"]
+    assert start(recipe_file, pieces).wait(600) == 1
+    assert "is done" in errors_of(pieces)
 
 
 def test_asked_to_stop_it_saves_and_goes_on_later(recipe_file: Path, tmp_path: Path) -> None:
@@ -87,9 +79,8 @@ def test_asked_to_stop_it_saves_and_goes_on_later(recipe_file: Path, tmp_path: P
     while process.poll() is None and not (out / "checkpoint-2").exists():
         time.sleep(0.01)
     process.send_signal(signal.SIGTERM)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 1
-    assert "The same command goes on" in said.decode()
+    assert process.wait(600) == 1
+    assert "The same command goes on" in errors_of(out)
     [*_, newest] = checkpoints(out)
     assert not (out / FINAL).exists()
-    assert newest.name != "checkpoint-2" or "after step 2" in said.decode()
+    assert newest.name != "checkpoint-2" or "after step 2" in errors_of(out)

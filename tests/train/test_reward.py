@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from deeptrace.answer import Space, render
 from deeptrace.errors import RecordError
 from deeptrace.records import Annotation, Box, Record, Trace, Verdict, VideoInfo
-from deeptrace.train.adapters import COLUMN, SwiftReward, compute_score, reward_columns, trl_reward
-from deeptrace.train.reward import CLEAN, UNPARSED, VERDICT, WRONG, blind_trace, grounded_reward
+from deeptrace.train.vlm.adapters import COLUMN, SwiftReward, compute_score, reward_columns, trl_reward
+from deeptrace.train.vlm.reward import CLEAN, UNPARSED, VERDICT, WRONG, blind_trace, grounded_reward
 
 SPACE = Space("per-mille")
 INFO = VideoInfo(1280, 720, fps=25.0, num_frames=125, duration_seconds=5.0)
@@ -163,3 +163,12 @@ def test_matching_does_not_depend_on_the_order_of_what_is_said() -> None:
         for order in itertools.permutations(lines)
     }
     assert len(totals) == 1
+
+
+def test_what_the_token_limit_cut_off_is_no_answer() -> None:
+    """As in inference: whatever stands in it."""
+    record = Record("v", label="real")
+    text = "REAL. The video is real. There is no unnatural part."
+    space = Space("per-mille")
+    assert grounded_reward(text, record, "trained", space).total > 0
+    assert grounded_reward(text, record, "trained", space, ended=False).total == UNPARSED

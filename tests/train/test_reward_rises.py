@@ -7,6 +7,7 @@ that answers are sampled, rewarded and learned from; not that reward teaches to 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
@@ -15,9 +16,9 @@ import pytest
 
 from deeptrace.data import load_records, write_records
 from deeptrace.files import read_jsonl
-from deeptrace.train.grpo import GrpoRecipe, run
 from deeptrace.train.recipe import build
-from deeptrace.train.sft import run as run_sft
+from deeptrace.train.vlm.grpo import GrpoRecipe, run
+from deeptrace.train.vlm.sft import run as run_sft
 from tests.train.clips import sft_recipe
 
 pytestmark = [pytest.mark.recipe, pytest.mark.timeout(900)]
@@ -28,7 +29,7 @@ SAMPLING = {"fps": 1.0, "max_frames": 2}
 
 
 @pytest.fixture(scope="module")
-def undecided(records: Path, bases: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def undecided(records: Path, bases: dict[str, Path], seed: int, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model that knows the words, and tosses a coin for the label."""
     clips = [replace(record, annotations=()) for record in list(load_records(records))[7:11]]
     both = [
@@ -43,6 +44,7 @@ def undecided(records: Path, bases: dict[str, Path], tmp_path_factory: pytest.Te
     recipe = sft_recipe(
         bases["videollama3"],
         records.parent / "both.jsonl",
+        seed=seed,
         question={"format": FORMAT},
         sampling=SAMPLING,
         optim={"learning_rate": 1e-3, "batch_size": 8, "max_steps": 80},
@@ -51,8 +53,11 @@ def undecided(records: Path, bases: dict[str, Path], tmp_path_factory: pytest.Te
     return run_sft(recipe, out)
 
 
-def test_reward_rises(undecided: Path, records: Path, tmp_path: Path) -> None:
+def test_reward_rises(
+    undecided: Path, records: Path, seed: int, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
     table = {
+        "seed": seed,
         "kind": "grpo",
         "model": {"base": str(undecided)},
         "data": {"records": str(records.parent / "four.jsonl"), "workers": 0, "balance": []},
@@ -70,6 +75,7 @@ def test_reward_rises(undecided: Path, records: Path, tmp_path: Path) -> None:
     rows = [row for _, row in read_jsonl(out / "log.jsonl") if "reward" in row]
     assert len(rows) == STEPS
     first, last = (fmean(row["reward"] for row in some) for some in (rows[:2], rows[-2:]))
+    record_property("reward", f"{first:.3g} to {last:.3g} ({first + 0.1:.3g})")
     assert last > first + 0.1
     assert all(0 <= row["entropy_verdict"] <= 2 for row in rows)
     assert rows[0]["reward_spread"] > 0

@@ -10,15 +10,15 @@ import pytest
 
 from deeptrace.answer import Space, render
 from deeptrace.errors import TrainError
-from deeptrace.models._families import family_of
 from deeptrace.models.base import Sampling
+from deeptrace.models.hf.families import family_of
 from deeptrace.records import Record, Trace, Verdict, VideoInfo
-from deeptrace.train.dataset import AnswerDataset, Asking, Weights
-from deeptrace.train.examples import Example, make_examples
-from deeptrace.train.frames import FrameStore
-from deeptrace.train.grpo import GrpoRecipe, run
 from deeptrace.train.recipe import build
-from deeptrace.train.reward import Reward, grounded_reward
+from deeptrace.train.vlm.dataset import AnswerDataset, Asking, Weights
+from deeptrace.train.vlm.examples import Example, make_examples
+from deeptrace.train.vlm.frames import FrameStore
+from deeptrace.train.vlm.grpo import GrpoRecipe, run
+from deeptrace.train.vlm.reward import GroundedReward, grounded_reward
 
 torch = pytest.importorskip("torch")
 
@@ -26,19 +26,19 @@ SPACE = Space("per-mille")
 INFO = VideoInfo(100, 100, fps=10.0, num_frames=50, duration_seconds=5.0)
 
 
-def reward(record: Record, text: str) -> tuple[Record, Reward]:
+def reward(record: Record, text: str) -> tuple[Record, GroundedReward]:
     return record, grounded_reward(text, record, "trained", SPACE)
 
 
 def test_entropy_by_hand() -> None:
-    from deeptrace.train.rollouts import entropy
+    from deeptrace.train.vlm.rollouts import entropy
 
     assert entropy("aabc") == pytest.approx(1.5)
     assert entropy("aaaa") == entropy("") == 0.0
 
 
 def test_answers_that_are_all_alike_are_noticed(caplog: pytest.LogCaptureFixture) -> None:
-    from deeptrace.train.rollouts import rollout_metrics
+    from deeptrace.train.vlm.rollouts import rollout_metrics
 
     truths = [
         Record(f"v{i}", label="fake" if i % 2 else "real", info=INFO, annotations=())  # type: ignore[arg-type]
@@ -55,7 +55,7 @@ def test_answers_that_are_all_alike_are_noticed(caplog: pytest.LogCaptureFixture
 
 
 def test_what_follows_the_end_of_an_answer_does_not_count() -> None:
-    from deeptrace.train.rollouts import until_end
+    from deeptrace.train.vlm.rollouts import until_end
 
     said = torch.tensor([[5, 6, 9, 9, 0], [9, 0, 0, 0, 0], [5, 6, 7, 8, 5]])
     assert until_end(said, end=9).tolist() == [[1, 1, 1, 0, 0], [1, 0, 0, 0, 0], [1, 1, 1, 1, 1]]
@@ -75,8 +75,8 @@ def asked(request: pytest.FixtureRequest, records: Path, bases: dict[str, Path])
 
 def test_likelihoods_are_those_of_the_whole_text_in_one_pass(asked: tuple[Any, AnswerDataset]) -> None:
     """Prompts padded on the left with answers behind them, against each text alone."""
-    from deeptrace.train.positions import last_positions
-    from deeptrace.train.rollouts import log_likelihoods
+    from deeptrace.train.vlm.positions import last_positions
+    from deeptrace.train.vlm.rollouts import log_likelihoods
 
     model, data = asked
     family = data.family
@@ -120,7 +120,7 @@ def test_an_answer_never_holds_a_token_that_stands_for_pixels(
 
 
 def test_a_prompt_without_its_video_is_an_error_before_the_first_step(asked: tuple[Any, AnswerDataset]) -> None:
-    from deeptrace.train.rollouts import PromptDataset, check_prompts
+    from deeptrace.train.vlm.rollouts import PromptDataset, check_prompts
 
     _, data = asked
 

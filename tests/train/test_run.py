@@ -10,12 +10,12 @@ from click.testing import CliRunner
 from deeptrace.cli import cli
 from deeptrace.data import load_records, write_records
 from deeptrace.errors import FileError, RecipeError, TrainError
-from deeptrace.models._families import family_of
-from deeptrace.models.checkpoint import read_card
+from deeptrace.models.hf.checkpoint import read_card
+from deeptrace.models.hf.families import family_of
 from deeptrace.train import find_recipe, load_recipe, shipped, train
-from deeptrace.train.grpo import GrpoRecipe
 from deeptrace.train.recipe import to_toml
-from deeptrace.train.sft import SftRecipe, run
+from deeptrace.train.vlm.grpo import GrpoRecipe
+from deeptrace.train.vlm.sft import SftRecipe, run
 from tests.train.clips import sft_recipe
 
 PAPER = {"paper-videollama3-7b": (1, 2.0, 180), "paper-qwen2.5-vl-7b": (2, 1.0, 20)}
@@ -138,7 +138,7 @@ def test_lora_merged_equals_lora_beside(tmp_path: Path, records: Path, bases: di
     import peft
     import torch
 
-    from deeptrace.train.setup import merged
+    from deeptrace.train.vlm.base_model import merge_adapter
 
     base = bases["qwen2.5-vl"]
     out = tmp_path / "out"
@@ -153,7 +153,7 @@ def test_lora_merged_equals_lora_beside(tmp_path: Path, records: Path, bases: di
     inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "mm_token_type_ids": torch.zeros_like(ids)}
     with torch.inference_mode():
         plain = family.load_model(base)(**inputs).logits
-        apart, together = beside(**inputs).logits, merged(family, base, final)(**inputs).logits
+        apart, together = beside(**inputs).logits, merge_adapter(family, base, final)(**inputs).logits
     assert (apart - plain).abs().max() > 0.05  # it has learned something
     assert torch.allclose(apart, together, atol=2e-5)
 

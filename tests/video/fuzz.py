@@ -29,8 +29,10 @@ from typing import BinaryIO
 import av
 import numpy as np
 
+from tests.priority import usual_priority
+
 FPS, NUM_FRAMES = 12, 24  # of every seed clip
-FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi"
+FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,gif,mpegts,mpeg,asf,flv,ogg"
 HANG_SECONDS = 10.0
 
 # ── seed clips ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -44,6 +46,7 @@ def picture(index: int, *, width: int = 96, height: int = 64) -> np.ndarray:
     return image
 
 
+@usual_priority()
 def clip(
     codec: str = "libx264",
     container: str = "mp4",
@@ -109,6 +112,19 @@ SEED_CLIPS: dict[str, Callable[[], bytes]] = {
     "vp9.webm": lambda: clip("libvpx-vp9", "webm", codec_options={"cpu-used": "8", "deadline": "realtime"}),
     "h264.mkv": lambda: clip(container="matroska"),
     "mjpeg.avi": lambda: clip("mjpeg", "avi", pix_fmt="yuvj420p"),
+    "gif.gif": lambda: clip("gif", "gif", pix_fmt="gray", size=(48, 32)),
+    "webp.webp": lambda: clip("libwebp_anim", "webp", codec_options={"lossless": "0"}),
+    "lossless.webp": lambda: clip(
+        "libwebp_anim", "webp", size=(48, 32), pix_fmt="bgra", codec_options={"lossless": "1"}
+    ),
+    "h264.ts": lambda: clip(container="mpegts"),
+    "h264_aac.ts": lambda: clip(container="mpegts", audio=True),
+    "mpeg2.mpg": lambda: clip("mpeg2video", "mpeg", fps=24),
+    "wmv2.wmv": lambda: clip("wmv2", "asf"),
+    "flv1.flv": lambda: clip("flv", "flv"),
+    "h264.flv": lambda: clip(container="flv"),
+    "vp8.ogv": lambda: clip("libvpx", "ogg", codec_options={"cpu-used": "8", "deadline": "realtime"}),
+    "theora.ogv": (Path(__file__).parent / "theora.ogv").read_bytes,
 }
 MORE_FASTSTART: dict[str, Callable[[], bytes]] = {
     "h264_aac_faststart.mp4": lambda: clip(audio=True, container_options=FASTSTART),
@@ -265,7 +281,14 @@ def truncation(seeds: dict[str, bytes], seed: int, number: int) -> Case:
     fragments = _fragments(data) if step % 2 else []
     if fragments:
         at = fragments[step // 2 % len(fragments)]
-    return Case(f"{number:06d}-cut-{name}", data[:at], NUM_FRAMES)
+    return Case(f"{number:06d}-cut-{name}", data[:at], None if _is_well_formed(name, data, at) else NUM_FRAMES)
+
+
+def _is_well_formed(name: str, data: bytes, at: int) -> bool:
+    """Whether what is left is like a recording that was stopped there: MPEG streams declare no count and no length."""
+    if name.endswith(".ts"):
+        return at % 188 == 0
+    return name.endswith(".mpg") and data[at : at + 3] == b"\0\0\1"
 
 
 def _fragments(data: bytes) -> list[int]:
@@ -306,8 +329,25 @@ class Count:
         return self.last_seconds + 1.5 * self.step_seconds < self.duration_seconds
 
 
+def count_animation(data: bytes) -> Count | None:
+    """As `count_everything`, of a WebP by Pillow, which takes a whole file or none. None: it cannot be read."""
+    try:
+        from PIL import Image
+
+        with Image.open(io.BytesIO(data), formats=["WEBP"]) as image:
+            count = image.n_frames
+            for index in range(count):
+                image.seek(index)
+                image.load()
+    except Exception:  # noqa: BLE001 - whatever it raises, the oracle has nothing to say
+        return None
+    return Count(count, count, 0, False, count, 0.0, 0.0, 0.0)
+
+
 def count_everything(data: bytes) -> Count | None:
     """Decode all there is, packet by packet, past errors. None: nothing can be opened or shown."""
+    if data[8:12] == b"WEBP":
+        return count_animation(data)
     try:
         with av.open(io.BytesIO(data), options={"format_whitelist": FORMATS}, metadata_errors="replace") as file:
             stream = file.streams.video[0]
@@ -315,6 +355,12 @@ def count_everything(data: bytes) -> Count | None:
             stream.codec_context.options = {"max_pixels": "16777216"}
             times, hidden, read = [], 0, 0
             start, duration = (file.start_time or 0) / av.time_base, (file.duration or 0) / av.time_base
+            if file.format.name == "flv":  # the end of the file, counted from zero
+                start = 0.0
+            if file.format.name == "mpegts":  # the library measures how long each stream is
+                start, duration = (float((t or 0) * stream.time_base) for t in (stream.start_time, stream.duration))
+            if file.format.name == "mpeg":  # says no length; the library's is an estimate
+                duration = 0.0
             if "mp4" in file.format.name and not stream.frames:  # fragments: the stream's own end, counted from zero
                 start, duration = 0.0, float((stream.duration or 0) * stream.time_base)
             packets = file.demux(stream)
@@ -373,9 +419,10 @@ class Oracle:
 
     def count(self, data: bytes) -> Count | None:
         if self._process is None:
-            command = [sys.executable, str(Path(__file__)), "--oracle"]
+            command = [sys.executable, "-m", "tests.video.fuzz", "--oracle"]
             pipe = subprocess.PIPE
-            self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL)
+            root = Path(__file__).parents[2]
+            self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, cwd=root)
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         try:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deeptrace import video
-from deeptrace.video._plan import Window, choose, plan_runs, shrink
+from deeptrace.video._plan import TimeWindow, choose, plan_runs, shrink
 from tests.clips import decode_everything, make_clip, on_screen
 
 Decoded = tuple[bytes, np.ndarray, list[np.ndarray]]
@@ -90,7 +90,7 @@ def test_choose_equals_asking_moment_by_moment(
 ) -> None:
     times = np.concatenate([[0.0], np.cumsum(steps) / 1000])
     end = float(times[-1]) + 0.04
-    chosen = choose(times, end, Window(fps, start, None, max_frames), 0.0)
+    chosen = choose(times, end, TimeWindow(fps, start, None, max_frames), 0.0)
     if start >= end:
         assert not len(chosen)
         return
@@ -108,7 +108,7 @@ def test_choose_equals_asking_moment_by_moment(
 
 def test_choose_does_not_count_moments() -> None:
     """A file may claim a month between two pictures; the cost is that of the pictures."""
-    chosen = choose(np.array([0.0, 2.5e6]), 2.5e6 + 1, Window(1000.0), 0.0)
+    chosen = choose(np.array([0.0, 2.5e6]), 2.5e6 + 1, TimeWindow(1000.0), 0.0)
     assert chosen.tolist() == [0, 1]
 
 

@@ -152,7 +152,7 @@ def test_large_files_are_read_twice_with_the_same_result(monkeypatch: pytest.Mon
     from deeptrace.video import _container, _table
     from deeptrace.video._decode import Decoder, select
     from deeptrace.video._limits import ReadLimits
-    from deeptrace.video._plan import Window
+    from deeptrace.video._plan import TimeWindow
 
     monkeypatch.setattr(_table, "_KEEP_BYTES", 100)
     data = make_clip(num_frames=60, options=OPEN_GOP)
@@ -165,7 +165,7 @@ def test_large_files_are_read_twice_with_the_same_result(monkeypatch: pytest.Mon
     table = _table.read_table(opened, lambda: None)
     assert table.packets is None
     decoder = Decoder(opened, table, open_again, lambda: None)
-    shown = list(decoder.pictures(select(table, Window(5.0))))
+    shown = list(decoder.pictures(select(table, TimeWindow(5.0))))
     assert [round(time * 25) for time, _ in shown] == list(range(0, 60, 5))
     for time, frame in shown:
         np.testing.assert_array_equal(frame.to_ndarray(format="rgb24"), images[int(np.argmin(abs(times - time)))])
