@@ -56,8 +56,8 @@ def make(folder: Path, shards: int, shard_mb: int) -> None:
 
 
 def convert(folder: Path) -> dict[str, float]:
-    from deeptrace.models.convert import convert as run
-    from deeptrace.models.convert import plan
+    from deeptrace.models.hf.convert import convert as run
+    from deeptrace.models.hf.convert import plan
 
     plan(folder / "src")  # everything that is imported is there
     me = psutil.Process()

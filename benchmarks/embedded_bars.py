@@ -5,7 +5,9 @@
     python benchmarks/embedded_bars.py score SET --out figures.json     # the table of docs/embedded.md
     python benchmarks/embedded_bars.py pictures SET --figures figures.json --out docs/images
     python benchmarks/embedded_bars.py speed DIR                        # processor seconds per second of 720p
-    python benchmarks/embedded_bars.py clips CLIPS --out clips.json     # camera and generated clips of the test sources
+    python benchmarks/embedded_bars.py clips CLIPS --out clips.json     # camera and AI clips; --keep FILE goes on
+    python benchmarks/embedded_bars.py refit CLIPS --out DIR            # whole-clip head and thresholds of a model anew
+    python benchmarks/embedded_bars.py hide CLIPS                       # is the part that is named the one that counts?
 
 Intervals are 95% by bootstrap over sources; every rendered scene counts as a source of its own. Constants are fitted on
 pairs of training sources (``make --split train``). Needs the extra ``embedded``.
@@ -18,35 +20,46 @@ import itertools
 import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from importlib.resources import files as package_files
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
 from deeptrace.categories import CATEGORIES
+from deeptrace.files import read_jsonl
+from deeptrace.measures.overlap import box_iou
 from deeptrace.models.embedded import EmbeddedModel
+from deeptrace.models.embedded.attribution import influence, look_without, mask_without, parts_of
 from deeptrace.models.embedded.finding import find
-from deeptrace.overlap import box_iou
+from deeptrace.models.embedded.reading import read_parts
+from deeptrace.models.embedded.windows import Network, windows_of
+from deeptrace.records import Conclusion
 from deeptrace.train import load_recipe
-from deeptrace.train.embedded.bars import Plan, Row, constants, figures, freeze, make_set, read_truth
-from deeptrace.train.embedded.draw import COUNT, Material
-from deeptrace.train.embedded.footage import load_pool, read_manifest
+from deeptrace.train.embedded.bars import BarsPlan, Row, constants, figures, freeze, make_set, read_truth
+from deeptrace.train.embedded.draw import COUNT, PairMaterial
+from deeptrace.train.embedded.finish import head_of, numbers_of, write_numbers
+from deeptrace.train.embedded.footage import PoolClip, load_pool, read_manifest
+from deeptrace.train.embedded.generated import FAMILIES, Looks, collect
 from deeptrace.train.embedded.scenes import scene_maker
+from deeptrace.train.embedded.thresholds import ClipOutputs, run_clip
 from deeptrace.video import sample_frames
+
+CONCLUSIONS = get_args(Conclusion)
 
 
 def make(clips: Path, folder: Path, cutouts: str, *, split: str, first: int, second: int, cache: Path) -> None:
     _, recipe = load_recipe("embedded")
     pool = [clip for clip in load_pool(clips, cache) if split_of(clip.source, recipe) == split]
-    material = Material(pool, scene_maker(pool, cutouts, test=split != "train"), 0.5)
-    make_set(folder, material, Plan(first=first, second=second))
+    material = PairMaterial(pool, scene_maker(pool, cutouts, test=split != "train"), 0.5)
+    make_set(folder, material, BarsPlan(first=first, second=second))
     print(f"{first + second} pairs, sha256 {freeze(folder)}")
 
 
 def paint(folder: Path, *, first: int) -> None:
     """Pairs in painted rooms with painted things: nobody's footage."""
-    plan = Plan(first=first, second=0, seed=30_000, rendered=True)
-    make_set(folder, Material((), scene_maker((), None), 1.0), plan)
+    plan = BarsPlan(first=first, second=0, seed=30_000, rendered=True)
+    make_set(folder, PairMaterial((), scene_maker((), None), 1.0), plan)
     print(f"{first} pairs, sha256 {freeze(folder)}")
 
 
@@ -65,7 +78,7 @@ def run_pairs(folder: Path, model: EmbeddedModel, part: Sequence[int]) -> list[R
     for truth in tqdm(read_truth(folder)[part[0] :: part[1]], unit="pair"):
         home = folder / f"{truth['index']:04d}"
         said = {
-            name: model.network(sample_frames(home / f"{name}.mp4", fps=8.0).images)
+            name: model.network(next(windows_of(model.read_frames(home / f"{name}.mp4"))).images)
             for name in ("fake", "sham", "clean")
         }
         found = find(said["fake"])
@@ -158,36 +171,35 @@ def score(folder: Path, train_folder: Path | None, model: EmbeddedModel, path: s
     return found
 
 
-def whole_clips(root: Path, model: EmbeddedModel) -> dict[str, Any]:
-    """Verdicts on the untouched clips of the test sources (and, apart, of the validation sources)."""
+def whole_clips(root: Path, model: EmbeddedModel, keep: Path | None) -> dict[str, Any]:
+    """Verdicts on the untouched clips of the test sources (and, apart, of the validation sources).
+
+    Each is a line in ``keep``; clips that have one of this model's revision there are not run again.
+    """
     from sklearn.metrics import roc_auc_score
+    from tqdm import tqdm
 
     _, recipe = load_recipe("embedded")
+    known = {} if keep is None or not keep.exists() else {row["path"]: row for _, row in read_jsonl(keep)}
     rows = []
-    for entry in read_manifest(root):
-        split = split_of(entry["source_repo"], recipe)
-        verdict = model.inspect([root / entry["path"]])[0]
-        rows.append({"path": entry["path"], "class": entry["class"], "generator": entry["generator"], "split": split})
-        rows[-1] |= {
-            "source": entry["source_repo"],
-            "label": getattr(verdict, "label", None),
-            "uncertain": getattr(verdict, "uncertain", None),
-            "p_fake": getattr(verdict, "p_fake", None),
-            "p_trace": getattr(verdict, "p_trace", None),
-            "p_generated": getattr(verdict, "p_generated", None),
-            "traces": len(getattr(verdict, "traces", ())),
-        }
+    for entry in tqdm(read_manifest(root), unit="clip"):
+        row = known.get(entry["path"])
+        if row is None or row["revision"] != model.revision:
+            row = clip_row(root, entry, model) | {"split": split_of(entry["source_repo"], recipe)}
+            if keep is not None:
+                with keep.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(row) + "\n")
+        rows.append(row)
     found: dict[str, Any] = {"revision": model.revision, "splits": {}, "rows": rows}
     for split in ("test", "validation", "train"):
         some = [row for row in rows if row["split"] == split and row["p_fake"] is not None]
         camera, fake = ([row for row in some if row["class"] == name] for name in ("real", "fake"))
         entry = {
             "camera": len(camera),
-            "camera called fake": sum(row["label"] == "fake" for row in camera),
-            "camera uncertain": sum(row["uncertain"] for row in camera),
+            **{f"camera {name}": sum(row["conclusion"] == name for row in camera) for name in CONCLUSIONS},
             "camera with a box": sum(row["traces"] > 0 for row in camera),
             "generated": len(fake),
-            "generated called fake": sum(row["label"] == "fake" for row in fake),
+            **{f"generated {name}": sum(row["conclusion"] == name for row in fake) for name in CONCLUSIONS},
         }
         if camera and fake:
             labels = [0] * len(camera) + [1] * len(fake)
@@ -195,6 +207,104 @@ def whole_clips(root: Path, model: EmbeddedModel) -> dict[str, Any]:
                 entry[f"AUROC {name}"] = float(roc_auc_score(labels, [row[name] for row in camera + fake]))
         found["splits"][split] = entry
     return found
+
+
+def clip_row(root: Path, entry: dict[str, Any], model: EmbeddedModel) -> dict[str, Any]:
+    """What the model says of one clip, and the processor time that it takes, the decoder's included."""
+    import psutil
+    from measuring import cpu_seconds, workers
+
+    def spent() -> float:
+        return cpu_seconds(psutil.Process()) + sum(map(cpu_seconds, workers()))
+
+    before = spent()
+    (verdict,) = model.inspect(root / entry["path"])
+    given = ("label", "conclusion", "p_fake", "p_trace", "p_generated")
+    return {
+        "path": entry["path"],
+        "class": entry["class"],
+        "generator": entry["generator"],
+        "source": entry["source_repo"],
+        "revision": model.revision,
+        "cpu_seconds": round(spent() - before, 2),
+        **{name: getattr(verdict, name, None) for name in given},
+        "traces": len(getattr(verdict, "traces", ())),
+    }
+
+
+def refit(root: Path, path: str | None, out: Path, cache: Path) -> None:
+    """The whole-clip head and the thresholds on clips as the model reads them; the network stays as it is.
+
+    What is computed of a clip is kept in ``cache``, so that this goes on where it was stopped.
+    """
+    import shutil
+
+    from tqdm import tqdm
+
+    model = EmbeddedModel(path)
+    _, recipe = load_recipe("embedded")
+    pool = load_pool(root, cache / "pool", labels=("real", "fake"))
+    seen = [clip for clip in pool if clip.source not in recipe.test_sources]
+    looks, clips = [], []
+    for clip in tqdm(seen, unit="clip"):
+        looks.append(_looks_of(clip, model.network, cache / f"{clip.clip_id}.looks.npy"))
+        clips.append(_outputs_of(clip, model.network, cache / f"{clip.clip_id}.npz"))
+    count = [len(values) for values in looks]
+    every = Looks(
+        np.concatenate(looks),
+        np.zeros((sum(count), 1)),
+        np.repeat([clip.clip_id for clip in seen], count),
+        np.repeat([FAMILIES.get(clip.source, clip.source) for clip in seen], count),
+        np.repeat([int(clip.label == "fake") for clip in seen], count),
+    )
+    calibration = model.calibration
+    numbers = numbers_of(clips, (calibration.trace_scale, calibration.trace_bias), head_of(every))
+    source = Path(path) if path else Path(str(package_files("deeptrace.models.embedded") / "weights"))
+    out.mkdir(parents=True, exist_ok=True)
+    shutil.copy(source / "embedded.onnx", out)
+    write_numbers(out, numbers | {"recipe": json.loads((source / "embedded.json").read_text())["recipe"]})
+    shown = {name: value for name, value in numbers.items() if name != "generated"}
+    print(json.dumps(shown | {"auroc_out_of_fold": numbers["generated"]["auroc_out_of_fold"]}, indent=1))
+
+
+def _looks_of(clip: PoolClip, network: Network, kept: Path) -> np.ndarray:
+    if not kept.exists():
+        np.save(kept, collect([clip], network, lambda image: np.zeros(1)).values)
+    return np.asarray(np.load(kept))
+
+
+def _outputs_of(clip: PoolClip, network: Network, kept: Path) -> ClipOutputs:
+    fake = clip.label == "fake"
+    if not kept.exists():
+        outputs = run_clip(clip.path, clip.clip_id, clip.source, is_fake=fake, network=network)
+        np.savez(kept, logits=outputs.logits, look=outputs.look)
+    stored = np.load(kept)
+    return ClipOutputs(clip.clip_id, clip.source, fake, stored["logits"], stored["look"])
+
+
+def hide(root: Path, model: EmbeddedModel) -> dict[str, Any]:
+    """Of the regions and moments of generated clips: how often hiding the named one takes most evidence, and how much.
+
+    Means are in nats of evidence, of the first window of each clip.
+    """
+    from tqdm import tqdm
+
+    found: dict[str, list[float]] = {}
+    bar = tqdm([entry for entry in read_manifest(root) if entry["class"] == "fake"], unit="clip")
+    for entry in bar:
+        window = next(windows_of(read_parts(root / entry["path"])))
+        stages, weights = model.network.stages(window.images), model.calibration.generated_weights
+        brought = influence(stages, weights)
+        shape = brought.shape
+        whole = look_without(stages, np.ones(shape, np.bool_))
+        for what, parts in zip(("region", "moments"), parts_of(shape), strict=True):
+            lost = [float((whole - look_without(stages, mask_without(shape, part))) @ weights) for part in parts]
+            named = int(np.argmax([brought[part.frames, part.rows, part.columns].sum() for part in parts]))
+            found.setdefault(f"{what}: named first", []).append(float(lost[named] == max(lost)))
+            found.setdefault(f"{what}: named", []).append(lost[named])
+            found.setdefault(f"{what}: others", []).append(float(np.mean(np.delete(lost, named))))
+        bar.set_postfix({name: f"{np.mean(values):.3f}" for name, values in found.items()})
+    return {name: round(float(np.mean(values)), 3) for name, values in found.items()}
 
 
 def speed(folder: Path, model: EmbeddedModel, *, runs: int = 5) -> dict[str, Any]:
@@ -277,7 +387,7 @@ def _case(folder: Path, truth: dict[str, Any], model: EmbeddedModel) -> np.ndarr
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["make", "paint", "score", "clips", "pictures", "speed"])
+    parser.add_argument("what", choices=["make", "paint", "score", "clips", "pictures", "speed", "refit", "hide"])
     parser.add_argument("paths", nargs="+", type=Path)
     parser.add_argument("--cutouts", default="/usr/share/tuxpaint/stamps")
     parser.add_argument("--cache", type=Path, default=Path("out/pool"))
@@ -288,6 +398,7 @@ def main() -> None:
     parser.add_argument("--figures", type=Path, help="What score wrote, for pictures.")
     parser.add_argument("--jobs", type=int, default=1, help="Processes that score.")
     parser.add_argument("--model", help="A folder with embedded.onnx; default: the shipped one.")
+    parser.add_argument("--keep", type=Path, help="Lines of clips, to go on with after a break.")
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     if given.what == "make":
@@ -305,9 +416,12 @@ def main() -> None:
     if given.what == "paint":
         paint(given.paths[0], first=given.first)
         return
+    if given.what == "refit":
+        refit(given.paths[0], given.model, given.out, given.cache)
+        return
     model = EmbeddedModel(given.model)
-    if given.what == "speed":
-        print(json.dumps(speed(given.paths[0], model)))
+    if given.what in ("speed", "hide"):
+        print(json.dumps({"speed": speed, "hide": hide}[given.what](given.paths[0], model)))
         return
     if given.what == "pictures":
         pictures(given.paths[0], given.figures, model, given.out)
@@ -315,7 +429,7 @@ def main() -> None:
     found = (
         score(given.paths[0], given.constants, model, given.model, given.jobs)
         if given.what == "score"
-        else whole_clips(given.paths[0], model)
+        else whole_clips(given.paths[0], model, given.keep)
     )
     if given.out:
         given.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")

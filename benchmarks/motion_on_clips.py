@@ -22,8 +22,8 @@ from pathlib import Path
 import numpy as np
 
 from deeptrace.inject import make_demo_pair
-from deeptrace.models.motion import MotionModel
-from deeptrace.overlap import box_iou
+from deeptrace.measures.overlap import box_iou
+from deeptrace.models.motion.model import MotionModel
 from deeptrace.records import Verdict
 
 

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from deeptrace.bench.runner import run
+from deeptrace.bench.run.runner import run
 from deeptrace.models import VideoSource
 from deeptrace.models.base import score_of
 from deeptrace.records import Failed, Origin, Outcome, Record, Score, Trace, Unparsed, Verdict

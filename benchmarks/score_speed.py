@@ -27,7 +27,7 @@ def measure(family_name: str, size: str, frames: int, rounds: int, batch_size: i
     import torch
 
     from deeptrace.answer import QUESTIONS
-    from deeptrace.models._families import family_of
+    from deeptrace.models.hf.families import family_of
     from deeptrace.records import Frames
     from deeptrace.testing import tiny_model
 

@@ -21,18 +21,18 @@ import numpy as np
 import torch
 from transformers import TrainerCallback, set_seed
 
-from deeptrace.models._families import Family, family_of
 from deeptrace.models.base import Sampling
+from deeptrace.models.hf.families import Family, family_of
 from deeptrace.records import Annotation, Frames, Record, Trace
 from deeptrace.testing import tiny_model
-from deeptrace.train.balance import Order
-from deeptrace.train.dataset import AnswerDataset, Asking, Collate, Weights
-from deeptrace.train.decisive import answer_loss
-from deeptrace.train.examples import Example
-from deeptrace.train.frames import FrameStore
-from deeptrace.train.positions import last_positions
-from deeptrace.train.tables import EvalTable, HardwareTable, LogTable, ModelTable, OptimTable, SaveTable
-from deeptrace.train.trainer import RunTables, RunTrainer
+from deeptrace.train.vlm.balance import Order
+from deeptrace.train.vlm.dataset import AnswerDataset, Asking, Collate, Weights
+from deeptrace.train.vlm.decisive import answer_loss
+from deeptrace.train.vlm.examples import Example
+from deeptrace.train.vlm.frames import FrameStore
+from deeptrace.train.vlm.positions import last_positions
+from deeptrace.train.vlm.tables import EvalTable, HardwareTable, LogTable, ModelTable, OptimTable, SaveTable
+from deeptrace.train.vlm.trainer import RunTables, RunTrainer
 from deeptrace.video import probe, write_video
 
 BATCH = 4

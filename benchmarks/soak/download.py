@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
+import multiprocessing
 import random
 import shutil
 import signal
@@ -23,12 +25,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from deeptrace.data.hub.download import download
 from deeptrace.data.hub.fetch import DownloadError
-from tests.data.test_download import BIG, FAULTS, RULES, RUN, visible
-from tests.fault_server import HubServer
+
+# What comes from the tests is imported where it is used: each forked process runs the lines above again.
 
 
 def faults(seeds: int) -> None:
     """Random runs of faults; the file is right, or there is a typed error and no file."""
+    from tests.data.test_download import BIG, FAULTS, RULES, visible
+    from tests.fault_server import HubServer
+
     outcomes: Counter[str] = Counter()
     for seed in range(seeds):
         for name, make in FAULTS:
@@ -49,32 +54,51 @@ def faults(seeds: int) -> None:
 
 
 def kills(count: int, megabytes: int) -> None:
-    """One folder; killed again and again until all kills are used; bytes that came twice are counted."""
+    """One folder; killed again and again until all kills are used; bytes that came twice are counted.
+
+    Two kills of three come when the server has sent a number of bytes that chance chose among those still to come, and
+    holds still; the third at any moment, from the start of the run on. A download is forked from a process that has
+    everything loaded, so that a kill costs a fraction of a second, on a busy machine too.
+    """
+    from tests.data.test_download import visible
+    from tests.fault_server import HubServer
+
     rng = random.Random(1)
     size = megabytes * 1_000_000
     files = {f"videos.zip.{n:03d}": rng.randbytes(size // 4) for n in range(1, 5)}
     done, worst, rounds = 0, 0, 0
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["deeptrace.data.hub.download", "huggingface_hub.hf_api"])
     while done < count:
-        with HubServer(files) as hub, tempfile.TemporaryDirectory() as folder:
-            hub.chunk_pause = 0.0005
-            while done < count and visible(Path(folder)) != files:
-                before, held = hub.sent, on_disk(Path(folder))
-                process = subprocess.Popen([sys.executable, "-c", RUN, folder, hub.root])
-                while hub.sent < before + 500_000 and process.poll() is None:
-                    time.sleep(0.005)
-                time.sleep(rng.random() * 0.2)
-                ended = process.poll() is not None
-                process.send_signal(signal.SIGKILL)
-                process.wait()
-                time.sleep(0.05)  # the server notices
-                done += not ended
-                worst = max(worst, (hub.sent - before) - (on_disk(Path(folder)) - held))
-                for name, data in visible(Path(folder)).items():
-                    assert data == files[name], f"{name} has wrong bytes"
-            hub.chunk_pause = 0.0
+        with HubServer(files) as hub, tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            began = time.monotonic()
+            while done < count and visible(folder) != files:
+                before, held = hub.sent, on_disk(folder)
+                hub.stop_at = before + rng.randint(1, max(1, size - held)) if rng.random() < 2 / 3 else math.inf
+                process = context.Process(target=download, args=(name,), kwargs={"endpoint": hub.root})
+                process.start()
+                late = time.monotonic() + rng.random() * 0.3
+                while (
+                    process.is_alive()
+                    and hub.sent < hub.stop_at
+                    and (hub.stop_at < math.inf or time.monotonic() < late)
+                ):
+                    time.sleep(0.002)
+                time.sleep(rng.random() * 0.01)
+                process.kill()
+                process.join()
+                assert process.exitcode in (0, -signal.SIGKILL), "a download ended with an error"
+                time.sleep(0.02)  # the server notices
+                done += process.exitcode != 0
+                worst = max(worst, (hub.sent - before) - (on_disk(folder) - held))
+                for file, data in visible(folder).items():
+                    assert data == files[file], f"{file} has wrong bytes"
+            hub.stop_at = math.inf
             download(folder, endpoint=hub.root)
-            assert visible(Path(folder)) == files
+            assert visible(folder) == files
             rounds += 1
+            print(f"round {rounds}: {done} kills, {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
     row = {"part": "kill -9", "kills": done, "rounds": rounds, "most_bytes_lost_by_one_kill": worst, "bad_files": 0}
     print(json.dumps(row))
 
@@ -86,6 +110,9 @@ def on_disk(folder: Path) -> int:
 
 
 def processes(rounds: int) -> None:
+    from tests.data.test_download import RUN, visible
+    from tests.fault_server import HubServer
+
     rng = random.Random(2)
     files = {f"videos.zip.{n:03d}": rng.randbytes(2_000_000) for n in range(1, 4)}
     total, twice = sum(map(len, files.values())), 0

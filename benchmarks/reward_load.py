@@ -1,0 +1,192 @@
+#!/usr/bin/env python3
+"""The reward server under load: throughput beside the library's, and what more load than it can bear does to it.
+
+    python benchmarks/reward_load.py throughput CLIPS [--count 40] [--clients 8]
+    python benchmarks/reward_load.py overload CLIPS [--seconds 60] [--times 10]
+
+CLIPS is a folder of videos. `throughput` scores the same videos in this process and through the server, by path, from
+so many clients, and gives processor seconds a video for both (on a machine that is busy with other things, only those
+can be compared) and wall time. `overload` measures the rate that one worker bears, then asks at so many times
+that rate, whatever is answered: accepted requests must all be answered, refusals must be quick, memory must stay flat.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import numpy as np
+import psutil
+
+from deeptrace.reward import Reward, RewardResult
+from deeptrace.reward.client import RewardClient
+from deeptrace.video import VIDEO_SUFFIXES
+
+
+def videos_in(folder: Path, count: int) -> list[str]:
+    paths = sorted(str(path) for path in folder.rglob("*") if path.suffix in VIDEO_SUFFIXES)
+    return [paths[k % len(paths)] for k in range(count)]
+
+
+class Served:
+    """A server process with the embedded model, and what it has used."""
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        command = [sys.executable, "-m", "deeptrace", "reward", "serve", "--port", "0", "--root", str(folder), *options]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout is not None
+        self.url = self.process.stdout.readline().strip()
+        with RewardClient(self.url) as client:
+            while not client.ready():
+                time.sleep(0.1)
+
+    def _all(self) -> list[psutil.Process]:
+        top = psutil.Process(self.process.pid)
+        return [top, *top.children(recursive=True)]
+
+    def cpu_seconds(self) -> float:
+        """Processor seconds of the server and all its children so far."""
+        return sum(times.user + times.system for times in (p.cpu_times() for p in self._all()))
+
+    def memory(self) -> float:
+        """Megabytes of the web process alone, which holds queue and bodies."""
+        return psutil.Process(self.process.pid).memory_info().rss / 1e6
+
+    def stop(self) -> None:
+        """End it as an operator would."""
+        self.process.terminate()
+        self.process.wait(60)
+
+
+def cpu_of_self() -> float:
+    me = psutil.Process()
+    return sum(t.user + t.system for t in (p.cpu_times() for p in [me, *me.children(recursive=True)]))
+
+
+def throughput(folder: Path, count: int, clients: int) -> None:
+    paths = videos_in(folder, count)
+    reward = Reward("embedded")
+    reward(paths[:1])
+    began, cpu = time.monotonic(), cpu_of_self()
+    outcomes = reward(paths)
+    here = (time.monotonic() - began, cpu_of_self() - cpu)
+    server = Served(folder)
+    try:
+        with RewardClient(server.url) as client:
+            client.score(paths[:1])
+        began, cpu = time.monotonic(), server.cpu_seconds()
+
+        def ask(index: int) -> list[float | None]:
+            with RewardClient(server.url) as client:
+                return [client.score([path], reward="trace_free")[0].value for path in paths[index::clients]]
+
+        with ThreadPoolExecutor(clients) as pool:
+            answers = list(pool.map(ask, range(clients)))
+        there = (time.monotonic() - began, server.cpu_seconds() - cpu)
+    finally:
+        server.stop()
+    expected = [o.trace_free.calibrated if isinstance(o, RewardResult) and o.trace_free else None for o in outcomes]
+    assert all(answers[k % clients][k // clients] == value for k, value in enumerate(expected)), "the values differ"
+    print(f"{count} videos of {folder.name}, {clients} clients")
+    print(
+        f"in this process: {here[1] / count:.3f} processor seconds a video, {count / here[0]:.3f} videos/s of wall time"
+    )
+    print(f"through the server: {there[1] / count:.3f} processor seconds a video, {count / there[0]:.3f} videos/s")
+    by_cpu, by_wall = here[1] / there[1], here[0] / there[0]
+    print(f"rate through the server / in process: {by_cpu:.3f} by processor time, {by_wall:.3f} by the wall")
+
+
+def overload(folder: Path, seconds: float, times: float) -> None:
+    paths = videos_in(folder, 16)
+    server = Served(folder, "--queue", "16", "--per-client", "16", "--request-seconds", "300")
+    try:
+        with RewardClient(server.url) as client:
+            client.score(paths[:1])
+            began = time.monotonic()
+            client.score(paths[:4])
+            rate = 4 / (time.monotonic() - began)
+        answers: list[tuple[int, float]] = []
+        lost: list[str] = []
+        memory: list[tuple[float, float]] = []
+        lock = threading.Lock()
+        http = httpx.Client(
+            base_url=server.url, timeout=400, limits=httpx.Limits(max_connections=2000), trust_env=False
+        )
+
+        def ask(path: str) -> None:
+            body = {"requests": [{"history": [{"video_path": path}], "required_rewards": ["trace_free"]}]}
+            at = time.monotonic()
+            try:
+                response = http.post("/score", json=body)
+                whole = response.status_code != 200 or "trace_free" in response.json()["results"][0]
+                with lock:
+                    answers.append((response.status_code, time.monotonic() - at))
+                    if not whole:
+                        lost.append(response.text[:100])
+            except httpx.HTTPError as error:
+                with lock:
+                    lost.append(type(error).__name__)
+
+        threads = []
+        began, sent = time.monotonic(), 0
+        while (passed := time.monotonic() - began) < seconds:
+            while sent < passed * rate * times:
+                thread = threading.Thread(target=ask, args=(paths[sent % len(paths)],))
+                thread.start()
+                threads.append(thread)
+                sent += 1
+            memory.append((passed, server.memory()))
+            time.sleep(0.02)
+        for thread in threads:
+            thread.join()
+        http.close()
+    finally:
+        server.stop()
+    tell(answers, lost, memory, (rate, sent, seconds))
+
+
+def tell(
+    answers: list[tuple[int, float]],
+    lost: list[str],
+    memory: list[tuple[float, float]],
+    load: tuple[float, int, float],
+) -> None:
+    """Print what came of it. ``load``: the rate that one worker bears, requests sent, seconds."""
+    rate, sent, seconds = load
+    refused = np.array([took for status, took in answers if status in (429, 503)]) * 1000
+    slope = 60 * np.polyfit(*np.array(memory[len(memory) // 3 :]).T, 1)[0]
+    taken = sum(status == 200 for status, _ in answers)
+    other = len(answers) - taken - len(refused)
+    times = sent / seconds / rate
+    print(f"one worker bears {rate:.2f} videos/s; asked {sent} times in {seconds:g} s, {times:.1f} times that")
+    print(f"answered 200: {taken}; refused 429 or 503: {len(refused)}; other: {other}; lost: {len(lost)} {set(lost)}")
+    if len(refused):
+        p99 = np.percentile(refused, 99)
+        print(f"refusals: median {np.median(refused):.1f} ms, p99 {p99:.1f} ms, slowest {refused.max():.1f} ms")
+    first, last = memory[0][1], memory[-1][1]
+    print(f"memory of the web process: {first:.1f} MB at first, {last:.1f} MB at the end, {slope:+.2f} MB a minute")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("what", choices=["throughput", "overload"])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--count", type=int, default=40)
+    parser.add_argument("--clients", type=int, default=8)
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--times", type=float, default=10)
+    options = parser.parse_args()
+    if options.what == "throughput":
+        throughput(options.folder, options.count, options.clients)
+    else:
+        overload(options.folder, options.seconds, options.times)
+
+
+if __name__ == "__main__":
+    main()
