@@ -64,6 +64,8 @@ def recipe_text(footage: Path, steps: int) -> str:
         "save_every": 1,
         "makers": 1,
         "threads": 1,
+        "validation_pairs": 2,
+        "refit_epochs": 2,
     }
     return "".join(f"{key} = {json.dumps(value)}\n" for key, value in table.items())
 
