@@ -124,7 +124,8 @@ def check(out: Path, whole: dict[str, object], steps: int) -> None:
 def begin(first: Path, out: Path, rng: random.Random) -> None:
     """A run's folder with the clips read, the backbone exported, and nine of ten pairs made."""
     shutil.copytree(first / "pool", out / "pool")
-    shutil.copy(first / loop.BACKBONE_NAME, out)
+    for name in (loop.BACKBONE_NAME, "recipe.toml"):
+        shutil.copy(first / name, out)
     (out / "spool").mkdir()
     for pair in (first / "spool").glob("*.npz"):
         if rng.random() < 0.9:
