@@ -30,7 +30,7 @@ import numpy as np
 import torch
 
 from deeptrace.inject import render_scene
-from deeptrace.train import checkpoints
+from deeptrace.train import FINAL, checkpoints
 from deeptrace.train.embedded import loop
 from deeptrace.video import write_video
 
@@ -179,6 +179,8 @@ def main() -> None:
                     assert step == 0, "the checkpoint is gone"
                 half = [path.name for path in out.iterdir() if path.name.startswith((".saving", ".deleting", ".c"))]
                 assert len(half) <= 2, f"half written: {half}"
+                if (out / FINAL).exists():  # killed after its result had its name
+                    break
             check(out, whole, options.steps)
             ended += 1
         print(f"{done} kills, {ended} runs ended with the weights of the one that nobody killed; no step was lost")
