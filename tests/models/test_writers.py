@@ -23,19 +23,31 @@ from deeptrace.models.hf.check import check
 from deeptrace.models.hf.convert import convert
 from deeptrace.models.hf.families import family_of
 from deeptrace.testing import tiny_model
-from tests.failing_os import EVERY_CALL, FEW, attack
+from tests.failing_os import EVERY_CALL, FEW, REFUSALS, Flow, attack
 from tests.models.source_checkpoint import make_source
 
 MOST = 10_000 if EVERY_CALL else 1
+REMOVALS = tuple(refusal for refusal in REFUSALS if refusal.kind == "remove")
+OTHERS = tuple(refusal for refusal in FEW if refusal not in REMOVALS)
 
 
 def check_nothing(folder: Path) -> None:
     assert not list(folder.iterdir()), "what was begun is left"
 
 
+def check_no_result(folder: Path) -> None:
+    assert not (folder / "dst").exists(), "a half of it has the name of the whole"
+
+
 def check_result(folder: Path) -> None:
     assert check(folder / "dst").ok
     assert [path.name for path in folder.iterdir()] == ["dst"]
+
+
+def attack_all(work: Path, flow: Flow) -> None:
+    """Where nothing can be removed, what was begun stays until the next run; else it is gone at once."""
+    attack(work / "others", flow, kept=check_nothing, done=check_result, refusals=OTHERS, most=MOST)
+    attack(work / "removals", flow, kept=check_no_result, done=check_result, refusals=REMOVALS, most=MOST)
 
 
 def test_a_converted_model_is_whole_or_not_there(tmp_path: Path) -> None:
@@ -44,7 +56,7 @@ def test_a_converted_model_is_whole_or_not_there(tmp_path: Path) -> None:
     def flow(folder: Path) -> None:
         convert(source, folder / "dst")
 
-    attack(tmp_path / "w", flow, kept=check_nothing, done=check_result, refusals=FEW, most=MOST)
+    attack_all(tmp_path / "w", flow)
 
 
 @contextmanager
@@ -71,7 +83,7 @@ def test_a_merged_model_is_whole_or_not_there(tmp_path: Path) -> None:
     def flow(folder: Path) -> None:
         merge(tmp_path / "adapter", base, folder / "dst")
 
-    attack(tmp_path / "w", flow, kept=check_nothing, done=check_result, refusals=FEW, most=MOST)
+    attack_all(tmp_path / "w", flow)
     (tmp_path / "small").mkdir()
     size = (base / "model.safetensors").stat().st_size  # by far the largest file
     for nbytes in (size // 2, size - 1):

@@ -76,6 +76,8 @@ def differences(
                     apart = np.full_like(apart, np.nan)
                 span = interval(apart, clusters=setting.fewest)
                 smallest = None if span.value is None else smallest_detectable(apart)
+                if span.reason is not None:
+                    smallest = None
                 if doubt(row.run.rows, setting.clusters, key) is not None:
                     span, smallest = Interval(span.value, None, None), None
                 p, p_holm = (None, None) if span.value is None else (p_values[i], adjusted[i])

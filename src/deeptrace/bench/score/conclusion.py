@@ -16,6 +16,9 @@ GIVEN_AWAY: Final = 0.75
 OVERALLS: Final = ("fair_overall", "fair_overall_without_judge")
 """What a run is told apart by: the first of them that both sides have."""
 
+SURE: Final = 0.05
+"""From this adjusted p-value on two rows are not told apart, whatever the interval: few clusters make it narrow."""
+
 MOSTLY_WHOLE: Final = 0.5
 """From this share of whole-frame boxes on it is said."""
 
@@ -24,7 +27,7 @@ def conclusion(scores: Scores) -> tuple[str, ...]:
     """A sentence or two about each run, the best first, then what makes all of them doubtful.
 
     Scores in [0, 1] and their differences are written as points of 100. A run is ahead or behind only where the
-    interval of the difference does not hold 0.
+    interval of the difference does not hold 0 and the test, where there is one, agrees.
     """
     blind = next((run for run in scores.blind if run.name == "blind"), None)
     sentences = [sentence for run in scores.runs for sentence in _of_run(run, blind)]
@@ -79,16 +82,17 @@ def _beside_blind(name: str, value: float, difference: Difference, fields: str) 
 
 def _place(difference: Difference, other: str) -> str:
     apart = 100 * (difference.value or 0.0)
-    if difference.low is not None and difference.low > 0:
+    told = difference.p_holm is None or difference.p_holm < SURE
+    if told and difference.low is not None and difference.low > 0:
         return f"is ahead of {other}: {apart:+.1f} points"
-    if difference.high is not None and difference.high < 0:
+    if told and difference.high is not None and difference.high < 0:
         return f"is behind {other}: {apart:+.1f} points"
     return f"is not told apart from {other}: {apart:+.1f} points"
 
 
 def _span(difference: Difference) -> str:
     if difference.low is None or difference.high is None:
-        return " (no interval: no replicates"
+        return " (no interval: no replicates, or too few independent videos"
     return f" (95 %: {100 * difference.low:+.1f} to {100 * difference.high:+.1f}"
 
 

@@ -84,11 +84,14 @@ def interval(values: Floats, *, clusters: int | None = None, level: float = LEVE
 
     Percentiles of the bootstrap are too narrow for few clusters; they are taken further out, as Student's t and the
     missing ``n / (n - 1)`` ask for (Hesterberg, "What Teachers Should Know About the Bootstrap", 2015, section 5.3).
-    ``clusters``: how many there are of the label with fewer; None: so many that it makes no difference.
+    ``clusters``: how many there are of the label with fewer; None: so many that it makes no difference. One tells
+    nothing of how it would be with another: no interval.
     """
     value = float(values[0])
     if math.isnan(value):
         return Interval(None, None, None)
+    if clusters is not None and clusters < 2:
+        return Interval(value, None, None, f"needs 2 independent videos of each label; there are {clusters}")
     drawn = values[1:][np.isfinite(values[1:])]
     if not len(drawn):
         return Interval(value, None, None)

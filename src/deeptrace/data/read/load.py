@@ -209,7 +209,10 @@ def _read(
         records, problems = convert.read(source, format_name, infos=infos)
         return _usable_paths(records, source.name, problems)
     if source.is_dir():
-        raise FileError(f"{source.name!r} holds neither {RELEASE_NAME} nor {FILE_NAME}; name the file to read")
+        what = f"{source.name!r} holds neither {RELEASE_NAME} nor {FILE_NAME}"
+        if (source / "verdicts.jsonl").exists():
+            raise FileError(f"{what}: it holds verdicts. Name the dataset where records are read; a run goes before it")
+        raise FileError(f"{what}; name the file to read")
     if lines:
         return list(iter_records(source, on_problem=problems.append, on_counts=earlier.update)), problems
     return read_release(source)
