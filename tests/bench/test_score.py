@@ -10,10 +10,10 @@ import pytest
 
 from deeptrace.bench.judge.rubric import judge_messages, prompt_sha256
 from deeptrace.bench.score.blind_rows import blind_rows
-from deeptrace.bench.score.conclusion import conclusion
+from deeptrace.bench.score.conclusion import _place, conclusion
 from deeptrace.bench.score.dataset import dataset_of
 from deeptrace.bench.score.grades import GradeBook
-from deeptrace.bench.score.result import Scores
+from deeptrace.bench.score.result import Difference, Scores
 from deeptrace.bench.score.runs import read_runs, settings_of
 from deeptrace.bench.score.score import score
 from deeptrace.bench.score.tables import markdown, tables, terminal_tables
@@ -353,6 +353,24 @@ def test_the_conclusion_says_who_is_ahead_and_with_what_doubt(tmp_path: Path) ->
     assert pair == "poor and perfect have no overall of the same fields: they do not compare."
     assert len({*rest}) == len(rest)
     assert "header of the files alone tells fake from real in 100 %" in " ".join(rest)
+
+
+def test_four_videos_tell_no_two_runs_apart(tmp_path: Path) -> None:
+    """Every draw of so few says the same, so that their interval is narrow; the test has too few coins to agree."""
+    wrong: list[Outcome] = [Verdict("real" if o.label == "fake" else "fake", traces=() if o.label == "fake" else (Trace(LEFT),),  # type: ignore[union-attr]
+                                    origin=origin(o.origin.video_id or "", "wrong", JSON_FORMAT)) for o in perfect()]  # fmt: skip
+    found = scores(write(tmp_path, "p.jsonl", perfect()), write(tmp_path, "w.jsonl", wrong), permutations=200)
+    apart = found.comparisons[0].differences["fair"]["fair_overall_without_judge"]
+    assert apart.value is not None
+    assert apart.high is not None
+    assert apart.high < 0
+    assert apart.p_holm is not None
+    assert apart.p_holm > 0.05
+    ahead = Difference(0.2, 0.1, 0.3, None, None, None)
+    assert _place(ahead, "x").startswith("is ahead of x")
+    assert _place(replace(ahead, p_holm=0.01), "x").startswith("is ahead of x")
+    assert _place(replace(ahead, p_holm=0.2), "x").startswith("is not told apart from x")
+    assert not any("ahead of" in sentence or "behind" in sentence for sentence in conclusion(found))
 
 
 def test_each_note_is_said_once(tmp_path: Path) -> None:

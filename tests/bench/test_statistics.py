@@ -65,6 +65,8 @@ def test_interval_covers_as_often_as_it_says() -> None:
 def test_a_mean_of_nothing_has_no_interval() -> None:
     assert interval(np.array([np.nan, 1.0, 2.0])).value is None
     assert interval(np.array([1.0])).low is None
+    lonely = interval(np.array([1.0, 1.0, 1.0]), clusters=1)
+    assert (lonely.low, lonely.reason) == (None, "needs 2 independent videos of each label; there are 1")
     assert interval(np.array([1.0, np.nan, 2.0, 2.0])).high == 2.0
 
 

@@ -182,10 +182,10 @@ def smallest_detectable(differences: Floats, *, level: float = LEVEL, power: flo
     """The smallest true difference that a test at ``1 - level`` would find with probability ``power``.
 
     From the replicates of a difference ``(1 + B,)``: (z(level) + z(power)) * their standard deviation; at 95 % and 80 %
-    that is 2.80 standard errors. None where there are fewer than two.
+    that is 2.80 standard errors. None where there are fewer than two, or all are alike: that tells nothing.
     """
     drawn = differences[1:][np.isfinite(differences[1:])]
-    if len(drawn) < 2:
+    if len(drawn) < 2 or not drawn.std():
         return None
     normal = NormalDist()
     return float((normal.inv_cdf((1 + level) / 2) + normal.inv_cdf(power)) * drawn.std(ddof=1))
