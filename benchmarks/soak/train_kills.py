@@ -132,6 +132,17 @@ def begin(first: Path, out: Path, rng: random.Random) -> None:
             os.link(pair, out / "spool" / pair.name)
 
 
+def moments_of(recipe: Path, out: Path) -> tuple[float, float]:
+    """Seconds from its start between which a run trains and saves, seen on one that nobody kills."""
+    began = time.monotonic()
+    child = start(recipe, out)
+    while not (out / loop.LOG_NAME).exists() and child.poll() is None:
+        time.sleep(0.01)
+    first_step = time.monotonic() - began
+    end(child, out)
+    return 0.6 * first_step, time.monotonic() - began
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=100)
@@ -150,13 +161,7 @@ def main() -> None:
         end(start(recipe, first), first)
         whole = state_of(first)
         begin(first, again, random.Random(0))
-        began = time.monotonic()
-        child = start(recipe, again)
-        while not (again / loop.LOG_NAME).exists() and child.poll() is None:
-            time.sleep(0.01)
-        until_first_step = time.monotonic() - began
-        end(child, again)
-        seconds = time.monotonic() - began
+        moments = moments_of(recipe, again)
         done = ended = 0
         while done < options.kills or not ended:
             out = root / "out"
@@ -165,7 +170,7 @@ def main() -> None:
             step = 0
             while True:
                 child = start(recipe, out)
-                if done >= options.kills or wait(child, rng.uniform(0.6 * until_first_step, seconds)) is not None:
+                if done >= options.kills or wait(child, rng.uniform(*moments)) is not None:
                     end(child, out)
                     break
                 kill(child)

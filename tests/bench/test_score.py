@@ -357,8 +357,15 @@ def test_the_conclusion_says_who_is_ahead_and_with_what_doubt(tmp_path: Path) ->
 
 def test_four_videos_tell_no_two_runs_apart(tmp_path: Path) -> None:
     """Every draw of so few says the same, so that their interval is narrow; the test has too few coins to agree."""
-    wrong: list[Outcome] = [Verdict("real" if o.label == "fake" else "fake", traces=() if o.label == "fake" else (Trace(LEFT),),  # type: ignore[union-attr]
-                                    origin=origin(o.origin.video_id or "", "wrong", JSON_FORMAT)) for o in perfect()]  # fmt: skip
+    wrong: list[Outcome] = [
+        Verdict(
+            "real" if record.label == "fake" else "fake",
+            traces=() if record.label == "fake" else (Trace(LEFT),),
+            origin=origin(record.video_id, "wrong", JSON_FORMAT),
+        )
+        for record in records()
+        if record.split == "test" and record.label != "unsure"
+    ]
     found = scores(write(tmp_path, "p.jsonl", perfect()), write(tmp_path, "w.jsonl", wrong), permutations=200)
     apart = found.comparisons[0].differences["fair"]["fair_overall_without_judge"]
     assert apart.value is not None
