@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -112,7 +113,7 @@ def test_a_broken_video_is_left_out_and_counted_where_that_was_asked_for(
         tmp_path / "few.jsonl",
         data=data,
         model={"freeze": ["vision"]},
-        optim={"max_steps": 2, "batch_size": 2},
+        optim={"max_steps": 2, "batch_size": 2, "rates": {"projector": 1e-6}},
     )
     out = tmp_path / "out"
     out.mkdir()
@@ -121,16 +122,21 @@ def test_a_broken_video_is_left_out_and_counted_where_that_was_asked_for(
     assert card is not None
     assert card.extra["left_out"] == {"cannot be read": 1}
     assert card.extra["data"]["videos"] == 4
-    _frozen_parts_stay(bases["videollama3"], final)
+    moved = _largest_moves(bases["videollama3"], final)
+    assert moved["vision"] == 0.0  # frozen
+    assert 0 < moved["projector"] < 2.1e-6  # two steps of Adam, each of about its rate
+    assert 5e-4 < moved["language"] < 1.1e-3
 
 
-def _frozen_parts_stay(base: Path, final: Path) -> None:
-    import torch
-
+def _largest_moves(base: Path, final: Path) -> dict[str, float]:
+    """By how much a weight of each part has moved at most."""
     before, after = (dict(family_of(folder).load_model(folder).named_parameters()) for folder in (base, final))
     family = family_of(final)
-    changed = {family.part_of(name) for name in before if not torch.equal(before[name], after[name])}
-    assert changed == {"projector", "language"}
+    moved: dict[str, float] = {}
+    for name, weight in before.items():
+        part = family.part_of(name)
+        moved[part] = max(moved.get(part, 0.0), float((weight - after[name]).detach().abs().max()))
+    return moved
 
 
 @pytest.mark.recipe
@@ -156,6 +162,40 @@ def test_lora_merged_equals_lora_beside(tmp_path: Path, records: Path, bases: di
         apart, together = beside(**inputs).logits, merge_adapter(family, base, final)(**inputs).logits
     assert (apart - plain).abs().max() > 0.05  # it has learned something
     assert torch.allclose(apart, together, atol=2e-5)
+
+    half = tmp_path / "half"
+    family.load_model(base, dtype="bfloat16").save_pretrained(half)
+    family.processor.save_pretrained(half)
+    assert merge_adapter(family, half, final).dtype == torch.bfloat16  # as large as its base
+
+
+@pytest.mark.parametrize(
+    ("tables", "said"),
+    [
+        ({"model": {"precision": "bfloat16"}}, r'model\.precision: "bfloat16" alone loses most updates'),
+        (
+            {"model": {"freeze": ["vision"]}, "optim": {"rates": {"vision": 1e-6}}},
+            r"optim\.rates\.vision: .* not trained",
+        ),
+        ({"lora": {"rank": 4}, "optim": {"rates": {"projector": 1e-6}}}, r"optim\.rates\.projector: .* not trained"),
+    ],
+)
+def test_settings_that_would_train_nothing_are_refused(records: Path, tables: dict[str, Any], said: str) -> None:
+    with pytest.raises(RecipeError, match=said):
+        sft_recipe(Path("base"), records, **tables)
+
+
+def test_a_process_that_sees_several_gpus_trains_on_one(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    from transformers import TrainingArguments
+
+    from deeptrace.train.vlm.trainer import on_one_device
+
+    given = TrainingArguments(output_dir=str(tmp_path), use_cpu=True, report_to="none")
+    assert on_one_device(given).n_gpu == given.n_gpu
+    assert not caplog.records
+    given._n_gpu = 4
+    assert on_one_device(given).n_gpu == 1
+    assert "torchrun --nproc-per-node 4" in caplog.text
 
 
 @pytest.mark.recipe

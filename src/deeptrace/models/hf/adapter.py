@@ -42,7 +42,7 @@ def merge(adapter: str | os.PathLike[str], base: str | os.PathLike[str], dst: st
     card = read_card(adapter) or read_card(base)
     family = family_of(base, card=card)
     # A float32 base merges exactly; a bfloat16 one is rounded once, as the library does.
-    model = family.load_model(base, device="cpu", dtype=_dtype_of(base))
+    model = family.load_model(base, device="cpu", dtype=dtype_of(base))
     with staged(target, "merging", nbytes=sum(tensor.nbytes for tensor in read_weights(base).values())) as work:
         with no_bars():
             join(model, adapter).save_pretrained(work)
@@ -73,7 +73,8 @@ def join(model: Any, adapter: str | os.PathLike[str]) -> Any:
             raise ModelError(f"the adapter {Path(adapter).name!r} cannot be merged: {one_line(error)}") from None
 
 
-def _dtype_of(base: str | os.PathLike[str]) -> Dtype:
+def dtype_of(base: str | os.PathLike[str]) -> Dtype:
+    """The type of a checkpoint's largest tensor, by its header; float32 where it is none of the three."""
     names: dict[str, Dtype] = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
     largest = max(read_weights(base).values(), key=lambda tensor: tensor.nbytes)
     return names.get(largest.dtype, "float32")

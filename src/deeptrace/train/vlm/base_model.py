@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from deeptrace.errors import MissingExtra, TrainError
-from deeptrace.models.hf.adapter import join
+from deeptrace.models.hf.adapter import dtype_of, join
 from deeptrace.models.hf.families import Family, family_of
 from deeptrace.train.vlm.tables import LanguageRecipe, LoraTable
 
@@ -81,5 +81,5 @@ def _with_lora(family: Family, model: Any, lora: LoraTable, *, quantized: bool, 
 
 
 def merge_adapter(family: Family, base: str | os.PathLike[str], adapter: str | os.PathLike[str]) -> Any:
-    """The base with an adapter's matrices added to its weights: a model of the native class."""
-    return join(family.load_model(base, device="cpu"), adapter)
+    """The base with an adapter's matrices added to its weights: a model of the native class, in the base's dtype."""
+    return join(family.load_model(base, dtype=dtype_of(base), device="cpu"), adapter)

@@ -113,6 +113,7 @@ class GrpoTrainer(RunTrainer):
             order=setup.order,
             measure=setup.measure,
             decorate=setup.decorate,
+            part_of=setup.family.part_of,
             facts=setup.facts,
         )
         self.loss_is_scaled_for_ga = False

@@ -88,6 +88,7 @@ def build_trainer(recipe: SftRecipe, setup: Setup, out: Path) -> RunTrainer:
         order=setup.order,
         measure=setup.measure,
         decorate=setup.decorate,
+        part_of=setup.family.part_of,
         facts=setup.facts,
     )
 

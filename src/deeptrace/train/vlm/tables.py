@@ -19,7 +19,8 @@ class ModelTable:
     """Which checkpoint is trained, and which of its parts.
 
     ``base``: a checkpoint folder. ``freeze``: parts that stay as they are. ``precision``: "mixed" keeps float32 weights
-    and computes in bfloat16; "bfloat16" keeps bfloat16 weights; "auto" is mixed on a GPU, float32 on the CPU.
+    and computes in bfloat16; "bfloat16" keeps bfloat16 weights, which a [lora] table leaves as they are; "auto" is
+    mixed on a GPU, float32 on the CPU.
     ``quantization``: the base's weights are packed and stay as they are; needs a [lora] table and a GPU.
     """
 
@@ -101,6 +102,15 @@ class SamplingTable:
 
 
 @dataclass(frozen=True)
+class RatesTable:
+    """Learning rates of parts; None: that of the table above. All follow one schedule."""
+
+    vision: Positive | None = None
+    projector: Positive | None = None
+    language: Positive | None = None
+
+
+@dataclass(frozen=True)
 class OptimTable:
     """AdamW. ``batch_size`` is per process; ``accumulate`` batches make a step. ``max_steps`` ends before ``epochs``.
 
@@ -108,6 +118,7 @@ class OptimTable:
     """
 
     learning_rate: Positive = 1e-5
+    rates: RatesTable = field(default_factory=RatesTable)
     epochs: Positive = 1.0
     max_steps: Count | None = None
     batch_size: Count = 1
@@ -185,5 +196,14 @@ class LanguageRecipe:
         """What does not fit together."""
         if self.model.quantization != "none" and self.lora is None:
             yield "model.quantization: packed weights cannot be trained; add a [lora] table"
+        if self.model.precision == "bfloat16" and self.lora is None:
+            yield (
+                'model.precision: "bfloat16" alone loses most updates, which are smaller than its steps; "mixed" keeps '
+                "float32 weights and computes in bfloat16, or add a [lora] table, whose matrices are float32"
+            )
+        trained = set(get_args(Part)) - set(self.model.freeze) if self.lora is None else set(self.lora.parts)
+        for part in get_args(Part):
+            if getattr(self.optim.rates, part) is not None and part not in trained:
+                yield f"optim.rates.{part}: that part is not trained"
         if len(set(self.model.freeze)) == len(get_args(Part)) and self.lora is None:
             yield "model.freeze: freezes everything, so that nothing is trained"

@@ -29,7 +29,7 @@ from deeptrace.train.vlm.balance import Order
 from deeptrace.train.vlm.decisive import answer_loss
 from deeptrace.train.vlm.identity import check_facts
 from deeptrace.train.vlm.positions import last_positions
-from deeptrace.train.vlm.tables import EvalTable, HardwareTable, LogTable, ModelTable, OptimTable, SaveTable
+from deeptrace.train.vlm.tables import EvalTable, HardwareTable, LogTable, ModelTable, OptimTable, Part, SaveTable
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ def arguments(out: Path, tables: RunTables) -> TrainingArguments:
     optim, save, log, hardware = tables.optim, tables.save, tables.log, tables.hardware
     precision = tables.model.precision
     on_gpu = hardware.device == "auto" and torch.cuda.is_available()
-    return TrainingArguments(
+    given = TrainingArguments(
         output_dir=str(out),
         per_device_train_batch_size=optim.batch_size,
         gradient_accumulation_steps=optim.accumulate,
@@ -94,6 +94,23 @@ def arguments(out: Path, tables: RunTables) -> TrainingArguments:
         report_to="none",
         disable_tqdm=True,
     )
+    return on_one_device(given)
+
+
+def on_one_device(given: TrainingArguments) -> TrainingArguments:
+    """The same, with one GPU for this process where it sees several, and a warning that says how to use all.
+
+    The library would split each batch over them by rows (DataParallel), and the rows of pixels are not those of videos.
+    """
+    if given.n_gpu > 1:
+        logger.warning(
+            "this process sees %d GPUs and trains on one; for all of them: torchrun --nproc-per-node %d -m deeptrace "
+            "train ...",
+            given.n_gpu,
+            given.n_gpu,
+        )
+        given._n_gpu = 1
+    return given
 
 
 class RunTrainer(Trainer):
@@ -113,6 +130,7 @@ class RunTrainer(Trainer):
         order: Order,
         measure: Evaluate,
         decorate: Decorate,
+        part_of: Callable[[str], Part],
         facts: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(
@@ -130,6 +148,8 @@ class RunTrainer(Trainer):
         self._order = order
         self._measure = measure
         self._decorate = decorate
+        self._part_of = part_of
+        self._rates = tables.optim.rates
         self._facts = dict(facts or {})
         self._out = out
         self._keep = tables.save.keep
@@ -141,6 +161,28 @@ class RunTrainer(Trainer):
     @override
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         return self._order
+
+    # ── steps ──
+
+    @override
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        """The library's optimizer, its groups divided further where a part of the model has a rate of its own."""
+        if self.optimizer is not None or not any(vars(self._rates).values()):
+            return super().create_optimizer(model)
+        of = self.model if model is None else model
+        decays = set(self.get_decay_parameter_names(of))
+        groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
+        for name, parameter in of.named_parameters():
+            if parameter.requires_grad:
+                rate = getattr(self._rates, self._part_of(name)) or self.args.learning_rate
+                key = rate, self.args.weight_decay if name in decays else 0.0
+                groups.setdefault(key, []).append(parameter)
+        cls, options = self.get_optimizer_cls_and_kwargs(self.args, of)
+        # What the library logs as the learning rate is that of the first group.
+        common_first = sorted(groups.items(), key=lambda group: group[0][0] != self.args.learning_rate)
+        tables = [{"params": held, "lr": rate, "weight_decay": decay} for (rate, decay), held in common_first]
+        self.optimizer = cls(tables, **options)
+        return self.optimizer
 
     # ── loss ──
 
