@@ -22,7 +22,7 @@ from deeptrace.measures.probabilities import logit, sigmoid
 from deeptrace.models.embedded.windows import LOOK, WindowOutputs
 from deeptrace.schema import Length, Range, Share, Text, check
 
-VERSION: Final = 2
+VERSION: Final = 3
 """Of ``embedded.json``."""
 
 _PRIOR_OF_EITHER: Final = 0.5  # one clip in two is fake, of either kind: what p_fake supposes before `at_prior`
@@ -48,7 +48,7 @@ class EmbeddedCalibration:
         return self.trace_scale * window.clip + self.trace_bias
 
     def generated_evidence(self, look: npt.NDArray[np.floating[Any]]) -> float:
-        """Log likelihood ratio of a generated clip, from what the head sees ``(342,)``: of a window, or their mean."""
+        """Log likelihood ratio of a generated clip, from what the head sees ``(510,)``: of a window, or their mean."""
         return float((look.astype(np.float64) - self.generated_mean) @ self.generated_weights + self.generated_bias)
 
     def p_fake(self, trace: float, generated: float) -> float:
