@@ -97,10 +97,9 @@ def _over(count: int, coarser: int) -> npt.NDArray[np.intp]:
 
 def _sums(cells: Doubles, size: tuple[int, ...]) -> Doubles:
     """Sums of cells ``(T, h, w)`` under each deep cell, ``(T, *size)``."""
-    sums = np.zeros((len(cells), *size))
-    rows, columns = (_over(count, coarser) for count, coarser in zip(cells.shape[1:], size, strict=True))
-    np.add.at(sums, (slice(None), rows[:, None], columns[None, :]), cells)
-    return sums
+    for axis, coarser in enumerate(size, 1):
+        cells = np.add.reduceat(cells, 2 * np.arange(coarser), axis=axis)
+    return cells
 
 
 def _shares(cells: Doubles, size: tuple[int, ...]) -> Doubles:

