@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from deeptrace.errors import DeepTraceError, TrainError
 from deeptrace.files import dumps, write_text
-from deeptrace.models.embedded.calibration import VERSION
+from deeptrace.models.embedded.calibration import VERSION, distance
 from deeptrace.models.embedded.windows import LOOK, Network
 from deeptrace.models.hf.staging import staged
 from deeptrace.train import FINAL
@@ -32,7 +32,7 @@ from deeptrace.train.embedded.recipe import EmbeddedRecipe
 from deeptrace.train.embedded.recorded import RELEASE_NAME, Recorded
 from deeptrace.train.embedded.refit import fit_kind
 from deeptrace.train.embedded.scenes import scene_maker
-from deeptrace.train.embedded.thresholds import ClipOutputs, fit_thresholds, platt, run_clip
+from deeptrace.train.embedded.thresholds import ClipOutputs, above, fit_thresholds, platt, run_clip
 
 Floats = npt.NDArray[np.float64]
 
@@ -43,6 +43,8 @@ _FEWEST_FAMILIES: Final = 2
 """Of generated clips, for a head: with one, no fold holds what the others did not see."""
 _FIRST_VALIDATION_SEED: Final = 9_000_000
 """Of the validation pairs; those of training count from 0, and no recipe makes so many."""
+_FAR_SHARE: Final = 0.03
+"""Of the clips of a new family: how many may be taken for unlike all that the head was fitted on."""
 _DECIMALS: Final = 6
 """Of the whole-clip head's numbers in ``embedded.json``."""
 _REVISION_DIGITS: Final = 12
@@ -54,6 +56,7 @@ class Head:
     """The whole-clip head with its calibration folded in, and those of the folds, for clips that it saw."""
 
     mean: Floats
+    spread: Floats  # of each number, over the clips
     weights: Floats
     bias: float
     auroc: float | None  # out of fold
@@ -72,6 +75,7 @@ class Head:
         """The part of ``embedded.json`` that is called ``generated``."""
         return {
             "mean": [round(float(number), _DECIMALS) for number in self.mean],
+            "scale": [float(f"{number:.6g}") for number in self.spread],
             "weights": [round(float(number), _DECIMALS) for number in self.weights],
             "bias": self.bias,
             "auroc_out_of_fold": self.auroc,
@@ -136,9 +140,13 @@ def numbers_of(clips: Sequence[ClipOutputs], trace: tuple[float, float], head: H
     """
     fitted = fit_thresholds(clips, trace=trace, generated=head.unseen_evidence)
     threshold = fitted.pop("trace_threshold")
+    far = None
+    if head.auroc is not None:
+        distances = np.array([distance(clip.look, head.mean, head.spread) for clip in clips])
+        far = above(distances, [clip.family for clip in clips], _FAR_SHARE)
     return {
         "trace": {"scale": trace[0], "bias": trace[1], "threshold": threshold},
-        "generated": head.to_json(),
+        "generated": head.to_json() | {"far": far},
         **fitted,
     }
 
@@ -153,7 +161,7 @@ def _of_release(recipe: EmbeddedRecipe, out: Path, network: Network) -> dict[str
         for name in ("fake", "clean")
         for i, value in enumerate(logits[name])
     ]
-    head = Head(nothing, nothing, 0.0, None)
+    head = Head(nothing, np.ones(LOOK), nothing, 0.0, None)
     return numbers_of(clips, platt(logits["fake"], logits["clean"]), head)
 
 
@@ -185,7 +193,7 @@ def fit_head(clips: Sequence[PoolClip], network: Network) -> Head:
     families = families_of((clip.source, clip.generator, clip.scene) for clip in clips)
     made = {family for clip, family in zip(clips, families, strict=True) if clip.label == "fake"}
     if len(made) < _FEWEST_FAMILIES:
-        return Head(np.zeros(LOOK), np.zeros(LOOK), 0.0, None)
+        return Head(np.zeros(LOOK), np.ones(LOOK), np.zeros(LOOK), 0.0, None)
     return head_of(collect(clips, network))
 
 
@@ -204,6 +212,6 @@ def head_of(looks: Looks) -> Head:
         )
     score, labels, _ = by_clip(scores / times, looks)
     scale, shift = platt(score[labels == 1], score[labels == 0])
-    mean, weights, bias = fit(looks.values, looks, np.ones(len(looks.fake), bool))
+    mean, scale_of, weights, bias = fit(looks.values, looks, np.ones(len(looks.fake), bool))
     auroc = float(roc_auc_score(labels, score))
-    return Head(mean, weights * scale, bias * scale + shift, auroc, foldings, scale, shift)
+    return Head(mean, scale_of, weights * scale, bias * scale + shift, auroc, foldings, scale, shift)

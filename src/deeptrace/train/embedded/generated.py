@@ -31,6 +31,7 @@ _PAIRS: Final = 0.3  # what all pairs of an edit and its source weigh, as a shar
 _FARTHEST: Final = 6.0  # deviations from the mean at which a number is cut off in fitting
 _MOST_STEPS: Final = 3000  # of the solver
 _FOLDS: Final = 8  # into which families are dealt
+_NEVER: Final = 1e6  # the deviation that is put down for a number that hardly varies: none is far from its mean
 _LEAST_DEVIATION: Final = 1e-4
 """Of a number over windows, for it to have a weight. The medians of the flow beside the camera's own median are 0 but
 for rounding: brought to deviation 1, that rounding would rule."""
@@ -157,8 +158,8 @@ def _normal(images: Bytes) -> Bytes:
     )
 
 
-def fit(values: npt.NDArray[np.float64], looks: Looks, rows: npt.NDArray[np.bool_]) -> tuple[Any, Any, float]:
-    """``(mean, weights, bias)`` of a linear score of looks ``(N, 510)``, from those that ``rows`` ``(N,)`` picks.
+def fit(values: npt.NDArray[np.float64], looks: Looks, rows: npt.NDArray[np.bool_]) -> tuple[Any, Any, Any, float]:
+    """``(mean, scale, weights, bias)`` of a linear score of looks ``(N, 510)``, from the ``rows`` ``(N,)`` that count.
 
     Logistic regression over standardised numbers. Numbers that hardly vary (`_LEAST_DEVIATION`) get no weight. Windows
     of a family weigh ``1 / sqrt(n)``, the classes alike, so that one repository cannot rule. An edit minus its source
@@ -169,7 +170,7 @@ def fit(values: npt.NDArray[np.float64], looks: Looks, rows: npt.NDArray[np.bool
     inside, fake = values[rows], looks.fake[rows]
     mean, deviation = inside.mean(axis=0), inside.std(axis=0)
     varies = deviation >= _LEAST_DEVIATION
-    scale = np.where(varies, deviation, np.inf)
+    scale = np.where(varies, deviation, _NEVER)
 
     def standard(apart: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         return np.asarray(np.clip(apart / scale, -_FARTHEST, _FARTHEST))
@@ -189,7 +190,7 @@ def fit(values: npt.NDArray[np.float64], looks: Looks, rows: npt.NDArray[np.bool
         labels = np.r_[labels, np.ones(len(apart), np.int64), np.zeros(len(apart), np.int64)]
         weight = np.r_[weight, np.full(2 * len(apart), _PAIRS * len(fake) / (2 * len(apart)))]
     head = LogisticRegression(C=_C, max_iter=_MOST_STEPS).fit(features, labels, sample_weight=weight)
-    return mean, head.coef_[0] / scale, float(head.intercept_[0])
+    return mean, scale, np.where(varies, head.coef_[0] / scale, 0.0), float(head.intercept_[0])
 
 
 @dataclass(frozen=True)
@@ -199,6 +200,7 @@ class HeldOutScore:
     families: frozenset[str]
     held: npt.NDArray[np.bool_]  # (N,): the windows of these families
     mean: npt.NDArray[np.float64]
+    scale: npt.NDArray[np.float64]
     weights: npt.NDArray[np.float64]
     bias: float
 
