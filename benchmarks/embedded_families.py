@@ -28,7 +28,7 @@ from sklearn.metrics import roc_auc_score
 from tqdm import tqdm
 
 from deeptrace.measures.probabilities import logit
-from deeptrace.models.embedded.calibration import EmbeddedCalibration, join, pool_evidence, read_calibration
+from deeptrace.models.embedded.calibration import EmbeddedCalibration, join, pool_evidence, read_calibration, telling
 from deeptrace.models.embedded.windows import Network
 from deeptrace.train.embedded.finish import Head, head_of, numbers_of, write_numbers
 from deeptrace.train.embedded.footage import PoolClip, load_pool
@@ -125,7 +125,8 @@ def rows_of(material: Material, calibration: EmbeddedCalibration, head: Head) ->
     scale, bias = calibration.trace_scale, calibration.trace_bias
     trace = np.array([pool_evidence(scale * clip.logits + bias) for clip in material.outputs])
     generated = np.array([head.unseen_evidence(clip) for clip in material.outputs])
-    joined = np.array([logit(join(float(t), float(g))) for t, g in zip(trace, generated, strict=True)])
+    counts = [telling(float(value), calibration.trace_threshold) for value in trace]
+    joined = np.array([logit(join(one, float(other))) for one, other in zip(counts, generated, strict=True)])
     fake = np.array([clip.is_fake for clip in material.outputs])
     family = np.array([clip.family for clip in material.outputs])
     limits = {}

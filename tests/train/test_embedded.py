@@ -21,7 +21,7 @@ from deeptrace.data.example import make_example
 from deeptrace.errors import RecipeError, TrainError
 from deeptrace.inject import render_scene
 from deeptrace.models.embedded import EmbeddedModel
-from deeptrace.models.embedded.calibration import join, logit, pool_evidence, sigmoid
+from deeptrace.models.embedded.calibration import join, logit, pool_evidence, sigmoid, telling
 from deeptrace.records import Verdict
 from deeptrace.train import load_recipe, train
 from deeptrace.train.checkpoints import checkpoints
@@ -298,10 +298,14 @@ def test_new_clips_reach_the_thresholds_as_seldom_as_is_promised() -> None:
         clips = [*draw(70, is_fake=False), *draw(45, is_fake=True)]
         numbers = fit_thresholds(clips, trace=(0.7, -0.4), generated=lambda clip: float(clip.look[0]))
         low, high = numbers["thresholds"]
+        threshold = numbers["trace_threshold"]
         assert 0 < low <= high < 1
 
-        def p_fake(clip: ClipOutputs, scaling: dict[str, float] = numbers["clip"]) -> float:
-            joined = join(pool_evidence(0.7 * clip.logits - 0.4), float(clip.look[0]))
+        def p_fake(
+            clip: ClipOutputs, scaling: dict[str, float] = numbers["clip"], threshold: float = threshold
+        ) -> float:
+            trace = telling(pool_evidence(0.7 * clip.logits - 0.4), threshold)
+            joined = join(trace, float(clip.look[0]))
             return sigmoid(scaling["scale"] * logit(joined) + scaling["bias"])
 
         for _ in range(30):

@@ -59,8 +59,19 @@ class EmbeddedCalibration:
         return self.generated_far is not None and far >= self.generated_far
 
     def p_fake(self, trace: float, generated: float) -> float:
-        """P(fake) at a prior of 0.5, from the evidence of both kinds: `join`, then Platt scaling of its logit."""
-        return sigmoid(self.clip_scale * logit(join(trace, generated)) + self.clip_bias)
+        """P(fake) at a prior of 0.5, from the evidence of both kinds: `join`, then Platt scaling of its logit.
+
+        Of a trace counts what is above the threshold from which on traces are reported, see `telling`.
+        """
+        return sigmoid(self.clip_scale * logit(join(telling(trace, self.trace_threshold), generated)) + self.clip_bias)
+
+
+def telling(trace: float, threshold: float) -> float:
+    """How much evidence of a trace counts for the clip: what is above the threshold that camera clips seldom reach.
+
+    Below it, it goes neither with camera clips nor with generated ones, and only blurs what the other kind says.
+    """
+    return max(0.0, trace - threshold)
 
 
 def distance(look: npt.NDArray[Any], mean: npt.NDArray[np.float64], scale: npt.NDArray[np.float64]) -> float:

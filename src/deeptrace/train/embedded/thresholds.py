@@ -18,7 +18,7 @@ import numpy.typing as npt
 from deeptrace.errors import TrainError
 from deeptrace.measures.calibration import fit_platt
 from deeptrace.measures.probabilities import logit, sigmoid
-from deeptrace.models.embedded.calibration import join, pool_evidence
+from deeptrace.models.embedded.calibration import join, pool_evidence, telling
 from deeptrace.models.embedded.reading import read_parts
 from deeptrace.models.embedded.windows import Network, windows_of
 
@@ -90,16 +90,21 @@ def fit_thresholds(
     fakes = [clip for clip in clips if clip.is_fake]
     if not camera:
         raise TrainError("no camera clip could be read; thresholds need some")
-    joined = {clip.clip_id: logit(join(pool_evidence(scale * clip.logits + bias), generated(clip))) for clip in clips}
+    of_camera, of_fakes = ([clip.family for clip in some] for some in (camera, fakes))
+    best = np.array([scale * float(clip.logits.max()) + bias for clip in camera])
+    trace_threshold = max(0.0, above(best, of_camera, FALSE_ALARMS))
+
+    def evidence(clip: ClipOutputs) -> float:
+        return logit(join(telling(pool_evidence(scale * clip.logits + bias), trace_threshold), generated(clip)))
+
+    joined = {clip.clip_id: evidence(clip) for clip in clips}
     from_camera = np.array([joined[clip.clip_id] for clip in camera])
     from_fakes = np.array([joined[clip.clip_id] for clip in fakes])
     clip_scale, clip_bias = platt(from_fakes, from_camera) if fakes else (1.0, 0.0)
-    of_camera, of_fakes = ([clip.family for clip in some] for some in (camera, fakes))
     high = above(from_camera, of_camera, FALSE_ALARMS)
     low = below(from_fakes, of_fakes, MISSES) if fakes else high
-    best = np.array([scale * float(clip.logits.max()) + bias for clip in camera])
     return {
-        "trace_threshold": max(0.0, above(best, of_camera, FALSE_ALARMS)),
+        "trace_threshold": trace_threshold,
         "clip": {"scale": clip_scale, "bias": clip_bias},
         "thresholds": sorted(sigmoid(clip_scale * value + clip_bias) for value in (low, high)),
         "camera_clips": len(camera),
