@@ -631,7 +631,7 @@ def test_memory_of_the_decoder(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     base = rng.integers(0, 256, (68, 120, 3)).astype(np.uint8)
     images = [np.kron(np.roll(base, k, axis=1), np.ones((16, 16, 1), np.uint8))[:1080] for k in range(10)]
-    data = make_clip(images=images * 15, fps=30, gop=250, b_frames=0, options={"preset": "ultrafast", "threads": "2"})
+    data = make_clip(images=images * 5, fps=10, gop=250, b_frames=0, options={"preset": "ultrafast", "threads": "2"})
     pool = Pool()
     monkeypatch.setattr(_pool, "_default", pool)
     frames = video.sample_frames(data, fps=2, short_side=448)
