@@ -211,7 +211,7 @@ def _check_same(folder: Path, whole: Path) -> None:
 
 
 def _in_any_order(files: dict[str, bytes]) -> dict[str, object]:
-    """The files; of a journal its lines, sorted: work that is done at once ends in any order, and each end is a line."""
+    """The files; of a journal its lines, sorted: what is done at once ends in any order, and each end is a line."""
     return {name: sorted(data.splitlines()) if name.endswith(JOURNAL) else data for name, data in files.items()}
 
 

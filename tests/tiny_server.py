@@ -82,8 +82,9 @@ class Tiny:
         from deeptrace.models.hf.model import HfModel
         from deeptrace.testing import tiny_model
 
+        sizes = {"hidden_size": 96, "num_layers": 2, "vision_layers": 1}
         self._model = HfModel(
-            tiny_model("qwen2.5-vl", folder / "model", hidden_size=96, num_layers=2, vision_layers=1), question="zero-shot", max_new_tokens=4, device="cpu"
+            tiny_model("qwen2.5-vl", folder / "model", **sizes), question="zero-shot", max_new_tokens=4, device="cpu"
         )
         self._model.label_share = 0.0  # its labels hold next to nothing: it was never trained
         self._log, self._lock = folder / LOG, threading.Lock()
