@@ -25,7 +25,7 @@ from tests.train.clips import sft_recipe
 pytestmark = [pytest.mark.recipe, pytest.mark.timeout(900)]
 
 FORMAT = "trained-no-box-no-time-no-explanation"
-STEPS = 8
+STEPS = 12
 SAMPLING = {"fps": 1.0, "max_frames": 2}
 
 
