@@ -17,8 +17,9 @@ import argparse
 import hashlib
 import json
 import tempfile
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -36,8 +37,9 @@ from deeptrace.reward import REWARDS, Reward, RewardResult
 from deeptrace.video import sample_frames, write_video
 
 STRENGTHS = (0.25, 0.5, 1.0)
-LADDER_FPS, LADDER_FRAMES, LADDER_SIDE = 8.0, 24, 256
-TRICK_SECONDS = 4.0
+LADDER_FPS, LADDER_FRAMES, LADDERS_A_CLIP = 8.0, 24, 4
+SIDE = 192  # pixels of the shorter side: the model looks at less
+TRICK_SECONDS = 3.0
 MARGIN = 0.5  # in standard deviations of the reward's logit over untouched clips
 
 
@@ -63,29 +65,50 @@ def row_of(outcome: Any) -> dict[str, Any]:
     return row
 
 
+def frames_of(path: Path, fps: float, seconds: float) -> Frames | None:
+    """The beginning of a clip, small, with even sides; None, and a line, where it cannot be read."""
+    try:
+        frames = sample_frames(path, fps=fps, end_seconds=seconds, max_frames=None, short_side=SIDE)
+    except VideoError as error:
+        print(f"{path.name}: {error}")
+        return None
+    height, width = (side // 2 * 2 for side in frames.images.shape[1:3])
+    return replace(frames, images=np.ascontiguousarray(frames.images[:, :height, :width]))
+
+
 # ── (a) the severity ladder ──
 
 
 def ladder(folder: Path, journal: Journal, reward: Reward, count: int) -> None:
-    for clip in clips_of(folder, "real")[:count]:
-        keys = {category: f"ladder {clip['path']} {category}" for category in CATEGORIES}
-        if all(key in journal.rows for key in keys.values()):
+    """Up to `LADDERS_A_CLIP` ladders on each camera clip, those categories first that have the fewest so far."""
+    known = [row for row in journal.rows.values() if row.get("kind") == "ladder"]
+    done = Counter(row["category"] for row in known if has_ladder(row["levels"]))
+    for clip in clips_of(folder, "real")[: count or None]:
+        if f"ladders {clip['path']}" in journal.rows:
             continue
-        try:
-            whole = sample_frames(folder / clip["path"], fps=LADDER_FPS, max_frames=None, short_side=LADDER_SIDE)
-        except VideoError as error:
-            print(f"{clip['path']}: {error}")
-            continue
-        frames = Frames(whole.images[:LADDER_FRAMES], whole.pts_seconds[:LADDER_FRAMES], whole.source_hw)
-        things, clean = find_things(frames, 0), row_of(reward([frames])[0])
-        for category, key in keys.items():
-            if key not in journal.rows:
+        frames = frames_of(folder / clip["path"], LADDER_FPS, LADDER_FRAMES / LADDER_FPS)
+        things = None if frames is None else find_things(frames, 0)
+        made = 0
+        if frames is not None and things is not None and any(thing.whole for thing in things):
+            clean = row_of(reward([frames])[0])
+            for category in sorted(CATEGORIES, key=lambda one: done[one]):
+                if made == LADDERS_A_CLIP or "code" in clean:
+                    break
                 levels = {"0": clean, **rungs(frames, category, things, reward)}
+                key = f"ladder {clip['path']} {category}"
                 journal.add(key, {"kind": "ladder", "clip": clip["path"], "category": category, "levels": levels})
+                done[category] += has_ladder(levels)
+                made += has_ladder(levels)
+        journal.add(f"ladders {clip['path']}", {"kind": "laddered", "clip": clip["path"], "ladders": made})
+
+
+def has_ladder(levels: dict[str, dict[str, Any]]) -> bool:
+    """Whether there are a clean clip and at least two strengths of the same trace with a reward."""
+    return "code" not in levels["0"] and sum("code" not in row for row in levels.values()) >= 3
 
 
 def rungs(frames: Frames, category: Category, things: Things, reward: Reward) -> dict[str, dict[str, Any]]:
-    """The row of each strength, of the same trace on the same thing, and of the sham."""
+    """The row of each strength of the same trace on the same thing; stops where full strength finds no place."""
     levels: dict[str, dict[str, Any]] = {}
     thing = None
     for strength in reversed(STRENGTHS):
@@ -93,14 +116,14 @@ def rungs(frames: Frames, category: Category, things: Things, reward: Reward) ->
             made = inject(frames, category, seed=1, strength=strength, implementation="second", things=things)
         except InjectionError as error:
             levels[str(strength)] = {"code": error.code}
+            if thing is None:
+                break
             continue
         thing = made.params["thing"] if thing is None else thing
         if made.params["thing"] != thing:
             levels[str(strength)] = {"code": "OTHER_THING"}
             continue
         levels[str(strength)] = row_of(reward([made.fake])[0])
-        if strength == max(STRENGTHS):
-            levels["sham"] = row_of(reward([made.sham])[0])
     return levels
 
 
@@ -184,19 +207,12 @@ def tricks(folder: Path, journal: Journal, reward: Reward, count: int) -> None:
         key = f"tricks {clip['path']}"
         if key in journal.rows:
             continue
-        try:
-            frames = sample_frames(
-                folder / clip["path"], fps=24.0, end_seconds=TRICK_SECONDS, max_frames=None, short_side=LADDER_SIDE
-            )
-            fps = 1 / float(np.median(np.diff(frames.pts_seconds)))
-            even = Frames.from_array(
-                frames.images[:, : frames.images.shape[1] // 2 * 2, : frames.images.shape[2] // 2 * 2], fps
-            )
-        except (VideoError, ValueError) as error:
-            print(f"{clip['path']}: {error}")
+        frames = frames_of(folder / clip["path"], 24.0, TRICK_SECONDS)
+        if frames is None or len(frames) < 2:
             continue
-        rows = {"clean": row_of(reward([even])[0])}
-        for name, video in tricked(even, fps):
+        fps = 1 / float(np.median(np.diff(frames.pts_seconds)))
+        rows = {"clean": row_of(reward([frames])[0])}
+        for name, video in tricked(frames, fps):
             rows[name] = row_of(reward([video])[0])
         journal.add(key, {"kind": "tricks", "clip": clip["path"], "class": clip["class"], "rows": rows})
 
@@ -220,7 +236,7 @@ def look_of(path: Path) -> dict[str, float]:
 
 
 def groups(folder: Path, journal: Journal, reward: Reward, count: int) -> None:
-    clips = sorted(clips_of(folder), key=lambda row: row.get("pair") is None)
+    clips = sorted(clips_of(folder), key=lambda row: row.get("pair") is None)  # groups first
     for clip in clips[: count or None]:
         key = f"clip {clip['path']}"
         if key in journal.rows:
