@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 
 import deeptrace.reward.score as scoring
 from deeptrace.cli import cli
-from deeptrace.cli.reward import FORM_NAMES, KINDS
 from deeptrace.errors import JsonError, VideoError
-from deeptrace.reward.compare import compare_generators, mean_interval
+from deeptrace.reward.compare import compare_generators, mean_interval, measures
+from deeptrace.reward.kinds import REWARD_KINDS, REWARDS
 from deeptrace.reward.rank import preference_pairs, rank
 from deeptrace.reward.rows import RewardRow, content_digest, prompt_of, read_rows
+from deeptrace.reward.wire import HEADLINE, NAMES
 from tests.reward.clips import folder_of_clips
 
 
@@ -45,8 +46,14 @@ def scored(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return folder, out
 
 
-def test_the_commands_know_the_rewards_and_their_forms() -> None:
-    assert (KINDS, FORM_NAMES) == (scoring.REWARDS, scoring.FORMS)
+def test_every_reward_of_the_table_is_offered_everywhere(scored: tuple[Path, Path]) -> None:
+    assert set(NAMES) == {HEADLINE, *REWARDS}
+    assert set(REWARDS) <= set(measures())
+    for row in read_rows(scored[1]):
+        assert set(REWARDS) <= set(row.row)
+        assert {name for name, _ in row.values} in (set(), set(REWARDS))
+    told = " ".join(run("rank", "--help").stdout.split())
+    assert all(f"{kind.name}: {kind.about}" in told for kind in REWARD_KINDS.values())
 
 
 def test_a_run_goes_on_and_no_content_is_scored_twice(
