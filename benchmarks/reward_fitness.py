@@ -30,7 +30,7 @@ from scipy.stats import kendalltau, spearmanr
 
 from deeptrace.categories import CATEGORIES, Category
 from deeptrace.errors import InjectionError, VideoError
-from deeptrace.inject import Things, find_things, inject
+from deeptrace.inject import Things, find_things, inject, render_scene
 from deeptrace.journal import Journal
 from deeptrace.records import Frames
 from deeptrace.reward import REWARDS, Reward, RewardResult
@@ -38,6 +38,7 @@ from deeptrace.video import sample_frames, write_video
 
 STRENGTHS = (0.25, 0.5, 1.0)
 LADDER_FPS, LADDER_FRAMES, LADDERS_A_CLIP = 8.0, 24, 4
+RENDERED_SEED = 70_000  # the first of scenes that nothing else is made of
 SIDE = 192  # pixels of the shorter side: the model looks at less
 TRICK_SECONDS = 3.0
 MARGIN = 0.5  # in standard deviations of the reward's logit over untouched clips
@@ -80,26 +81,44 @@ def frames_of(path: Path, fps: float, seconds: float) -> Frames | None:
 
 
 def ladder(folder: Path, journal: Journal, reward: Reward, count: int) -> None:
-    """Up to `LADDERS_A_CLIP` ladders on each camera clip, those categories first that have the fewest so far."""
-    known = [row for row in journal.rows.values() if row.get("kind") == "ladder"]
-    done = Counter(row["category"] for row in known if has_ladder(row["levels"]))
+    """Ladders on camera clips."""
     for clip in clips_of(folder, "real")[: count or None]:
         if f"ladders {clip['path']}" in journal.rows:
             continue
         frames = frames_of(folder / clip["path"], LADDER_FPS, LADDER_FRAMES / LADDER_FPS)
         things = None if frames is None else find_things(frames, 0)
-        made = 0
-        if frames is not None and things is not None and any(thing.whole for thing in things):
-            clean = row_of(reward([frames])[0])
-            for category in sorted(CATEGORIES, key=lambda one: done[one]):
-                if made == LADDERS_A_CLIP or "code" in clean:
-                    break
-                levels = {"0": clean, **rungs(frames, category, things, reward)}
-                key = f"ladder {clip['path']} {category}"
-                journal.add(key, {"kind": "ladder", "clip": clip["path"], "category": category, "levels": levels})
-                done[category] += has_ladder(levels)
-                made += has_ladder(levels)
-        journal.add(f"ladders {clip['path']}", {"kind": "laddered", "clip": clip["path"], "ladders": made})
+        climb(clip["path"], "camera", frames, things, journal, reward)
+
+
+def rendered(folder: Path, journal: Journal, reward: Reward, count: int) -> None:
+    """Ladders on rendered scenes, where every category finds its thing: what camera clips seldom offer is tried here."""
+    for seed in range(RENDERED_SEED, RENDERED_SEED + count):
+        name = f"rendered {seed}"
+        if f"ladders {name}" not in journal.rows:
+            seconds = LADDER_FRAMES / LADDER_FPS
+            scene = render_scene(seed, seconds=seconds, fps=LADDER_FPS, size_hw=(SIDE, SIDE * 16 // 9 // 2 * 2))
+            climb(name, "rendered", scene.frames, scene.things, journal, reward)
+
+
+def climb(
+    name: str, footage: str, frames: Frames | None, things: Things | None, journal: Journal, reward: Reward
+) -> None:
+    """Up to `LADDERS_A_CLIP` ladders in a clip, those categories first that have the fewest on such footage so far."""
+    known = [
+        row for row in journal.rows.values() if row["kind"] == "ladder" and row.get("footage", "camera") == footage
+    ]
+    done = Counter(row["category"] for row in known if has_ladder(row["levels"]))
+    made = 0
+    if frames is not None and things is not None and any(thing.whole for thing in things):
+        clean = row_of(reward([frames])[0])
+        for category in sorted(CATEGORIES, key=lambda one: done[one]):
+            if made == LADDERS_A_CLIP or "code" in clean:
+                break
+            levels = {"0": clean, **rungs(frames, category, things, reward)}
+            facts = {"kind": "ladder", "clip": name, "footage": footage, "category": category}
+            journal.add(f"ladder {name} {category}", {**facts, "levels": levels})
+            made += has_ladder(levels)
+    journal.add(f"ladders {name}", {"kind": "laddered", "clip": name, "footage": footage, "ladders": made})
 
 
 def has_ladder(levels: dict[str, dict[str, Any]]) -> bool:
@@ -471,7 +490,7 @@ def show(path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("what", choices=["ladder", "tricks", "groups", "show", "reference"])
+    parser.add_argument("what", choices=["ladder", "rendered", "tricks", "groups", "show", "reference"])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--rows", type=Path)
     parser.add_argument("--clips", type=int, default=0)
@@ -484,7 +503,7 @@ def main() -> None:
     if options.what == "reference":
         reference(options.folder, reward)
         return
-    work = {"ladder": ladder, "tricks": tricks, "groups": groups}[options.what]
+    work = {"ladder": ladder, "rendered": rendered, "tricks": tricks, "groups": groups}[options.what]
     with Journal(options.rows) as journal:
         work(options.folder, journal, reward, options.clips)
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The reward server under load: throughput beside the library's, and what more load than it can bear does to it.
 
-    python benchmarks/reward_load.py throughput CLIPS [--count 40] [--clients 8]
+    python benchmarks/reward_load.py throughput CLIPS [--count 40] [--clients 8] [--rounds 3]
     python benchmarks/reward_load.py overload CLIPS [--seconds 60] [--times 10]
 
 CLIPS is a folder of videos. `throughput` scores the same videos in this process and through the server, by path, from
@@ -69,36 +69,38 @@ def cpu_of_self() -> float:
     return sum(t.user + t.system for t in (p.cpu_times() for p in [me, *me.children(recursive=True)]))
 
 
-def throughput(folder: Path, count: int, clients: int) -> None:
+def throughput(folder: Path, count: int, clients: int, rounds: int) -> None:
+    """The two ways in turn, ``rounds`` times, so that what else the machine does falls on both."""
     paths = videos_in(folder, count)
     reward = Reward("embedded")
     reward(paths[:1])
-    began, cpu = time.monotonic(), cpu_of_self()
-    outcomes = reward(paths)
-    here = (time.monotonic() - began, cpu_of_self() - cpu)
     server = Served(folder)
-    try:
+
+    def ask(index: int) -> list[float | None]:
         with RewardClient(server.url) as client:
-            client.score(paths[:1])
-        began, cpu = time.monotonic(), server.cpu_seconds()
+            return [client.score([path], reward="trace_free")[0].value for path in paths[index::clients]]
 
-        def ask(index: int) -> list[float | None]:
-            with RewardClient(server.url) as client:
-                return [client.score([path], reward="trace_free")[0].value for path in paths[index::clients]]
-
-        with ThreadPoolExecutor(clients) as pool:
-            answers = list(pool.map(ask, range(clients)))
-        there = (time.monotonic() - began, server.cpu_seconds() - cpu)
+    here, there = np.zeros(2), np.zeros(2)  # seconds of wall time and of processors
+    try:
+        ask(clients - 1)
+        for _ in range(rounds):
+            began, cpu = time.monotonic(), cpu_of_self()
+            outcomes = reward(paths)
+            here += (time.monotonic() - began, cpu_of_self() - cpu)
+            began, cpu = time.monotonic(), server.cpu_seconds()
+            with ThreadPoolExecutor(clients) as pool:
+                answers = list(pool.map(ask, range(clients)))
+            there += (time.monotonic() - began, server.cpu_seconds() - cpu)
+            forms = [o.trace_free if isinstance(o, RewardResult) else None for o in outcomes]
+            expected = [None if form is None else form.calibrated for form in forms]
+            assert all(answers[k % clients][k // clients] == v for k, v in enumerate(expected)), "the values differ"
     finally:
         server.stop()
-    expected = [o.trace_free.calibrated if isinstance(o, RewardResult) and o.trace_free else None for o in outcomes]
-    assert all(answers[k % clients][k // clients] == value for k, value in enumerate(expected)), "the values differ"
-    print(f"{count} videos of {folder.name}, {clients} clients")
-    print(
-        f"in this process: {here[1] / count:.3f} processor seconds a video, {count / here[0]:.3f} videos/s of wall time"
-    )
-    print(f"through the server: {there[1] / count:.3f} processor seconds a video, {count / there[0]:.3f} videos/s")
-    by_cpu, by_wall = here[1] / there[1], here[0] / there[0]
+    each = count * rounds
+    print(f"{count} videos of {folder.name}, {clients} clients, {rounds} rounds")
+    for what, (wall, cpu) in (("in this process", here), ("through the server", there)):
+        print(f"{what}: {cpu / each:.3f} processor seconds a video, {each / wall:.3f} videos/s of wall time")
+    by_wall, by_cpu = here / there
     print(f"rate through the server / in process: {by_cpu:.3f} by processor time, {by_wall:.3f} by the wall")
 
 
@@ -179,11 +181,12 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--count", type=int, default=40)
     parser.add_argument("--clients", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--times", type=float, default=10)
     options = parser.parse_args()
     if options.what == "throughput":
-        throughput(options.folder, options.count, options.clients)
+        throughput(options.folder, options.count, options.clients, options.rounds)
     else:
         overload(options.folder, options.seconds, options.times)
 
