@@ -3,11 +3,13 @@
 
     python benchmarks/reward_load.py throughput CLIPS [--count 40] [--clients 8] [--rounds 3]
     python benchmarks/reward_load.py overload CLIPS [--seconds 60] [--times 10]
+    python benchmarks/reward_load.py ray CLIPS [--count 40]
 
 CLIPS is a folder of videos. `throughput` scores the same videos in this process and through the server, by path, from
 so many clients, and gives processor seconds a video for both (on a machine that is busy with other things, only those
 can be compared) and wall time. `overload` measures the rate that one worker bears, then asks at so many times
 that rate, whatever is answered: accepted requests must all be answered, refusals must be quick, memory must stay flat.
+`ray` scores the same files here and by Ray Data.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -65,8 +68,10 @@ class Served:
 
 
 def cpu_of_self() -> float:
+    """Processor seconds of this process and its children, also of those that have ended."""
     me = psutil.Process()
-    return sum(t.user + t.system for t in (p.cpu_times() for p in [me, *me.children(recursive=True)]))
+    times = [process.cpu_times() for process in [me, *me.children(recursive=True)]]
+    return sum(t.user + t.system + t.children_user + t.children_system for t in times)
 
 
 def throughput(folder: Path, count: int, clients: int, rounds: int) -> None:
@@ -102,6 +107,36 @@ def throughput(folder: Path, count: int, clients: int, rounds: int) -> None:
         print(f"{what}: {cpu / each:.3f} processor seconds a video, {each / wall:.3f} videos/s of wall time")
     by_wall, by_cpu = here / there
     print(f"rate through the server / in process: {by_cpu:.3f} by processor time, {by_wall:.3f} by the wall")
+
+
+def with_ray(folder: Path, count: int) -> None:
+    """The same files scored here and by Ray Data with one actor, both from nothing to a file of rows."""
+    import ray
+
+    from deeptrace.journal import Journal
+    from deeptrace.reward.ray import score_with_ray
+    from deeptrace.reward.rows import score_files
+
+    paths = sorted(set(videos_in(folder, count)))
+    with tempfile.TemporaryDirectory() as out:
+        began, cpu = time.monotonic(), cpu_of_self()
+        with Journal(Path(out) / "here.jsonl") as journal:
+            here_rows = list(score_files(Reward("embedded"), paths, journal))
+        here = (time.monotonic() - began, cpu_of_self() - cpu)
+        began, cpu = time.monotonic(), cpu_of_self()
+        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, configure_logging=False)
+        ray.data.DataContext.get_current().enable_progress_bars = False
+        started = (time.monotonic() - began, cpu_of_self() - cpu)
+        began, cpu = time.monotonic(), cpu_of_self()
+        there_rows = score_with_ray(paths, Path(out) / "there.jsonl", actors=1)
+        there = (time.monotonic() - began, cpu_of_self() - cpu)
+        ray.shutdown()
+    assert [row.values for row in there_rows] == [row.values for row in here_rows], "the values differ"
+    print(f"{len(paths)} videos of {folder.name}")
+    for what, (wall, used) in (("local", here), ("Ray starts", started), ("Ray scores, one actor", there)):
+        print(f"{what}: {used:.1f} processor seconds, {wall:.1f} s of wall time")
+    each = (there[1] - here[1]) / len(paths)
+    print(f"Ray adds {each:.3f} processor seconds a video to {here[1] / len(paths):.3f}, besides its start")
 
 
 def overload(folder: Path, seconds: float, times: float) -> None:
@@ -177,7 +212,7 @@ def tell(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("what", choices=["throughput", "overload"])
+    parser.add_argument("what", choices=["throughput", "overload", "ray"])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--count", type=int, default=40)
     parser.add_argument("--clients", type=int, default=8)
@@ -187,6 +222,8 @@ def main() -> None:
     options = parser.parse_args()
     if options.what == "throughput":
         throughput(options.folder, options.count, options.clients, options.rounds)
+    elif options.what == "ray":
+        with_ray(options.folder, options.count)
     else:
         overload(options.folder, options.seconds, options.times)
 

@@ -95,6 +95,7 @@ def test_videos_are_ranked_paired_and_filtered_from_their_rows(scored: tuple[Pat
     assert len(through) == 2
     assert {path.name for path in (tmp_path / "good").iterdir()} == {Path(name).name for name in through}
     assert not run("filter", out, "--at-least", "1.5").stdout
+    assert [row["path"] for row in lines(run("filter", out, "--best-share", "0.67", "--json"))] == through
     assert isinstance(run("filter", out).exception, Exception)
     prompts.write_text('{"video": "c0.mp4", "prompt": "p"}\n')
     assert "no prompt" in str(run("rank", out, "--prompts", prompts).exception)
@@ -108,10 +109,11 @@ def test_generators_are_compared_in_one_form(scored: tuple[Path, Path], tmp_path
     prompts.write_text("".join(json.dumps({"video": f"c{k}.mp4", "prompt": f"p{k}"}) + "\n" for k in range(3)))
     result = run(
         "compare", f"<b>first={folder}", f"second={other}", "--prompts", prompts, "--out",
-        tmp_path / "out", "--short-side", "48", "--seconds", "0.75",
+        tmp_path / "out", "--short-side", "48", "--seconds", "0.75", "--json",
     )  # fmt: skip
     assert result.exception is None, result.exception
     figures = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    assert lines(result) == [figures]
     assert figures["normalised"] is True
     assert [generator["videos"] for generator in figures["generators"]] == [4, 2]
     paired = {row["figure"]: row["difference"] for row in figures["differences"]}

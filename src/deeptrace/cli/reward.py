@@ -243,8 +243,14 @@ def pairs(videos: tuple[str, ...], margin: float, per_prompt: int | None, **opti
     help="Let through this share, the best, of those scored.",
 )
 @click.option("--copy-to", type=click.Path(file_okay=False), help="Copy what is let through into this folder.")
+@_options("json")
 def filter_videos(
-    videos: tuple[str, ...], at_least: float | None, best_share: float | None, copy_to: str | None, **options: Any
+    videos: tuple[str, ...],
+    at_least: float | None,
+    best_share: float | None,
+    copy_to: str | None,
+    as_json: bool,
+    **options: Any,
 ) -> int:
     """Print the paths of the videos that are good enough, best first. One without a reward is never let through.
 
@@ -257,7 +263,7 @@ def filter_videos(
     ranking, rows = _ranking(videos, prompts=None, **options)
     through, held = good_enough(ranking, at_least=at_least, best_share=best_share)
     for video in through:
-        click.echo(visible(video.path))
+        click.echo(dumps({"path": video.path, "value": video.value}) if as_json else visible(video.path))
     if copy_to is not None:
         _copy([video.path for video in through], Path(copy_to))
     click.echo(f"{len(through)} let through, {len(held)} held back, {len(ranking.without)} without a reward", err=True)
@@ -291,6 +297,7 @@ def _copy(paths: Sequence[str], folder: Path) -> None:
 @click.option("--short-side", type=click.IntRange(32), default=144, show_default=True, help="Pixels, of the one form.")
 @click.option("--fps", type=click.FloatRange(1), default=8.0, show_default=True, help="Of the one form.")
 @click.option("--seconds", type=click.FloatRange(0, min_open=True), help="Of the one form. Default: what 90 % have.")
+@click.option("--json", "as_json", is_flag=True, help="The figures on stdout, as in comparison.json.")
 def compare(
     generators: tuple[str, ...],
     prompts: str | None,
@@ -300,6 +307,7 @@ def compare(
     short_side: int,
     fps: float,
     seconds: float | None,
+    as_json: bool,
 ) -> int:
     """Compare generators, each a NAME and a folder of its videos: rewards, share called fake, traces, with intervals.
 
@@ -337,7 +345,10 @@ def compare(
         by_path = {path: prompt for path, prompt in known.items() if prompt is not None}
     comparison = compare_generators(rows, prompts=by_path, normalised=not as_they_are)
     page = write_comparison(comparison, folder, command=typed_command())
-    _print_comparison(comparison)
+    if as_json:
+        click.echo(dumps(comparison.to_json()))
+    else:
+        _print_comparison(comparison)
     for name, counts in excluded.items():
         if counts:
             left_out = ", ".join(f"{reason} {count}" for reason, count in counts.items())
