@@ -20,6 +20,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -110,33 +111,41 @@ def throughput(folder: Path, count: int, clients: int, rounds: int) -> None:
 
 
 def with_ray(folder: Path, count: int) -> None:
-    """The same files scored here and by Ray Data with one actor, both from nothing to a file of rows."""
+    """The same files scored here and by Ray Data with one actor: few, then many, so that the start can be told apart."""
     import ray
 
     from deeptrace.journal import Journal
     from deeptrace.reward.ray import score_with_ray
-    from deeptrace.reward.rows import score_files
+    from deeptrace.reward.rows import RewardRow, score_files
 
     paths = sorted(set(videos_in(folder, count)))
-    with tempfile.TemporaryDirectory() as out:
-        began, cpu = time.monotonic(), cpu_of_self()
-        with Journal(Path(out) / "here.jsonl") as journal:
-            here_rows = list(score_files(Reward("embedded"), paths, journal))
-        here = (time.monotonic() - began, cpu_of_self() - cpu)
-        began, cpu = time.monotonic(), cpu_of_self()
-        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, configure_logging=False)
-        ray.data.DataContext.get_current().enable_progress_bars = False
-        started = (time.monotonic() - began, cpu_of_self() - cpu)
-        began, cpu = time.monotonic(), cpu_of_self()
-        there_rows = score_with_ray(paths, Path(out) / "there.jsonl", actors=1)
-        there = (time.monotonic() - began, cpu_of_self() - cpu)
-        ray.shutdown()
-    assert [row.values for row in there_rows] == [row.values for row in here_rows], "the values differ"
-    print(f"{len(paths)} videos of {folder.name}")
-    for what, (wall, used) in (("local", here), ("Ray starts", started), ("Ray scores, one actor", there)):
-        print(f"{what}: {used:.1f} processor seconds, {wall:.1f} s of wall time")
-    each = (there[1] - here[1]) / len(paths)
-    print(f"Ray adds {each:.3f} processor seconds a video to {here[1] / len(paths):.3f}, besides its start")
+    few, many = paths[: len(paths) // 5], paths[len(paths) // 5 :]
+
+    def here(paths: list[str], out: Path) -> list[RewardRow]:
+        with Journal(out) as journal:
+            return list(score_files(Reward("embedded"), paths, journal))
+
+    def there(paths: list[str], out: Path) -> list[RewardRow]:
+        return score_with_ray(paths, out, actors=1)
+
+    def used(score: Callable[[list[str], Path], list[RewardRow]], some: list[str]) -> tuple[float, list[object]]:
+        with tempfile.TemporaryDirectory() as out:
+            cpu = cpu_of_self()
+            rows = score(some, Path(out) / "rows.jsonl")
+            return cpu_of_self() - cpu, [row.values for row in rows]
+
+    local = [used(here, some) for some in (few, many)]
+    cpu = cpu_of_self()
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, configure_logging=False)
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    start = cpu_of_self() - cpu
+    by_ray = [used(there, some) for some in (few, many)]
+    ray.shutdown()
+    assert [values for _, values in local] == [values for _, values in by_ray], "the values differ"
+    print(f"{len(few)} and {len(many)} videos of {folder.name}, processor seconds; Ray itself starts in {start:.1f}")
+    for what, ((a, _), (b, _)) in (("local", local), ("Ray, one actor", by_ray)):
+        each = (b - a) / (len(many) - len(few))
+        print(f"{what}: {a:.1f} and {b:.1f}: {each:.3f} a video, {a - each * len(few):.1f} once")
 
 
 def overload(folder: Path, seconds: float, times: float) -> None:

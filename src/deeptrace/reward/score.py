@@ -86,7 +86,8 @@ class RewardForms:
 class RewardResult:
     """The rewards of a video by name; one that this model, looking this way, does not say is not there.
 
-    ``n_traces`` and ``worst_category`` are of the verdict's own list of traces; None where there is no list.
+    ``n_traces`` and ``worst_category`` are of the verdict's own list of traces; None where there is no list. The
+    ``verdict`` of the embedded model does not name what in a fake without a trace did most (`Verdict.highlights`).
     """
 
     rewards: Mapping[RewardName, RewardForms]
