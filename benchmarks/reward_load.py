@@ -111,7 +111,7 @@ def throughput(folder: Path, count: int, clients: int, rounds: int) -> None:
 
 
 def with_ray(folder: Path, count: int) -> None:
-    """The same files scored here and by Ray Data with one actor: few, then many, so that the start can be told apart."""
+    """Files scored here and by Ray Data with one actor: few, then many, so that the start can be told apart."""
     import ray
 
     from deeptrace.journal import Journal
