@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
 """The reward server under load: throughput beside the library's, and what more load than it can bear does to it.
 
-    python benchmarks/reward_load.py throughput CLIPS [--count 40] [--clients 8]
+    python benchmarks/reward_load.py throughput CLIPS [--count 40] [--clients 8] [--rounds 3]
     python benchmarks/reward_load.py overload CLIPS [--seconds 60] [--times 10]
+    python benchmarks/reward_load.py ray CLIPS [--count 40]
 
 CLIPS is a folder of videos. `throughput` scores the same videos in this process and through the server, by path, from
 so many clients, and gives processor seconds a video for both (on a machine that is busy with other things, only those
 can be compared) and wall time. `overload` measures the rate that one worker bears, then asks at so many times
 that rate, whatever is answered: accepted requests must all be answered, refusals must be quick, memory must stay flat.
+`ray` scores the same files here and by Ray Data.
 """
 
 from __future__ import annotations
@@ -15,8 +17,10 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -65,41 +69,83 @@ class Served:
 
 
 def cpu_of_self() -> float:
+    """Processor seconds of this process and its children, also of those that have ended."""
     me = psutil.Process()
-    return sum(t.user + t.system for t in (p.cpu_times() for p in [me, *me.children(recursive=True)]))
+    times = [process.cpu_times() for process in [me, *me.children(recursive=True)]]
+    return sum(t.user + t.system + t.children_user + t.children_system for t in times)
 
 
-def throughput(folder: Path, count: int, clients: int) -> None:
+def throughput(folder: Path, count: int, clients: int, rounds: int) -> None:
+    """The two ways in turn, ``rounds`` times, so that what else the machine does falls on both."""
     paths = videos_in(folder, count)
     reward = Reward("embedded")
     reward(paths[:1])
-    began, cpu = time.monotonic(), cpu_of_self()
-    outcomes = reward(paths)
-    here = (time.monotonic() - began, cpu_of_self() - cpu)
     server = Served(folder)
-    try:
+
+    def ask(index: int) -> list[float | None]:
         with RewardClient(server.url) as client:
-            client.score(paths[:1])
-        began, cpu = time.monotonic(), server.cpu_seconds()
+            return [client.score([path], reward="trace_free")[0].value for path in paths[index::clients]]
 
-        def ask(index: int) -> list[float | None]:
-            with RewardClient(server.url) as client:
-                return [client.score([path], reward="trace_free")[0].value for path in paths[index::clients]]
-
-        with ThreadPoolExecutor(clients) as pool:
-            answers = list(pool.map(ask, range(clients)))
-        there = (time.monotonic() - began, server.cpu_seconds() - cpu)
+    here, there = np.zeros(2), np.zeros(2)  # seconds of wall time and of processors
+    try:
+        ask(clients - 1)
+        for _ in range(rounds):
+            began, cpu = time.monotonic(), cpu_of_self()
+            outcomes = reward(paths)
+            here += (time.monotonic() - began, cpu_of_self() - cpu)
+            began, cpu = time.monotonic(), server.cpu_seconds()
+            with ThreadPoolExecutor(clients) as pool:
+                answers = list(pool.map(ask, range(clients)))
+            there += (time.monotonic() - began, server.cpu_seconds() - cpu)
+            forms = [o.trace_free if isinstance(o, RewardResult) else None for o in outcomes]
+            expected = [None if form is None else form.calibrated for form in forms]
+            assert all(answers[k % clients][k // clients] == v for k, v in enumerate(expected)), "the values differ"
     finally:
         server.stop()
-    expected = [o.trace_free.calibrated if isinstance(o, RewardResult) and o.trace_free else None for o in outcomes]
-    assert all(answers[k % clients][k // clients] == value for k, value in enumerate(expected)), "the values differ"
-    print(f"{count} videos of {folder.name}, {clients} clients")
-    print(
-        f"in this process: {here[1] / count:.3f} processor seconds a video, {count / here[0]:.3f} videos/s of wall time"
-    )
-    print(f"through the server: {there[1] / count:.3f} processor seconds a video, {count / there[0]:.3f} videos/s")
-    by_cpu, by_wall = here[1] / there[1], here[0] / there[0]
+    each = count * rounds
+    print(f"{count} videos of {folder.name}, {clients} clients, {rounds} rounds")
+    for what, (wall, cpu) in (("in this process", here), ("through the server", there)):
+        print(f"{what}: {cpu / each:.3f} processor seconds a video, {each / wall:.3f} videos/s of wall time")
+    by_wall, by_cpu = here / there
     print(f"rate through the server / in process: {by_cpu:.3f} by processor time, {by_wall:.3f} by the wall")
+
+
+def with_ray(folder: Path, count: int) -> None:
+    """Files scored here and by Ray Data with one actor: few, then many, so that the start can be told apart."""
+    import ray
+
+    from deeptrace.journal import Journal
+    from deeptrace.reward.ray import score_with_ray
+    from deeptrace.reward.rows import RewardRow, score_files
+
+    paths = sorted(set(videos_in(folder, count)))
+    few, many = paths[: len(paths) // 5], paths[len(paths) // 5 :]
+
+    def here(paths: list[str], out: Path) -> list[RewardRow]:
+        with Journal(out) as journal:
+            return list(score_files(Reward("embedded"), paths, journal))
+
+    def there(paths: list[str], out: Path) -> list[RewardRow]:
+        return score_with_ray(paths, out, actors=1)
+
+    def used(score: Callable[[list[str], Path], list[RewardRow]], some: list[str]) -> tuple[float, list[object]]:
+        with tempfile.TemporaryDirectory() as out:
+            cpu = cpu_of_self()
+            rows = score(some, Path(out) / "rows.jsonl")
+            return cpu_of_self() - cpu, [row.values for row in rows]
+
+    local = [used(here, some) for some in (few, many)]
+    cpu = cpu_of_self()
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, configure_logging=False)
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    start = cpu_of_self() - cpu
+    by_ray = [used(there, some) for some in (few, many)]
+    ray.shutdown()
+    assert [values for _, values in local] == [values for _, values in by_ray], "the values differ"
+    print(f"{len(few)} and {len(many)} videos of {folder.name}, processor seconds; Ray itself starts in {start:.1f}")
+    for what, ((a, _), (b, _)) in (("local", local), ("Ray, one actor", by_ray)):
+        each = (b - a) / (len(many) - len(few))
+        print(f"{what}: {a:.1f} and {b:.1f}: {each:.3f} a video, {a - each * len(few):.1f} once")
 
 
 def overload(folder: Path, seconds: float, times: float) -> None:
@@ -175,15 +221,18 @@ def tell(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("what", choices=["throughput", "overload"])
+    parser.add_argument("what", choices=["throughput", "overload", "ray"])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--count", type=int, default=40)
     parser.add_argument("--clients", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--times", type=float, default=10)
     options = parser.parse_args()
     if options.what == "throughput":
-        throughput(options.folder, options.count, options.clients)
+        throughput(options.folder, options.count, options.clients, options.rounds)
+    elif options.what == "ray":
+        with_ray(options.folder, options.count)
     else:
         overload(options.folder, options.seconds, options.times)
 

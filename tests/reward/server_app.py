@@ -43,7 +43,7 @@ def told(connection: Connection, model: str, options: Any) -> None:
             continue
         value = len(video) / 1000
         forms = RewardForms(value, value, value)
-        connection.send(RewardResult(forms, None, Origin(), n_traces=0))
+        connection.send(RewardResult({"trace_free": forms}, Origin(), n_traces=0))
 
 
 def main() -> None:

@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 
 import deeptrace.reward.score as scoring
 from deeptrace.cli import cli
-from deeptrace.cli.reward import FORM_NAMES, KINDS
 from deeptrace.errors import JsonError, VideoError
-from deeptrace.reward.compare import compare_generators, mean_interval
+from deeptrace.reward.compare import compare_generators, mean_interval, measures
+from deeptrace.reward.kinds import REWARD_KINDS, REWARDS
 from deeptrace.reward.rank import preference_pairs, rank
 from deeptrace.reward.rows import RewardRow, content_digest, prompt_of, read_rows
+from deeptrace.reward.wire import HEADLINE, NAMES
 from tests.reward.clips import folder_of_clips
 
 
@@ -45,8 +46,14 @@ def scored(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return folder, out
 
 
-def test_the_commands_know_the_rewards_and_their_forms() -> None:
-    assert (KINDS, FORM_NAMES) == (scoring.REWARDS, scoring.FORMS)
+def test_every_reward_of_the_table_is_offered_everywhere(scored: tuple[Path, Path]) -> None:
+    assert set(NAMES) == {HEADLINE, *REWARDS}
+    assert set(REWARDS) <= set(measures())
+    for row in read_rows(scored[1]):
+        assert set(REWARDS) <= set(row.row)
+        assert {name for name, _ in row.values} in (set(), set(REWARDS))
+    told = " ".join(run("rank", "--help").stdout.split())
+    assert all(f"{kind.name}: {kind.about}" in told for kind in REWARD_KINDS.values())
 
 
 def test_a_run_goes_on_and_no_content_is_scored_twice(
@@ -88,6 +95,7 @@ def test_videos_are_ranked_paired_and_filtered_from_their_rows(scored: tuple[Pat
     assert len(through) == 2
     assert {path.name for path in (tmp_path / "good").iterdir()} == {Path(name).name for name in through}
     assert not run("filter", out, "--at-least", "1.5").stdout
+    assert [row["path"] for row in lines(run("filter", out, "--best-share", "0.67", "--json"))] == through
     assert isinstance(run("filter", out).exception, Exception)
     prompts.write_text('{"video": "c0.mp4", "prompt": "p"}\n')
     assert "no prompt" in str(run("rank", out, "--prompts", prompts).exception)
@@ -101,10 +109,11 @@ def test_generators_are_compared_in_one_form(scored: tuple[Path, Path], tmp_path
     prompts.write_text("".join(json.dumps({"video": f"c{k}.mp4", "prompt": f"p{k}"}) + "\n" for k in range(3)))
     result = run(
         "compare", f"<b>first={folder}", f"second={other}", "--prompts", prompts, "--out",
-        tmp_path / "out", "--short-side", "48", "--seconds", "0.75",
+        tmp_path / "out", "--short-side", "48", "--seconds", "0.75", "--json",
     )  # fmt: skip
     assert result.exception is None, result.exception
     figures = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    assert lines(result) == [figures]
     assert figures["normalised"] is True
     assert [generator["videos"] for generator in figures["generators"]] == [4, 2]
     paired = {row["figure"]: row["difference"] for row in figures["differences"]}

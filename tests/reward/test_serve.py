@@ -121,7 +121,7 @@ ITEMS = st.one_of(
 )  # fmt: skip
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(st.lists(ITEMS, max_size=9))
 def test_any_items_parse_to_as_many(requests: list[object]) -> None:
     items = parse_items(json.dumps({"requests": requests}).encode(), most=9)

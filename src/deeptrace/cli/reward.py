@@ -18,15 +18,13 @@ from deeptrace.cli.show import bar, print_table, typed_command
 from deeptrace.errors import DeepTraceError, FileError, RecordError
 from deeptrace.files import atomic_write, dumps, make_folder
 from deeptrace.journal import Journal
+from deeptrace.reward.kinds import FAST_REWARD, FORMS, REWARD_KINDS, REWARDS
 
 if TYPE_CHECKING:
+    from deeptrace.reward.kinds import RewardFormName, RewardName
     from deeptrace.reward.rows import RewardRow
-    from deeptrace.reward.score import RewardFormName, RewardName
 
 ROWS_SUFFIX: Final = ".jsonl"
-KINDS: Final = ("trace_free", "looks_real")
-FORM_NAMES: Final = ("raw", "calibrated", "logit", "normalised")
-"""Those of `deeptrace.reward.score`, which is not loaded for ``--help``."""
 
 
 @click.group()
@@ -42,11 +40,11 @@ def _options(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
             help="fast: a language model's probability after one prefill; it tells no traces.",
         ),
         "kind": click.option(
-            "--reward", "kind", type=click.Choice(KINDS), default="trace_free", show_default=True,
-            help="trace_free: how little is visibly wrong. looks_real: P(real).",
+            "--reward", "kind", type=click.Choice(REWARDS), default="trace_free", show_default=True,
+            help=". ".join(f"{kind.name}: {kind.about}" for kind in REWARD_KINDS.values()) + ".",
         ),
         "form": click.option(
-            "--form", type=click.Choice(FORM_NAMES), default="calibrated", show_default=True,
+            "--form", type=click.Choice(FORMS), default="calibrated", show_default=True,
             help="The scale of values and margins.",
         ),
         "prompts": click.option(
@@ -77,7 +75,7 @@ def _journal(path: str | None) -> Iterator[Journal | None]:
 
 
 def _rows(
-    videos: Sequence[str], scores: str | None, *, model: str, look: str, kind: str = "looks_real"
+    videos: Sequence[str], scores: str | None, *, model: str, look: str, kind: str = FAST_REWARD
 ) -> list[RewardRow]:
     """The rows of files named, of videos in folders, and of rewards.jsonl files that are named instead."""
     from deeptrace.reward.rows import read_rows, score_files
@@ -89,7 +87,7 @@ def _rows(
         raise click.UsageError(f"no videos in {', '.join(visible(v) for v in videos)}")
     if not paths:
         return read
-    judge = Reward(model, look=cast(Any, look), kind=cast(Any, "looks_real" if look == "fast" else kind))
+    judge = Reward(model, look=cast(Any, look), kind=cast(Any, FAST_REWARD if look == "fast" else kind))
     with _journal(scores) as journal, bar("scoring", len(paths)) as progress:
         return read + list(score_files(judge, paths, journal, progress=progress))
 
@@ -159,12 +157,11 @@ def _print_rows(rows: Sequence[RewardRow]) -> None:
         return None if value is None else f"{value:.4f}"
 
     print_table(
-        ["video", "trace_free", "looks_real", "traces", "outcome"],
+        ["video", *REWARDS, "traces", "outcome"],
         [
             (
                 visible(row.path),
-                cell(row, "trace_free"),
-                cell(row, "looks_real"),
+                *(cell(row, name) for name in REWARDS),
                 row.row.get("n_traces"),
                 row.row.get("conclusion") or row.row.get("code"),
             )
@@ -246,8 +243,14 @@ def pairs(videos: tuple[str, ...], margin: float, per_prompt: int | None, **opti
     help="Let through this share, the best, of those scored.",
 )
 @click.option("--copy-to", type=click.Path(file_okay=False), help="Copy what is let through into this folder.")
+@_options("json")
 def filter_videos(
-    videos: tuple[str, ...], at_least: float | None, best_share: float | None, copy_to: str | None, **options: Any
+    videos: tuple[str, ...],
+    at_least: float | None,
+    best_share: float | None,
+    copy_to: str | None,
+    as_json: bool,
+    **options: Any,
 ) -> int:
     """Print the paths of the videos that are good enough, best first. One without a reward is never let through.
 
@@ -260,7 +263,7 @@ def filter_videos(
     ranking, rows = _ranking(videos, prompts=None, **options)
     through, held = good_enough(ranking, at_least=at_least, best_share=best_share)
     for video in through:
-        click.echo(visible(video.path))
+        click.echo(dumps({"path": video.path, "value": video.value}) if as_json else visible(video.path))
     if copy_to is not None:
         _copy([video.path for video in through], Path(copy_to))
     click.echo(f"{len(through)} let through, {len(held)} held back, {len(ranking.without)} without a reward", err=True)
@@ -294,6 +297,7 @@ def _copy(paths: Sequence[str], folder: Path) -> None:
 @click.option("--short-side", type=click.IntRange(32), default=144, show_default=True, help="Pixels, of the one form.")
 @click.option("--fps", type=click.FloatRange(1), default=8.0, show_default=True, help="Of the one form.")
 @click.option("--seconds", type=click.FloatRange(0, min_open=True), help="Of the one form. Default: what 90 % have.")
+@click.option("--json", "as_json", is_flag=True, help="The figures on stdout, as in comparison.json.")
 def compare(
     generators: tuple[str, ...],
     prompts: str | None,
@@ -303,6 +307,7 @@ def compare(
     short_side: int,
     fps: float,
     seconds: float | None,
+    as_json: bool,
 ) -> int:
     """Compare generators, each a NAME and a folder of its videos: rewards, share called fake, traces, with intervals.
 
@@ -340,7 +345,10 @@ def compare(
         by_path = {path: prompt for path, prompt in known.items() if prompt is not None}
     comparison = compare_generators(rows, prompts=by_path, normalised=not as_they_are)
     page = write_comparison(comparison, folder, command=typed_command())
-    _print_comparison(comparison)
+    if as_json:
+        click.echo(dumps(comparison.to_json()))
+    else:
+        _print_comparison(comparison)
     for name, counts in excluded.items():
         if counts:
             left_out = ", ".join(f"{reason} {count}" for reason, count in counts.items())

@@ -18,8 +18,8 @@ import numpy.typing as npt
 
 from deeptrace.categories import CATEGORIES
 from deeptrace.errors import RecordError
+from deeptrace.reward.kinds import REWARDS
 from deeptrace.reward.rows import RewardRow
-from deeptrace.reward.score import RewardName
 
 REPLICATES: Final = 2000
 LEVEL: Final = 0.95
@@ -78,10 +78,9 @@ class GeneratorComparison:
 
 def measures() -> dict[str, Measure]:
     """The figures that are compared, by name."""
-    names: tuple[RewardName, ...] = ("trace_free", "looks_real")
     figures: dict[str, Measure] = {
         name: lambda row, name=name: row.value(name, "calibrated")  # type: ignore[misc]
-        for name in names
+        for name in REWARDS
     }
     figures["called_fake"] = lambda row: None if not row.values else float(row.row.get("conclusion") == "fake")
     figures["trace_seconds"] = _trace_seconds

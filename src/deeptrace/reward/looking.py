@@ -89,7 +89,12 @@ class _NotingNetwork(Network):
 
 
 class _Noting(EmbeddedModel):
-    """The model itself, with the same weights, prior and limits, that notes what its verdict is made of."""
+    """The model itself, with the same weights, prior and limits, that notes what its verdict is made of.
+
+    It names no regions of a generated look: a reward has no use for them, and nearly every clip of a generator has one.
+    """
+
+    names_regions = False
 
     def __init__(self, model: EmbeddedModel) -> None:
         self.__dict__.update(model.__dict__)

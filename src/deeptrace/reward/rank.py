@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from deeptrace.errors import RecordError
 from deeptrace.records import check_number
+from deeptrace.reward.kinds import RewardFormName, RewardName
 from deeptrace.reward.rows import RewardRow
-from deeptrace.reward.score import RewardFormName, RewardName
 
 
 @dataclass(frozen=True)

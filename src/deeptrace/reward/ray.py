@@ -16,6 +16,7 @@ from typing import Any, Final
 from deeptrace.errors import MissingExtra, VideoError
 from deeptrace.files import dumps, loads
 from deeptrace.journal import Journal
+from deeptrace.reward.kinds import FAST_REWARD
 from deeptrace.reward.rows import RewardRow, content_digest, key_of, read_row, row_of
 from deeptrace.reward.score import LookName, NotRewarded, Reward, crashed
 
@@ -29,11 +30,15 @@ _BATCH: Final = 4
 """Videos that an actor takes at once: rows come back in these steps."""
 
 
+def _judge(model: str, look: LookName) -> Reward:
+    return Reward(model, look=look, kind=FAST_REWARD) if look == "fast" else Reward(model, look=look)
+
+
 class RewardActor:
     """One model on one device. Called by Ray with a batch of keys and paths; gives a row, as text, for each."""
 
     def __init__(self, model: str, look: LookName) -> None:
-        self.reward = Reward(model, look=look, kind="looks_real" if look == "fast" else "trace_free")
+        self.reward = _judge(model, look)
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, list[str]]:
         """Score the videos of a batch; one that fails in any way gets the row of its failure."""
@@ -67,7 +72,7 @@ def score_with_ray(
     Raises:
         FileError: the journal cannot be used.
     """
-    reward = Reward(model, look=look, kind="looks_real" if look == "fast" else "trace_free")
+    reward = _judge(model, look)
     key_by_path: dict[str, str] = {}
     with Journal(out, lock=False, sync_seconds=1.0) as journal:
         todo: dict[str, str] = {}

@@ -17,7 +17,8 @@ from deeptrace.errors import DeepTraceError, FileError, JsonError, VideoCode, Vi
 from deeptrace.files import open_regular, read_jsonl
 from deeptrace.journal import Journal
 from deeptrace.records import Origin
-from deeptrace.reward.score import FORMS, NotRewarded, Reward, RewardFormName, RewardForms, RewardName, RewardOutcome
+from deeptrace.reward.kinds import FORMS, REWARDS, RewardFormName, RewardName
+from deeptrace.reward.score import NotRewarded, Reward, RewardForms, RewardOutcome
 from deeptrace.rows import trace_to_json
 
 SCHEMA: Final = "deeptrace.reward"
@@ -37,8 +38,7 @@ def row_of(outcome: RewardOutcome, reward: Reward, *, path: str | None = None) -
         "model": reward.model.name,
         "revision": reward.model.revision,
         "look": reward.look,
-        "trace_free": None,
-        "looks_real": None,
+        **dict.fromkeys(REWARDS),
         "conclusion": None,
         "p_fake": None,
         "n_traces": None,
@@ -49,7 +49,7 @@ def row_of(outcome: RewardOutcome, reward: Reward, *, path: str | None = None) -
     }
     if isinstance(outcome, NotRewarded):
         return row | {"code": outcome.code, "reason": outcome.reason}
-    row |= {name: _forms(getattr(outcome, name)) for name in ("trace_free", "looks_real")}
+    row |= {name: _forms(forms) for name, forms in outcome.rewards.items()}
     row |= {"n_traces": outcome.n_traces, "worst_category": outcome.worst_category}
     if (verdict := outcome.verdict) is not None:
         traces = [{**trace_to_json(trace), "track": None} for trace in verdict.traces]
@@ -57,8 +57,8 @@ def row_of(outcome: RewardOutcome, reward: Reward, *, path: str | None = None) -
     return row
 
 
-def _forms(forms: RewardForms | None) -> dict[str, float | None] | None:
-    return None if forms is None else asdict(forms)
+def _forms(forms: RewardForms) -> dict[str, float | None]:
+    return asdict(forms)
 
 
 @dataclass(frozen=True)
@@ -83,8 +83,7 @@ def read_row(row: Mapping[str, Any], *, path: str | None = None) -> RewardRow:
     if row.get("schema") != SCHEMA or not isinstance(row.get("path"), str):
         raise JsonError(f"not a row of {SCHEMA}: schema {row.get('schema')!r}")
     values: dict[tuple[RewardName, RewardFormName], float] = {}
-    names: tuple[RewardName, ...] = ("trace_free", "looks_real")
-    for name in names:
+    for name in REWARDS:
         forms = row.get(name)
         for form in FORMS:
             value = forms.get(form) if isinstance(forms, dict) else None

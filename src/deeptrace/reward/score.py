@@ -39,6 +39,7 @@ from deeptrace.measures.probabilities import logit
 from deeptrace.models import Model, load
 from deeptrace.models.base import MODEL_CRASHED
 from deeptrace.records import Failed, Frames, Origin, Unparsed, Verdict
+from deeptrace.reward.kinds import FORMS, REWARD_KINDS, REWARDS, RewardFormName, RewardName
 from deeptrace.reward.looking import VideoLook, look_at
 from deeptrace.reward.mass import DenseMap
 from deeptrace.reward.videos import Videos, as_videos
@@ -46,11 +47,7 @@ from deeptrace.video import VideoSource, probe
 
 _log = logging.getLogger(__name__)
 
-RewardName = Literal["trace_free", "looks_real"]
-RewardFormName = Literal["raw", "calibrated", "logit", "normalised"]
 LookName = Literal["full", "fast"]
-REWARDS: Final[tuple[RewardName, ...]] = get_args(RewardName)
-FORMS: Final[tuple[RewardFormName, ...]] = get_args(RewardFormName)
 
 UNPARSED: Final = "UNPARSED"
 """Code of a `NotRewarded` whose model spoke and could not be understood."""
@@ -87,22 +84,32 @@ class RewardForms:
 
 @dataclass(frozen=True)
 class RewardResult:
-    """The rewards of a video. Either may be None: this model, looking this way, does not say it.
+    """The rewards of a video by name; one that this model, looking this way, does not say is not there.
 
-    ``n_traces`` and ``worst_category`` are of the verdict's own list of traces; None where there is no list.
+    ``n_traces`` and ``worst_category`` are of the verdict's own list of traces; None where there is no list. The
+    ``verdict`` of the embedded model does not name what in a fake without a trace did most (`Verdict.highlights`).
     """
 
-    trace_free: RewardForms | None
-    looks_real: RewardForms | None
+    rewards: Mapping[RewardName, RewardForms]
     origin: Origin
     n_traces: int | None = None
     worst_category: Category | None = None
     dense: DenseMap | None = None
     verdict: Verdict | None = None
 
+    @property
+    def trace_free(self) -> RewardForms | None:
+        """1 - the visible trace mass; None where the model tells no traces."""
+        return self.rewards.get("trace_free")
+
+    @property
+    def looks_real(self) -> RewardForms | None:
+        """P(real); None where the model tells no probability."""
+        return self.rewards.get("looks_real")
+
     def form(self, name: RewardName, form: RewardFormName) -> float | None:
         """One form of one reward; None where it is not there."""
-        forms: RewardForms | None = getattr(self, name)
+        forms = self.rewards.get(name)
         return None if forms is None else getattr(forms, form)
 
 
@@ -148,8 +155,9 @@ class Reward:
         ):
             if value not in choices:
                 raise RecordError(name, f"{value!r} is not one of {', '.join(choices)}")
-        if look == "fast" and kind == "trace_free":
-            raise RecordError("look", "a fast look tells no traces: take kind 'looks_real', or look 'full'")
+        if look == "fast" and not REWARD_KINDS[kind].in_fast_look:
+            told = ", ".join(repr(one.name) for one in REWARD_KINDS.values() if one.in_fast_look)
+            raise RecordError("look", f"a fast look does not tell {kind}: take kind {told}, or look 'full'")
         self.model: Model = load(model, **options) if isinstance(model, str) else model
         self.kind: RewardName = kind
         self.form: RewardFormName = form
@@ -245,15 +253,13 @@ class Reward:
         origin = Origin(model=self.model.name, revision=self.model.revision) if verdict is None else verdict.origin
         if look.problem is not None:
             return NotRewarded(*look.problem, origin)
-        trace_free = looks_real = None
-        if look.traces is not None and look.raw_traces is not None:
-            trace_free = self._forms("trace_free", 1 - look.raw_traces.mass, 1 - look.traces.mass)
-        if outcome.p_fake is not None:
-            raw = outcome.p_fake if outcome.p_fake_raw is None else outcome.p_fake_raw
-            looks_real = self._forms("looks_real", 1 - raw, 1 - outcome.p_fake)
+        rewards: dict[RewardName, RewardForms] = {}
+        for name, kind in REWARD_KINDS.items():
+            raw, calibrated = kind.raw(look), kind.calibrated(look)
+            if raw is not None and calibrated is not None:
+                rewards[name] = self._forms(name, raw, calibrated)
         return RewardResult(
-            trace_free,
-            looks_real,
+            rewards,
             origin,
             n_traces=None if verdict is None else len(verdict.traces),
             worst_category=None if verdict is None else _worst(verdict),

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Final
 from deeptrace import __version__
 from deeptrace.errors import MissingExtra, WebError
 from deeptrace.pages.web import BoundedQueue, Roots, WebRules, error_handlers, error_response, guard, serve
-from deeptrace.reward.score import REWARDS, TIMEOUT, NotRewarded, RewardName, RewardOutcome
+from deeptrace.reward.kinds import REWARD_KINDS, REWARDS, RewardName
+from deeptrace.reward.score import TIMEOUT, NotRewarded, RewardOutcome
 from deeptrace.reward.wire import (
     HEADLINE,
     ErrorResponse,
@@ -42,8 +43,7 @@ if TYPE_CHECKING:
 
 _ABOUT: Final[Mapping[str, str]] = {
     HEADLINE: "the reward that the server was started for, with P(real) and the count of traces",
-    "trace_free": "1 - visible trace mass (confidence x area x time)",
-    "looks_real": "P(real)",
+    **{kind.name: kind.about for kind in REWARD_KINDS.values()},
 }
 _SCHEMAS: Final = "#/components/schemas/{model}"
 

@@ -16,7 +16,8 @@ from typing import Any, Final
 
 from deeptrace.errors import JsonError, MissingExtra, VideoError, WebError
 from deeptrace.files import loads
-from deeptrace.reward.score import NotRewarded, RewardName, RewardOutcome, RewardResult
+from deeptrace.reward.kinds import REWARDS, RewardName
+from deeptrace.reward.score import NotRewarded, RewardForms, RewardOutcome, RewardResult
 
 try:
     from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -25,7 +26,7 @@ except ImportError:
 
 HEADLINE: Final = "deeptrace"
 """The name under which the server gives the reward it was started for, with P(real) and the count of traces."""
-NAMES: Final[tuple[str, ...]] = (HEADLINE, "trace_free", "looks_real")
+NAMES: Final[tuple[str, ...]] = (HEADLINE, *REWARDS)
 
 
 class ScoreTurn(BaseModel):
@@ -142,7 +143,8 @@ def decode_video(text: str, *, max_bytes: int) -> bytes:
 
 def numbers_of(result: RewardResult, name: str, kind: RewardName) -> dict[str, float] | None:
     """The numbers of one reward as they are sent, the one to use first; None where it is not offered."""
-    forms = getattr(result, kind if name == HEADLINE else name)
+    by_name: dict[str, RewardForms] = {str(key): forms for key, forms in result.rewards.items()}
+    forms = by_name.get(kind if name == HEADLINE else name)
     if forms is None:
         return None
     numbers: dict[str, float | None] = {"reward": forms.calibrated}

@@ -64,6 +64,8 @@ class EmbeddedModel(FrameModel):
 
     name = "embedded"
     sampling = Sampling(fps=FPS, short_side=SHORT_SIDE)
+    names_regions = True
+    """Whether a fake without a trace gets the highlights that did most. They cost another pass of the network."""
 
     def __init__(
         self, path: str | None = None, *, prior: float = 0.5, threshold: float | None = None, threads: int = 1
@@ -129,7 +131,7 @@ class EmbeddedModel(FrameModel):
         highlights = state.suspicious_windows(times) if following.end_seconds >= LONG_SECONDS else []
         if fake and not traces:
             flags.append(LOOKS_GENERATED)
-            if len(times) >= _FEWEST_FRAMES:
+            if self.names_regions and len(times) >= _FEWEST_FRAMES:
                 highlights += state.spoke_most(times, following.end_seconds)
         return Verdict(
             label="fake" if fake else "real",
