@@ -41,6 +41,7 @@ WAITING_FOR_THE_HAND = """
     };
 """
 """A clip that plays, and stands at 0.8 s until it was clicked: a busy machine's hand may take as long as it takes."""
+IT_STANDS = "() => [...document.querySelectorAll('video')].some((video) => !video.paused && video.currentTime === 0.8)"
 
 
 def injected(pairs: int) -> list[Record]:
@@ -188,7 +189,9 @@ def test_a_participant_goes_from_the_first_page_to_the_results(browser: Any, tmp
                 page.reload()  # a closed laptop: it goes on where it was
                 page.wait_for_selector(f"#ready-head:has-text('Clip {number}')")
             page.click("#play")
-            page.wait_for_function("() => { const v = document.querySelector('video'); return v && !v.paused && v.currentTime === 0.8; }")
+            page.wait_for_function(
+                "() => { const v = document.querySelector('video'); return v && !v.paused && v.currentTime === 0.8; }"
+            )
             area = page.locator(".study-stage").bounding_box()
             page.mouse.click(area["x"] + area["width"] * 0.4, area["y"] + area["height"] * 0.5)
             page.wait_for_selector("#question:not([hidden])", timeout=60_000)

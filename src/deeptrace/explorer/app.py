@@ -3,7 +3,7 @@
     app = make_app(records, runs, work_folder, options)
     serve(app, host="127.0.0.1", port=0, token=None)
 
-Knows requests; the pages are `browse`, `compare` and `work`, the writes `api`. Needs the extra ``serve``.
+Knows requests; the pages are `browse`, `beside`, `compare` and `work`, the writes `api`. Needs the extra ``serve``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from deeptrace.data.read.load import Records
 from deeptrace.errors import DeepTraceError, MissingExtra, WebError
-from deeptrace.explorer import api, browse, compare, work
+from deeptrace.explorer import api, beside, browse, compare, work
 from deeptrace.explorer.gold import GoldSet
 from deeptrace.explorer.index import DatasetIndex
 from deeptrace.explorer.outcomes import NamedRun
@@ -92,7 +92,7 @@ def make_app(site: Site) -> Starlette:
     routes = [
         _page("/", browse.grid_page),
         _page("/video", browse.video_page),
-        _page("/beside", browse.beside_page),
+        _page("/beside", beside.beside_page),
         _page("/compare", compare.compare_page),
         _page("/annotate", work.annotate_list_page),
         _page("/annotate/video", work.annotate_page),
