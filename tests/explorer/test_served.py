@@ -32,7 +32,7 @@ def test_a_newcomer_sees_the_example_in_one_command(tmp_path: Path) -> None:
     ):
         page.goto(server.address)
         records = load_records(tmp_path / "deeptrace-example")
-        assert page.locator(".card").count() == len(records) == 24
+        assert page.locator(".card").count() == len(records) == 25
         assert page.locator("text=says").count() > 12  # what the model that ships says of them
         page.select_option("select[name=sort]", "overlap_low")
         page.wait_for_url("**sort=overlap_low*")

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 __all__ = [
+    "LOOPBACK_NAMES",
     "BoundedQueue",
     "Roots",
     "WebRules",
@@ -61,7 +62,8 @@ __all__ = [
 _log = logging.getLogger(__name__)
 
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
-_LOOPBACK_NAMES: Final = ("127.0.0.1", "localhost", "[::1]")
+LOOPBACK_NAMES: Final = ("127.0.0.1", "localhost", "[::1]")
+"""What this machine calls itself in a Host header."""
 _DISCARDED: Final = 1 << 20
 """Bytes of a refused body that are still read, so that its client gets to read the refusal."""
 _NO_PAGE: Final = "default-src 'none'; frame-ancestors 'none'"
@@ -199,7 +201,7 @@ class _Guard:
         hosts = headers.getlist("host")
         name = _host_name(hosts[0]) if len(hosts) == 1 else None
         rules = self.rules
-        allowed = rules.hosts or (None if rules.token is not None else _LOOPBACK_NAMES)
+        allowed = rules.hosts or (None if rules.token is not None else LOOPBACK_NAMES)
         if name is None or (allowed is not None and name not in allowed):
             raise WebError(403, "HOST_NOT_ALLOWED", "this server does not go by that name; see --allow-host")
 
