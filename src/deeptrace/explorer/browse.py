@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Any, Final
 from deeptrace.data.paths import resolve
 from deeptrace.errors import DeepTraceError, RecordError, WebError
 from deeptrace.explorer.annotate import annotation_of
-from deeptrace.explorer.index import SORTS, DatasetIndex, Entry, ViewQuery, onset_error
+from deeptrace.explorer.index import (
+    SORTS,
+    SORTS_ABOUT_RUNS,
+    DatasetIndex,
+    Entry,
+    ViewQuery,
+    box_iou_at_onset,
+    onset_error,
+    overlap_in_time,
+)  # fmt: skip
 from deeptrace.explorer.pictures import ShownClip
 from deeptrace.explorer.site import Collection, Site, link_to, shown_json, template_page
 from deeptrace.measures.video import VideoScore
@@ -78,8 +87,7 @@ def grid_page(site: Site, request: Request) -> Response:
 
 
 def _sorts(index: DatasetIndex) -> list[tuple[str, str]]:
-    about_runs = ("p_fake", "p_fake_low", "overlap", "overlap_low", "onset")
-    return [(name, words) for name, words in SORTS.items() if index.runs or name not in about_runs]
+    return [(name, words) for name, words in SORTS.items() if index.runs or name not in SORTS_ABOUT_RUNS]
 
 
 def _card(collection: Collection, entry: Entry, query: ViewQuery) -> dict[str, Any]:
@@ -194,12 +202,10 @@ def _metrics(score: VideoScore | None) -> list[tuple[str, str]]:
         metrics.append(("Label", "right" if score.verdict_label == score.label else "wrong"))
     if score.viou_f1 is not None:
         metrics.append(("Overlap (vIoU F1)", f"{score.viou_f1:.2f}"))
-    boxes = [row.bbox_iou for row in score.rows if row.bbox_iou is not None]
-    if boxes:
-        metrics.append(("Box IoU at onset", f"{sum(boxes) / len(boxes):.2f}"))
-    times = [pair.tiou for pair in score.pairs if pair.tiou is not None]
-    if times:
-        metrics.append(("Overlap in time", f"{sum(times) / len(times):.2f}"))
+    if (box := box_iou_at_onset(score)) is not None:
+        metrics.append(("Box IoU at onset", f"{box:.2f}"))
+    if (time := overlap_in_time(score)) is not None:
+        metrics.append(("Overlap in time", f"{time:.2f}"))
     if (error := onset_error(score)) is not None:
         metrics.append(("Onset error", f"{error:.2f} s"))
     return metrics

@@ -22,7 +22,10 @@ from deeptrace.measures.video import VideoScore, score_video, truth_of
 from deeptrace.pages.sentences import status_of
 from deeptrace.records import Outcome, Record, Trace, Verdict
 
-__all__ = ["PAGE_SIZE", "SORTS", "DatasetIndex", "Entry", "Facet", "ViewQuery", "ViewResult"]
+__all__ = [
+    "PAGE_SIZE", "SORTS", "SORTS_ABOUT_RUNS", "DatasetIndex", "Entry", "Facet", "ViewQuery", "ViewResult",
+    "box_iou_at_onset", "onset_error", "overlap_in_time",
+]  # fmt: skip
 
 PAGE_SIZE: Final = 48
 NONE_NAMED: Final = "(none)"
@@ -37,7 +40,12 @@ SORTS: Final[Mapping[str, str]] = {
     "p_fake_low": "P(fake), lowest first",
     "overlap": "best overlap first",
     "overlap_low": "worst overlap first",
+    "box": "best box at onset first",
+    "box_low": "worst box at onset first",
+    "time": "best overlap in time first",
+    "time_low": "worst overlap in time first",
     "onset": "largest onset error first",
+    "onset_low": "smallest onset error first",
     "disagreement": "most disagreement first",
 }
 FACETS: Final[Mapping[str, str]] = {
@@ -53,6 +61,10 @@ FACETS: Final[Mapping[str, str]] = {
     "flag": "Flag",
 }
 _ABOUT_RUNS: Final = ("verdict", "right", "overlap_range")
+SORTS_ABOUT_RUNS: Final = frozenset(
+    ["p_fake", "p_fake_low", "overlap", "overlap_low", "box", "box_low", "time", "time_low", "onset", "onset_low"]
+)
+"""Orders by what a run says: without a run there is nothing to order by."""
 
 
 @dataclass(frozen=True)
@@ -316,6 +328,18 @@ def onset_error(score: VideoScore | None) -> float | None:
     return fmean(errors) if errors else None
 
 
+def box_iou_at_onset(score: VideoScore | None) -> float | None:
+    """The mean IoU of a video's boxes at onset, in [0, 1]; None where none is measured."""
+    values = [] if score is None else [row.bbox_iou for row in score.rows if row.bbox_iou is not None]
+    return fmean(values) if values else None
+
+
+def overlap_in_time(score: VideoScore | None) -> float | None:
+    """The mean overlap in time of a video's matched traces, in [0, 1]; None where nothing is matched or timed."""
+    values = [] if score is None else [pair.tiou for pair in score.pairs if pair.tiou is not None]
+    return fmean(values) if values else None
+
+
 _SORT_VALUES: Final[Mapping[str, tuple[Callable[[Entry, str | None], float | None], int]]] = {
     "seconds": (lambda entry, _: entry.seconds, -1),
     "traces": (lambda entry, _: float(len(entry.record.traces)), -1),
@@ -323,6 +347,11 @@ _SORT_VALUES: Final[Mapping[str, tuple[Callable[[Entry, str | None], float | Non
     "p_fake_low": (_p_fake, 1),
     "overlap": (_overlap, -1),
     "overlap_low": (_overlap, 1),
+    "box": (lambda entry, run: box_iou_at_onset(entry.scores.get(run or "")), -1),
+    "box_low": (lambda entry, run: box_iou_at_onset(entry.scores.get(run or "")), 1),
+    "time": (lambda entry, run: overlap_in_time(entry.scores.get(run or "")), -1),
+    "time_low": (lambda entry, run: overlap_in_time(entry.scores.get(run or "")), 1),
     "onset": (lambda entry, run: onset_error(entry.scores.get(run or "")), -1),
+    "onset_low": (lambda entry, run: onset_error(entry.scores.get(run or "")), 1),
     "disagreement": (lambda entry, _: entry.disagreement, -1),
 }

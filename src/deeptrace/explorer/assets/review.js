@@ -44,14 +44,14 @@ function candidateItem(candidate) {
   pick.append(element("b", "", `${candidate.number}. ${head}`));
   const kind = candidate.number === 1 ? "first pass" : candidate.disputes ? "disputes it" : "correction";
   pick.append(element("span", "quiet", ` by ${candidate.by} (${kind})`));
-  if (candidate.reason) pick.append(element("bdi", "why", candidate.reason));
-  const people = behind(candidate.number);
-  pick.append(element("span", "quiet behind", people.length ? `For it: ${people.join(", ")}` : "Nobody is for it yet"));
   if (lines.length) {
     const list = element("span", "candidate-lines");
     for (const line of lines) list.append(element("bdi", "", line));
     pick.append(list);
   }
+  if (candidate.reason) pick.append(element("bdi", "why", candidate.reason));
+  const people = behind(candidate.number);
+  pick.append(element("span", "quiet behind", people.length ? `For it: ${people.join(", ")}` : "Nobody is for it yet"));
   pick.addEventListener("click", () => { if (!writing) show(candidate.number); });
   item.append(pick);
   if (review.status === "disputed" && review.behind[data.who] !== candidate.number) {
