@@ -22,7 +22,7 @@ from deeptrace.explorer.index import DatasetIndex
 from deeptrace.explorer.outcomes import NamedRun
 from deeptrace.explorer.pictures import ClipPictures
 from deeptrace.explorer.review import Reviews
-from deeptrace.explorer.site import Collection, ExplorerOptions, Site, asset_text, template_page
+from deeptrace.explorer.site import Collection, ExplorerOptions, Site, asset_text, prepare_templates, template_page
 from deeptrace.explorer.store import Store, StoreError
 
 try:
@@ -80,6 +80,7 @@ def make_site(
     options = options or ExplorerOptions()
     store = Store(work_folder)
     index = DatasetIndex(records, runs)
+    prepare_templates()
     pictures = ClipPictures(work_folder / "pictures", records.root)
     reviews = Reviews(store, passes=options.passes, reviewers=options.reviewers)
     return Site(Collection("data", index, pictures, reviews), store, options, GoldSet(work_folder / "gold"))

@@ -6,7 +6,8 @@ open. Opens no video.
 
 from __future__ import annotations
 
-from collections import Counter
+import threading
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -30,6 +31,7 @@ __all__ = [
 PAGE_SIZE: Final = 48
 NONE_NAMED: Final = "(none)"
 MAX_QUERY_CHARS: Final = 400
+_REMEMBERED_VIEWS: Final = 64  # 7,000 numbers each
 
 SORTS: Final[Mapping[str, str]] = {
     "order": "as in the file",
@@ -244,8 +246,9 @@ class DatasetIndex:
         self.entries = tuple(self._entry(number, record) for number, record in enumerate(records))
         self.by_id = {entry.video_id: entry for entry in self.entries}
         self._values: dict[tuple[str, str | None], list[tuple[str, ...]]] = {}
-        for name in self._facets():  # at the start, so that the first page waits for none of it
-            self._column(name, self.names[0] if self.names else None)
+        self._views: OrderedDict[str, tuple[tuple[int, ...], tuple[Facet, ...]]] = OrderedDict()
+        self._lock = threading.Lock()
+        self.view(ViewQuery.from_pairs([], self.names))  # at the start, so that the first page waits for none of it
 
     def _entry(self, number: int, record: Record) -> Entry:
         outcomes = {run.name: run.outcomes[record.video_id] for run in self.runs if record.video_id in run.outcomes}
@@ -255,6 +258,24 @@ class DatasetIndex:
 
     def view(self, query: ViewQuery) -> ViewResult:
         """The page of a view. A page behind the last one is the last one."""
+        order, facets = self._whole(query)
+        pages = max(1, -(-len(order) // PAGE_SIZE))
+        page = min(query.page, pages)
+        shown = tuple(self.entries[number] for number in order[(page - 1) * PAGE_SIZE : page * PAGE_SIZE])
+        return ViewResult(len(order), pages, page, shown, facets, order)
+
+    def _whole(self, query: ViewQuery) -> tuple[tuple[int, ...], tuple[Facet, ...]]:
+        """A view without its page: numbers of its videos in order, and its filters. The last ones are remembered."""
+        key = query.address(page=None)
+        with self._lock:
+            if key not in self._views:
+                self._views[key] = self._work_out(query)
+                if len(self._views) > _REMEMBERED_VIEWS:
+                    self._views.popitem(last=False)
+            self._views.move_to_end(key)
+            return self._views[key]
+
+    def _work_out(self, query: ViewQuery) -> tuple[tuple[int, ...], tuple[Facet, ...]]:
         words = query.words.lower().split()
         searched = [e for e in self.entries if not words or all(word in e.text for word in words)]
         columns = {name: self._column(name, query.run) for name in self._facets()}
@@ -265,11 +286,8 @@ class DatasetIndex:
         }
         kept_rows = [i for i in range(len(searched)) if all(column[i] for column in passing.values())]
         order = self._sorted([searched[i] for i in kept_rows], query)
-        pages = max(1, -(-len(order) // PAGE_SIZE))
-        page = min(query.page, pages)
-        shown = tuple(order[(page - 1) * PAGE_SIZE : page * PAGE_SIZE])
         facets = tuple(_facet(name, values, passing, query) for name in values)
-        return ViewResult(len(order), pages, page, shown, facets, tuple(entry.number for entry in order))
+        return tuple(entry.number for entry in order), facets
 
     def _column(self, name: str, run: str | None) -> list[tuple[str, ...]]:
         """What every video has under a filter, by its number; worked out once."""
