@@ -51,6 +51,8 @@ def test_an_entry_of_five_lines_is_enough() -> None:
         ("licence = 3", "3 is not text"),
         ('license = "MIT"', "license: is not a setting. Did you mean 'licence'"),
         ('tried = "yes"', "true or false"),
+        ('convert = "mine"', "convert"),
+        ("system_prompt = 3", "3 is not text"),
     ],
 )
 def test_a_wrong_entry_is_refused(line: str, problem: str) -> None:
@@ -58,6 +60,23 @@ def test_a_wrong_entry_is_refused(line: str, problem: str) -> None:
     lines = [row for row in ENTRY.splitlines() if not row.startswith(f"{key} ")]
     with pytest.raises(ModelError, match=problem):
         registry.parse("\n".join([*lines, line]))
+
+
+def test_a_system_prompt_is_for_models_that_run_here() -> None:
+    entry = registry.parse(f'{ENTRY}system_prompt = ""\n')["small-1"]
+    assert entry.options()["system_prompt"] == ""
+    with pytest.raises(ModelError, match=r"small-1\.system_prompt: goes with a home that begins with hf:"):
+        registry.parse(f'{ENTRY}system_prompt = "x"\n'.replace("hf:", "openai:"))
+
+
+def test_what_must_be_converted_comes_with_its_one_command() -> None:
+    entries = registry.entries()
+    command = "deeptrace models convert DAMO-NLP-SG/VideoLLaMA3-7B videollama3-7b --trained-for general"
+    assert entries["videollama3-7b"].converted == ("hf:videollama3-7b", command)
+    assert entries["qwen3-vl-8b"].converted is None
+    words = CliRunner().invoke(cli, ["models"]).stdout
+    assert command in words.replace(" \\\n   ", "")
+    assert "--trained-for rewarddata" in words  # the paper's own
 
 
 def test_all_mistakes_come_at_once() -> None:

@@ -18,7 +18,15 @@ def print_models(*, as_json: bool) -> None:
     if as_json:
         homes = [{"model": home, "summary": SUMMARIES[home]} for home in HOMES]
         rows = [
-            {"model": entry.name, "summary": entry.title, **_without_name(entry), "status": _status(entry)}
+            {
+                "model": entry.name,
+                "summary": entry.title,
+                **_without_name(entry),
+                "status": _status(entry),
+                "converted": None
+                if entry.converted is None
+                else dict(zip(("model", "command"), entry.converted, strict=True)),
+            }
             for entry in models
         ]
         click.echo(dumps([*homes, *rows], indent=1))
@@ -30,6 +38,12 @@ def print_models(*, as_json: bool) -> None:
     click.echo()
     heads = ["named model", "question", "frames", "space", "licence"]
     print_table(heads, [(entry.name, entry.question, _frames(entry), entry.space, entry.licence) for entry in models])
+    for entry in models:
+        if entry.converted is not None:
+            form, command = entry.converted
+            click.echo(f"{entry.name} is run as {form}, made once by:")
+            click.echo("  " + command.replace(" --", " \\\n    --"))
+    click.echo()
     published = ", ".join(entry.name for entry in models if entry.published is not None)
     print_words(f"In the paper's tables: {published}")
 

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
-from typing import Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from deeptrace.answer.space import Kind
 from deeptrace.errors import ModelError
 from deeptrace.models.base import Sampling
-from deeptrace.schema import Text, check
+from deeptrace.schema import Length, Text, check
 
 FILE_NAME: Final = "registry.toml"
 _HOMES: Final = ("hf", "openai")
@@ -24,7 +24,9 @@ class RegistryEntry:
 
     ``home`` is what `deeptrace.models.load` takes. ``sampling`` holds fps, max_frames and short_side, as far as they
     are not the home's own. ``space`` is the coordinates it speaks. ``published`` is its row in the paper's tables;
-    ``tried`` says that it was run here with its real weights.
+    ``tried`` says that it was run here with its real weights. ``system_prompt`` ("": none) is for ``hf:``, None the
+    checkpoint's own. ``convert``: its weights are in the format of VideoLLaMA 3's own code, and what they were trained
+    for; `converted` says how they are made ready.
     """
 
     title: Text
@@ -35,6 +37,8 @@ class RegistryEntry:
     question: Text = "zero-shot"
     published: Text | None = None
     tried: bool = False
+    system_prompt: Annotated[str, Length(high=20_000)] | None = None
+    convert: Literal["rewarddata", "general"] | None = None
     note: Text | None = None
     name: str = ""
 
@@ -42,12 +46,24 @@ class RegistryEntry:
         """What is wrong with the fields together."""
         if self.home.partition(":")[0] not in _HOMES:
             yield f"home: {self.home!r} does not begin with {': or '.join(_HOMES)}:"
+        for key in ("system_prompt", "convert"):
+            if getattr(self, key) is not None and not self.home.startswith("hf:"):
+                yield f"{key}: goes with a home that begins with hf:"
         if self.name:
             yield "name: stands in the head of the entry"
 
     def options(self) -> dict[str, Any]:
         """What the home is given."""
-        return {"question": self.question, "sampling": self.sampling, "space": self.space}
+        options = {"question": self.question, "sampling": self.sampling, "space": self.space}
+        return options if self.system_prompt is None else {**options, "system_prompt": self.system_prompt}
+
+    @property
+    def converted(self) -> tuple[str, str] | None:
+        """The converted form, as ``--model`` takes it, and the one command that makes it; None where none is needed."""
+        if self.convert is None:
+            return None
+        source = self.home.partition(":")[2]
+        return f"hf:{self.name}", f"deeptrace models convert {source} {self.name} --trained-for {self.convert}"
 
 
 @cache

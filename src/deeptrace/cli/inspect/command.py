@@ -213,8 +213,10 @@ def _shifts(options: dict[str, Any]) -> dict[str, Any]:
 def settings_of(model: Model, model_name: str, options: dict[str, Any]) -> dict[str, Any]:
     """Everything besides its file that a row depends on: rows of other settings are not taken for these."""
     sampling = getattr(model, "sampling", None)
-    client = getattr(getattr(model, "model", model), "client", None)
+    asked = getattr(model, "model", model)  # by one that looks twice
+    client = getattr(asked, "client", None)
     home, _, argument = model_name.partition(":")
+    prompts = [prompt for one in (model, asked) if (prompt := getattr(one, "system_prompt", None)) is not None]
     return {
         "deeptrace": __version__,
         "model": model.name,
@@ -224,6 +226,7 @@ def settings_of(model: Model, model_name: str, options: dict[str, Any]) -> dict[
         "sampling": asdict(sampling) if is_dataclass(sampling) and not isinstance(sampling, type) else sampling,
         "base_url": getattr(client, "base_url", None),
         "script": hashlib.sha256(read_bytes(argument)).hexdigest() if home == "scripted" else None,
+        **({"system_prompt": prompts[0]} if prompts else {}),
         **options,
     }
 

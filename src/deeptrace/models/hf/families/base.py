@@ -176,6 +176,16 @@ class Family(ABC):
         self.system_prompt: str = self.released_system_prompt if card_prompt is None else card_prompt
         self.size: dict[str, int] = check_size(size or self.card.size or self.released_size)
         self._set_up()
+        self._refuse_special(self.system_prompt, "the system prompt")
+
+    def set_system_prompt(self, words: str) -> None:
+        """Ask with other words in the system's turn; "" leaves the turn out.
+
+        Raises:
+            ModelError: they hold a control token of the tokenizer.
+        """
+        self._refuse_special(words, "the system prompt")
+        self.system_prompt = words
 
     def _set_up(self) -> None:
         from transformers.image_utils import SizeDict
