@@ -6,6 +6,7 @@ from dataclasses import asdict
 
 import click
 
+from deeptrace.characters import visible
 from deeptrace.cli.show import print_table, print_words
 from deeptrace.files import dumps
 from deeptrace.models import HOMES, SUMMARIES
@@ -43,6 +44,10 @@ def print_models(*, as_json: bool) -> None:
             form, command = entry.converted
             click.echo(f"{entry.name} is run as {form}, made once by:")
             click.echo("  " + command.replace(" --", " \\\n    --"))
+    for entry in models:
+        if entry.source:
+            instead = ", in the place of ours" if entry.overrides else ""
+            click.echo(f"{visible(entry.name)} stands in {visible(entry.source)}{instead}")
     click.echo()
     published = ", ".join(entry.name for entry in models if entry.published is not None)
     print_words(f"In the paper's tables: {published}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import logging
 from collections.abc import Mapping
 from importlib import import_module
 from typing import Any, Final
@@ -15,6 +16,8 @@ from deeptrace.models.base import FrameModel, Model, Sampling
 from deeptrace.video import ReadLimits, VideoSource
 
 __all__ = ["DECLARED_FIELDS", "HOMES", "SUMMARIES", "FrameModel", "Model", "Sampling", "VideoSource", "load"]
+
+_log = logging.getLogger(__name__)
 
 HOMES: Final[dict[str, str]] = {
     "embedded": "deeptrace.models.embedded:EmbeddedModel",
@@ -56,6 +59,8 @@ def load(name: str, *, limits: ReadLimits | None = None, **options: Any) -> Mode
         MissingExtra: its optional packages are not installed.
     """
     if ":" not in name and name not in HOMES and (entry := registry.entries().get(name)) is not None:
+        if entry.overrides:
+            _log.warning("%s is what %s says, in the place of our own entry", name, entry.source)
         return load(entry.home, limits=limits, **{**entry.options(), **options})
     home, colon, argument = name.partition(":")
     if home not in HOMES:

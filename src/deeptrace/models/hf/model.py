@@ -55,11 +55,11 @@ class HfModel(TextModel):
     ``checkpoint`` is a folder, or a hub id as ``org/name`` or ``org/name@revision``; a branch is resolved to its
     commit, which stands in every row. What is None comes from ``deeptrace.json``, else from the family's released
     models: ``question`` (the name of an answer format, see `deeptrace.answer.FORMATS`) and its ``words``, the ``space``
-    of the answer's coordinates, the ``sampling`` of frames, ``size`` (bounds of a video's pixels), ``frame_times``
-    and ``system_prompt`` ("": none), which stands in every row. ``batch_size`` videos are answered at once; what does
-    not fit into memory is halved until it does. An answer longer than ``max_new_tokens`` is cut off and not read. ``dtype``,
-    ``device`` and ``quantization``: see `Family.load_model`. A ``calibration.json`` beside the weights, fitted on this
-    checkpoint, turns ``p_fake_raw`` into ``p_fake``.
+    of the answer's coordinates, the ``sampling`` of frames, ``size`` (bounds of a video's pixels), ``frame_times`` and
+    ``system_prompt`` ("": none), which stands in every row. ``batch_size`` videos are answered at once; what does not
+    fit into memory is halved until it does. An answer longer than ``max_new_tokens`` is cut off and not read.
+    ``dtype``, ``device`` and ``quantization``: see `Family.load_model`. A ``calibration.json`` beside the weights,
+    fitted on this checkpoint, turns ``p_fake_raw`` into ``p_fake``.
 
     Raises:
         ModelError: no such checkpoint, one that cannot be read safely, or options that do not fit.
