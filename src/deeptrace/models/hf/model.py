@@ -1,6 +1,6 @@
 """``hf:`` models: a video language model from a folder or from the Hugging Face hub, run here through transformers.
 
-VideoLLaMA 3, Qwen 2.5 VL and Qwen 3 VL, released or fine-tuned. Frames and their exact times come from our reader; the
+A family for each class of transformers (VideoLLaMA 3, the Qwen VLs and others), released or fine-tuned. Frames and their exact times come from our reader; the
 family (`deeptrace.models.hf.families`) turns them into the model's inputs. ``deeptrace.json`` beside the weights says
 what a checkpoint is asked; options take its place. Greedy: one video, one answer.
 """

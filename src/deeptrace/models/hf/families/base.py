@@ -7,6 +7,7 @@ program, and each family's prompt is written out in its own file here, frozen by
 
 from __future__ import annotations
 
+import math
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -81,7 +82,8 @@ class KnownClasses:
     """What a checkpoint of a family may name as its own: everything else in its configuration is refused.
 
     ``text`` and ``vision`` are the ``model_type`` of its two parts, the others names of classes in transformers, old
-    ones too. ``part_keys`` are settings of its parts that no other family has: numbers and switches.
+    ones too. ``part_keys`` are settings of its parts that no other family has, ``top_keys`` those that stand outside
+    of the parts: numbers, switches and the words that `deeptrace.models.hf.vetted` knows.
     """
 
     text: frozenset[str]
@@ -93,6 +95,7 @@ class KnownClasses:
         {"Qwen2Tokenizer", "Qwen2TokenizerFast", "PreTrainedTokenizerFast", "TokenizersBackend"}
     )
     part_keys: frozenset[str] = frozenset()
+    top_keys: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -164,6 +167,10 @@ class Family(ABC):
     """Beginnings of parameter names, part by part; see `part_of`."""
     merge: ClassVar[int] = 2
     """Patches a side that become one token."""
+    tells_time: ClassVar[bool] = True
+    """Whether anything but the question's words says when a frame was shown."""
+    tokenizer_tokens: ClassVar[Mapping[str, str]] = {}
+    """Special tokens besides Qwen's, by the names under which the processor looks for them at its tokenizer."""
 
     def __init__(
         self, processor: Any, card: CheckpointCard | None = None, *, size: Mapping[str, int] | None = None
@@ -191,7 +198,7 @@ class Family(ABC):
         from transformers.image_utils import SizeDict
 
         video = self.processor.video_processor
-        video.size = SizeDict(**self.size)
+        video.size = SizeDict(**self.processor_size())
         video.do_sample_frames = False  # frames are chosen by our reader, which knows their times
         if hasattr(video, "cap_pixels_per_frame"):
             video.cap_pixels_per_frame = True  # as the models' own tools do
@@ -224,7 +231,30 @@ class Family(ABC):
         own = size or (card.size if card is not None else None) or stated
         return cls(processor, card, size=own)
 
+    def processor_size(self) -> dict[str, int]:
+        """The size as the family's processor takes it: bounds of the pixels, unless the family says otherwise."""
+        return self.size
+
+    def square_side(self) -> int:
+        """The side in pixels, of a family that makes every frame a square of one size.
+
+        Raises:
+            ModelError: ``size`` is no such square.
+        """
+        side = math.isqrt(self.size["longest_edge"])
+        if self.size != {"shortest_edge": side * side, "longest_edge": side * side}:
+            raise ModelError(
+                f"size: the {self.name} family makes every frame a square of one size, so both edges hold its pixels "
+                f"({side * side}, say), not {self.size['shortest_edge']} and {self.size['longest_edge']}."
+            )
+        return side
+
     # ── the prompt ──
+
+    @property
+    def pixel_token(self) -> str:
+        """The token that stands for pixels in the text that the model reads."""
+        return self.chat.video
 
     @classmethod
     @abstractmethod
@@ -249,10 +279,11 @@ class Family(ABC):
         Raises:
             ModelError: the question holds one of the tokenizer's special tokens, or more than one ``<video>``.
         """
-        self._refuse_special(question, "the question")
         before, placeholder, after = question.partition(VIDEO_PLACEHOLDER)
         if VIDEO_PLACEHOLDER in after:
             raise ModelError(f"the question names {VIDEO_PLACEHOLDER} more than once.")
+        for words in (before, after):  # the placeholder is a control token of some families
+            self._refuse_special(words, "the question")
         if not placeholder:
             before, after = "", question
         system = self.chat.system.replace("{text}", self.system_prompt) if self.system_prompt else ""
@@ -295,7 +326,7 @@ class Family(ABC):
             height, width = frames.images.shape[1:3]
             raise ModelError(f"frames of {width} x {height} do not fit the processor: {one_line(error)}") from None
         inputs = {name: value for name, value in out.items() if isinstance(value, torch.Tensor)}
-        size = self._vision_size(inputs["video_grid_thw"][0].tolist())
+        size = self.shown_size(inputs, len(frames), *frames.images.shape[1:3])
         ids = inputs["input_ids"]
         labels = None
         if answer is not None or begun:
@@ -363,7 +394,7 @@ class Family(ABC):
 
     def _with_enough_frames(self, frames: Frames) -> Frames:
         """The frames; a single one twice where the family looks at pairs, which is what the processors pad to."""
-        if len(frames) >= self.processor.video_processor.temporal_patch_size or len(frames) > 1:
+        if len(frames) >= getattr(self.processor.video_processor, "temporal_patch_size", 1) or len(frames) > 1:
             return frames
         return replace(
             frames,
@@ -403,6 +434,10 @@ class Family(ABC):
         return VisionSize(
             (count, height, width), (height * patch, width * patch), count * height * width // self.merge**2
         )
+
+    def shown_size(self, inputs: Mapping[str, torch.Tensor], num_frames: int, height: int, width: int) -> VisionSize:
+        """What the frames became, by the inputs that the processor made of them."""
+        return self._vision_size(inputs["video_grid_thw"][0].tolist())
 
     def vision_size(self, num_frames: int, height: int, width: int) -> VisionSize:
         """What a video of this many frames of ``height`` x ``width`` pixels becomes; nothing is computed on pixels.
@@ -565,6 +600,10 @@ def _video_size_in(folder: Path) -> dict[str, int] | None:
         size = row.get("size") if isinstance(row, dict) else None
         if isinstance(size, dict) and size.get("shortest_edge") and size.get("longest_edge"):
             return check_size({edge: size[edge] for edge in ("shortest_edge", "longest_edge")})
+        sides = (size.get("height"), size.get("width")) if isinstance(size, dict) else ()
+        if sides and all(type(side) is int and 0 < side < 1 << 15 for side in sides):
+            pixels = sides[0] * sides[1]
+            return check_size({"shortest_edge": pixels, "longest_edge": pixels})
     return None
 
 
