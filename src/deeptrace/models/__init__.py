@@ -30,7 +30,7 @@ HOMES: Final[dict[str, str]] = {
 
 SUMMARIES: Final[dict[str, str]] = {
     "embedded": "the small model that ships: where and when a trace is, and whether the clip looks generated",
-    "hf": "a video language model run here: VideoLLaMA 3, Qwen VL, InternVL, LLaVA-OneVision (hf:FOLDER or hf:org/name)",
+    "hf": "a video language model run here: VideoLLaMA 3, Qwen VL, InternVL, LLaVA-OneVision (hf:FOLDER, hf:org/name)",
     "motion": "a classical detector without weights, a baseline: looks for what motion cannot explain",
     "openai": "a model that looks at images, behind an OpenAI-compatible endpoint (openai:NAME)",
     "scripted": "answers from a JSONL file of video_id and text (scripted:FILE), for tests",

@@ -1,8 +1,8 @@
 """``hf:`` models: a video language model from a folder or from the Hugging Face hub, run here through transformers.
 
-A family for each class of transformers (VideoLLaMA 3, the Qwen VLs and others), released or fine-tuned. Frames and their exact times come from our reader; the
-family (`deeptrace.models.hf.families`) turns them into the model's inputs. ``deeptrace.json`` beside the weights says
-what a checkpoint is asked; options take its place. Greedy: one video, one answer.
+Frames and their exact times come from our reader; the family (`deeptrace.models.hf.families`: VideoLLaMA 3, the Qwen
+VLs and others) turns them into the model's inputs. ``deeptrace.json`` beside the weights says what a checkpoint is
+asked; options take its place. Greedy: one video, one answer, unless several are drawn (`deeptrace.models.consensus`).
 """
 
 from __future__ import annotations
@@ -154,7 +154,19 @@ class HfModel(TextModel):
     @override
     def ask(self, batch: Sequence[PosedQuestion]) -> Sequence[Answer]:
         """Greedy answers; P(fake) comes with them from the token with which their label begins."""
-        return self._in_memory([self.encode(question) for question in batch], self._generate)
+        return self._in_memory(self._encode_all(batch), self._generate)
+
+    def _encode_all(self, batch: Sequence[PosedQuestion]) -> list[Encoded]:
+        """The inputs of each question; frames that are asked about several times in a row are prepared once."""
+        rows: list[Encoded] = []
+        for number, question in enumerate(batch):
+            before = batch[number - 1] if number else None
+            again = before is not None and before.frames is question.frames and before.text == question.text
+            encoded = rows[-1] if again else self.encode(question)
+            draw = question.draw
+            seeded = None if draw is None else (draw.temperature, draw.seed_for(question.origin.video_id))
+            rows.append(replace(encoded, draw=seeded))
+        return rows
 
     @override
     def rate(self, batch: Sequence[PosedQuestion]) -> Sequence[Answer]:
@@ -173,7 +185,9 @@ class HfModel(TextModel):
 
     def _generate(self, batch: Sequence[Encoded]) -> list[Answer]:
         inputs = self._on_device(batch)
-        generations = self.family.answer(self.model, inputs, max_new_tokens=self.max_new_tokens)
+        generations = self.family.answer(
+            self.model, inputs, max_new_tokens=self.max_new_tokens, draws=[one.draw for one in batch]
+        )
         answers: list[Answer] = []
         for encoded, generation in zip(batch, generations, strict=True):
             facts = {**self._facts(encoded), "answer_tokens": generation.tokens}

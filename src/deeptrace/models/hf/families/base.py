@@ -23,7 +23,7 @@ from deeptrace.errors import FileError, JsonError, ModelError
 from deeptrace.files import loads, read_bytes
 from deeptrace.models.base import Sampling
 from deeptrace.models.hf.checkpoint import MAX_JSON_BYTES, CheckpointCard, SpaceKind, check_size
-from deeptrace.models.hf.families.generating import Generated, LabelMass, greedy, next_logprobs
+from deeptrace.models.hf.families.generating import Generated, LabelMass, next_logprobs, write_answers
 from deeptrace.models.hf.families.placement import LOADING, Dtype, Quantization, placement
 from deeptrace.models.hf.library import load_errors, load_transformers, no_bars, one_line
 from deeptrace.models.hf.vetted import vetted
@@ -146,6 +146,7 @@ class Encoded:
     labels: torch.Tensor | None
     space: Space  # of the coordinates in the answer
     size: VisionSize
+    draw: tuple[float, int] | None = None  # temperature and seed of an answer that is sampled
 
 
 class Family(ABC):
@@ -538,10 +539,26 @@ class Family(ABC):
         """Greedy answers to a batch of ``(B, L)`` that was collated with ``pad_left=True``, on the model's device."""
         return [one.text for one in self.answer(model, batch, max_new_tokens=max_new_tokens)]
 
-    def answer(self, model: Any, batch: Mapping[str, torch.Tensor], *, max_new_tokens: int) -> list[Generated]:
-        """As `generate`, with whether each answer came to its end and the log-probabilities of its first token."""
-        tokens, logprobs, masses = greedy(
-            model, batch, max_new_tokens=max_new_tokens, end=self.end_id, pad=self.pad_id, labels=self.label_ids
+    def answer(
+        self,
+        model: Any,
+        batch: Mapping[str, torch.Tensor],
+        *,
+        max_new_tokens: int,
+        draws: Sequence[tuple[float, int] | None] | None = None,
+    ) -> list[Generated]:
+        """As `generate`, with whether each answer came to its end and the log-probabilities of its first token.
+
+        ``draws``: temperature and seed of each answer that is sampled, None of one that is greedy.
+        """
+        tokens, logprobs, masses = write_answers(
+            model,
+            batch,
+            max_new_tokens=max_new_tokens,
+            end=self.end_id,
+            pad=self.pad_id,
+            labels=self.label_ids,
+            draws=draws,
         )
         return [
             Generated(
