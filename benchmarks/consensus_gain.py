@@ -117,9 +117,8 @@ def main() -> None:
     else:
         print("samples  accuracy  Brier  calibration error  vIoU-F1")
         for row in rows:
-            print(
-                f"{row.samples:7d}  {row.accuracy:8.3f}  {row.brier:5.3f}  {row.calibration_error:17.3f}  {row.viou_f1:7.3f}"
-            )
+            first = f"{row.samples:7d}  {row.accuracy:8.3f}  {row.brier:5.3f}"
+            print(f"{first}  {row.calibration_error:17.3f}  {row.viou_f1:7.3f}")
     better = rows[-2].brier < rows[0].brier and rows[-2].viou_f1 > rows[0].viou_f1
     sys.exit(0 if better else 1)
 

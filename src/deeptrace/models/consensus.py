@@ -16,7 +16,7 @@ from deeptrace.errors import ModelError
 from deeptrace.measures.overlap import box_iou, tiou
 from deeptrace.measures.tubes import tube_of, viou
 from deeptrace.models.base import Sampling, score_of, sources
-from deeptrace.records import Box, Failed, Outcome, Score, Trace, Unparsed, Verdict
+from deeptrace.records import Box, Failed, Label, Outcome, Score, Trace, Unparsed, Verdict
 from deeptrace.video import VideoSource
 
 MAX_SAMPLES: Final = 64
@@ -48,6 +48,7 @@ class SampledModel(Protocol):
 
     name: str
     revision: str | None
+    sampling: Sampling
 
     def sample_iter(
         self, videos: VideoSource | Iterable[VideoSource], draws: Sequence[Draw]
@@ -141,7 +142,7 @@ def consensus(outcomes: Sequence[Outcome]) -> Outcome:
         first = next((one for one in outcomes if isinstance(one, Unparsed)), outcomes[0])
         return _noted(first, counts)
     p_fake = (fakes + 1) / (len(verdicts) + 2)
-    label = "fake" if p_fake >= 0.5 else "real"
+    label: Label = "fake" if p_fake >= 0.5 else "real"
     agreeing = [(place, one) for place, one in verdicts if one.label == label]
     clusters = _clusters([one.traces for _, one in agreeing]) if label == "fake" else []
     kept = [cluster for cluster in clusters if len(cluster) >= SUPPORT * len(agreeing)]

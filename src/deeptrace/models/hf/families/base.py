@@ -617,10 +617,9 @@ def _video_size_in(folder: Path) -> dict[str, int] | None:
         size = row.get("size") if isinstance(row, dict) else None
         if isinstance(size, dict) and size.get("shortest_edge") and size.get("longest_edge"):
             return check_size({edge: size[edge] for edge in ("shortest_edge", "longest_edge")})
-        sides = (size.get("height"), size.get("width")) if isinstance(size, dict) else ()
-        if sides and all(type(side) is int and 0 < side < 1 << 15 for side in sides):
-            pixels = sides[0] * sides[1]
-            return check_size({"shortest_edge": pixels, "longest_edge": pixels})
+        height, width = (size.get("height"), size.get("width")) if isinstance(size, dict) else (None, None)
+        if isinstance(height, int) and isinstance(width, int) and 0 < height < 1 << 15 and 0 < width < 1 << 15:
+            return check_size({"shortest_edge": height * width, "longest_edge": height * width})
     return None
 
 
