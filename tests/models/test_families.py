@@ -31,8 +31,8 @@ from deeptrace.models.hf.families import IGNORED, Encoded, Family, family_of  # 
 from deeptrace.models.hf.families.qwen25vl import rope_index  # noqa: E402
 from deeptrace.models.hf.model import HfModel  # noqa: E402
 
-NAMES = ("videollama3", "qwen2.5-vl", "qwen3-vl", "qwen2-vl", "internvl", "llava-onevision")
-SQUARE = frozenset({"internvl", "llava-onevision"})
+NAMES = ("videollama3", "qwen2.5-vl", "qwen3-vl", "qwen2-vl", "internvl", "llava-onevision", "video-llava")
+SQUARE = frozenset({"internvl", "llava-onevision", "video-llava"})
 """Families that make every frame a square of one size."""
 GOLDEN = Path(__file__).parents[1] / "golden" / "prompts"
 ANSWER = "FAKE. The video is AI-generated. The unnatural part is at [1, 2, 30, 40] starting 0.5 seconds."
@@ -168,7 +168,7 @@ def test_only_the_answer_is_learned(name: str, families: dict[str, Family]) -> N
     assert (told.labels[:, :prompt] == IGNORED).all()
     learned = told.labels[0, prompt:]
     assert torch.equal(learned, told.inputs["input_ids"][0, prompt:])
-    assert family.processor.tokenizer.decode(learned) == f"{ANSWER}<|im_end|>"
+    assert family.processor.tokenizer.decode(learned) == f"{ANSWER}{family.chat.end}"
     assert family.decode(learned.tolist()) == ANSWER
     assert {
         tensor.shape[1] for key, tensor in told.inputs.items() if key in ("attention_mask", "mm_token_type_ids")
@@ -189,8 +189,8 @@ def test_greedy_answers_follow_the_logits_of_whole_passes(
 ) -> None:
     """With a cache and without: the positions behind the video are the same, padded or not."""
     family, model = families[name], models[name]
-    # One family takes only videos of one length together.
-    few = 8 if name == "llava-onevision" else 3
+    # Two families take only videos of one length together.
+    few = 8 if name in ("llava-onevision", "video-llava") else 3
     long, short = family.encode(noise(8), "What is this thing?"), family.encode(noise(few, seed=1), "Is it?")
     batch = family.collate([long, short], pad_left=True)
     said = model.generate(**batch, max_new_tokens=5, do_sample=False, eos_token_id=None)[:, -5:]
@@ -254,7 +254,7 @@ def test_the_video_stands_where_the_question_says(name: str, families: dict[str,
     family = families[name]
     assert family.render_prompt("<video> Is it?") == family.render_prompt("Is it?")
     before = family.render_prompt("Look: <video>\nIs it?")
-    assert f"<|im_start|>user\nLook:{family.render_video()}Is it?<|im_end|>" in before
+    assert family.chat.user.replace("{text}", f"Look:{family.render_video()}Is it?") in before
     with pytest.raises(ModelError, match="more than once"):
         family.render_prompt("<video> <video>")
 
@@ -306,7 +306,7 @@ def test_the_card_decides(name: str, folders: dict[str, Path]) -> None:
     family = family_of(folders[name], card=card)
     shown = family.encode(noise(4, 112, 160), "Is it?")
     assert shown.space == Space("source", 160, 112)
-    assert family.text_of(shown).startswith("<|im_start|>system\nLook.<|im_end|>\n")
+    assert family.text_of(shown).startswith(family.chat.system.replace("{text}", "Look."))
     assert family.sampling == Sampling(4.0, 8)
     assert shown.size.resized_hw[0] < 112
     assert pixel_tokens(family, shown) == shown.size.tokens

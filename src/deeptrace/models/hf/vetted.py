@@ -164,7 +164,8 @@ def plain(value: Any, at: str) -> Any:
         return [plain(item, at) for item in value]
     if isinstance(value, int) and not isinstance(value, bool):
         limit = MAX_LAYERS if name in ("num_hidden_layers", "depth") else MAX_NUMBER
-        if not -1 <= value <= limit:
+        lowest = -MAX_LAYERS if name == "vision_feature_layer" else -1  # counted from the last one
+        if not lowest <= value <= limit:
             raise ModelError(f"config.json: {at} is {value}, expected at most {limit}.")
     elif isinstance(value, str):
         words = _WORDS.get(name, _ROPE_TYPES if name in ("rope_type", "type") else None)
@@ -180,9 +181,9 @@ def plain(value: Any, at: str) -> Any:
 _TOKENIZER: Final = frozenset({
     "add_bos_token", "add_eos_token", "add_prefix_space", "added_tokens_decoder", "additional_special_tokens",
     "backend", "bos_token", "clean_up_tokenization_spaces", "context_image_token", "end_image_token", "eos_token",
-    "errors", "extra_special_tokens", "image_token", "model_max_length", "pad_token", "padding_side",
-    "processor_class", "split_special_tokens", "start_image_token", "tokenizer_class", "unk_token", "video_token",
-    "vision_bos_token", "vision_end_token", "vision_eos_token", "vision_start_token",
+    "errors", "extra_special_tokens", "image_token", "legacy", "model_max_length", "pad_token", "padding_token",
+    "stop_token", "padding_side", "processor_class", "split_special_tokens", "start_image_token", "tokenizer_class",
+    "unk_token", "video_token", "vision_bos_token", "vision_end_token", "vision_eos_token", "vision_start_token",
 })  # fmt: skip
 _PIXELS: Final = frozenset({
     "cap_pixels_per_frame", "crop_size", "crop_to_patches", "default_to_square", "do_center_crop", "do_convert_rgb",
@@ -193,8 +194,9 @@ _PIXELS: Final = frozenset({
     "temporal_patch_size", "use_token_compression", "video_processor_type",
 })  # fmt: skip
 _PROCESSOR: Final = frozenset({
-    "image_processor", "image_seq_length", "image_token", "num_image_tokens", "processor_class", "video_processor",
-    "video_token", "vision_aspect_ratio", "vision_feature_select_strategy",
+    "image_processor", "image_seq_length", "num_additional_image_tokens", "patch_size", "image_token",
+    "num_image_tokens", "processor_class", "video_processor", "video_token", "vision_aspect_ratio",
+    "vision_feature_select_strategy",
 })  # fmt: skip
 
 

@@ -614,7 +614,7 @@ def _video_size_in(folder: Path) -> dict[str, int] | None:
         except (FileError, JsonError):
             continue
         row = row if key is None else (row.get(key) if isinstance(row, dict) else None)
-        size = row.get("size") if isinstance(row, dict) else None
+        size = (row.get("crop_size") or row.get("size")) if isinstance(row, dict) else None
         if isinstance(size, dict) and size.get("shortest_edge") and size.get("longest_edge"):
             return check_size({edge: size[edge] for edge in ("shortest_edge", "longest_edge")})
         height, width = (size.get("height"), size.get("width")) if isinstance(size, dict) else (None, None)
@@ -625,3 +625,17 @@ def _video_size_in(folder: Path) -> dict[str, int] | None:
 
 def _count_until(ids: Sequence[int], end: int) -> int:
     return ids.index(end) + 1 if end in ids else len(ids)
+
+
+def refuse_other_lengths(name: str, batch: Sequence[Encoded]) -> None:
+    """Make sure that all videos of a batch have the same number of frames.
+
+    Raises:
+        ModelError: they do not.
+    """
+    counts = sorted({one.size.grid_thw[0] for one in batch})
+    if len(counts) > 1:
+        raise ModelError(
+            f"videos of {counts[0]} and of {counts[-1]} frames do not fit one batch of the {name} family: take a batch "
+            "size of 1."
+        )

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from typing_extensions import override
 
-from deeptrace.errors import ModelError
 from deeptrace.models.base import Sampling
 from deeptrace.models.hf.checkpoint import SpaceKind
 from deeptrace.models.hf.families.base import (
@@ -21,6 +20,7 @@ from deeptrace.models.hf.families.base import (
     Part,
     TinySizes,
     VisionSize,
+    refuse_other_lengths,
 )
 
 if TYPE_CHECKING:
@@ -106,12 +106,7 @@ class LlavaOnevision(Family):
         Raises:
             ModelError: their numbers of frames differ: the class takes all videos as one block.
         """
-        counts = sorted({one.size.grid_thw[0] for one in batch})
-        if len(counts) > 1:
-            raise ModelError(
-                f"videos of {counts[0]} and of {counts[-1]} frames do not fit one batch of the {self.name} family: "
-                "take a batch size of 1."
-            )
+        refuse_other_lengths(self.name, batch)
         return super().collate(batch, pad_left=pad_left)
 
     @classmethod
