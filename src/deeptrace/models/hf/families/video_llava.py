@@ -150,7 +150,7 @@ class VideoLlava(Family):
             image_seq_length=16,
             video_seq_length=8 * 17,
         )
-        square = {"size": {"shortest_edge": 56}, "crop_size": {"height": 56, "width": 56}}
+        square: dict[str, Any] = {"size": {"shortest_edge": 56}, "crop_size": {"height": 56, "width": 56}}
         processor = transformers.VideoLlavaProcessor(
             transformers.VideoLlavaImageProcessor(**square),
             transformers.VideoLlavaVideoProcessor(**square),
