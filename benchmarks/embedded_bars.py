@@ -6,7 +6,6 @@
     python benchmarks/embedded_bars.py pictures SET --figures figures.json --out docs/images
     python benchmarks/embedded_bars.py speed DIR                        # processor seconds per second of 720p
     python benchmarks/embedded_bars.py clips CLIPS --out clips.json     # camera and AI clips; --keep FILE goes on
-    python benchmarks/embedded_bars.py refit CLIPS --out DIR            # whole-clip head and thresholds of a model anew
     python benchmarks/embedded_bars.py hide CLIPS                       # is the part that is named the one that counts?
 
 Intervals are 95% by bootstrap over sources; every rendered scene counts as a source of its own. Constants are fitted on
@@ -20,7 +19,6 @@ import itertools
 import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from importlib.resources import files as package_files
 from pathlib import Path
 from typing import Any, get_args
 
@@ -33,16 +31,13 @@ from deeptrace.models.embedded import EmbeddedModel
 from deeptrace.models.embedded.attribution import influence, look_without, mask_without, parts_of
 from deeptrace.models.embedded.finding import find
 from deeptrace.models.embedded.reading import read_parts
-from deeptrace.models.embedded.windows import Network, windows_of
+from deeptrace.models.embedded.windows import windows_of
 from deeptrace.records import Conclusion
 from deeptrace.train import load_recipe
 from deeptrace.train.embedded.bars import BarsPlan, Row, constants, figures, freeze, make_set, read_truth
 from deeptrace.train.embedded.draw import COUNT, PairMaterial
-from deeptrace.train.embedded.finish import head_of, numbers_of, write_numbers
-from deeptrace.train.embedded.footage import PoolClip, load_pool, read_manifest
-from deeptrace.train.embedded.generated import FAMILIES, Looks, collect
+from deeptrace.train.embedded.footage import load_pool, read_manifest
 from deeptrace.train.embedded.scenes import scene_maker
-from deeptrace.train.embedded.thresholds import ClipOutputs, run_clip
 from deeptrace.video import sample_frames
 
 CONCLUSIONS = get_args(Conclusion)
@@ -232,56 +227,6 @@ def clip_row(root: Path, entry: dict[str, Any], model: EmbeddedModel) -> dict[st
     }
 
 
-def refit(root: Path, path: str | None, out: Path, cache: Path) -> None:
-    """The whole-clip head and the thresholds on clips as the model reads them; the network stays as it is.
-
-    What is computed of a clip is kept in ``cache``, so that this goes on where it was stopped.
-    """
-    import shutil
-
-    from tqdm import tqdm
-
-    model = EmbeddedModel(path)
-    _, recipe = load_recipe("embedded")
-    pool = load_pool(root, cache / "pool", labels=("real", "fake"))
-    seen = [clip for clip in pool if clip.source not in recipe.test_sources]
-    looks, clips = [], []
-    for clip in tqdm(seen, unit="clip"):
-        looks.append(_looks_of(clip, model.network, cache / f"{clip.clip_id}.looks.npy"))
-        clips.append(_outputs_of(clip, model.network, cache / f"{clip.clip_id}.npz"))
-    count = [len(values) for values in looks]
-    every = Looks(
-        np.concatenate(looks),
-        np.zeros((sum(count), 1)),
-        np.repeat([clip.clip_id for clip in seen], count),
-        np.repeat([FAMILIES.get(clip.source, clip.source) for clip in seen], count),
-        np.repeat([int(clip.label == "fake") for clip in seen], count),
-    )
-    calibration = model.calibration
-    numbers = numbers_of(clips, (calibration.trace_scale, calibration.trace_bias), head_of(every))
-    source = Path(path) if path else Path(str(package_files("deeptrace.models.embedded") / "weights"))
-    out.mkdir(parents=True, exist_ok=True)
-    shutil.copy(source / "embedded.onnx", out)
-    write_numbers(out, numbers | {"recipe": json.loads((source / "embedded.json").read_text())["recipe"]})
-    shown = {name: value for name, value in numbers.items() if name != "generated"}
-    print(json.dumps(shown | {"auroc_out_of_fold": numbers["generated"]["auroc_out_of_fold"]}, indent=1))
-
-
-def _looks_of(clip: PoolClip, network: Network, kept: Path) -> np.ndarray:
-    if not kept.exists():
-        np.save(kept, collect([clip], network, lambda image: np.zeros(1)).values)
-    return np.asarray(np.load(kept))
-
-
-def _outputs_of(clip: PoolClip, network: Network, kept: Path) -> ClipOutputs:
-    fake = clip.label == "fake"
-    if not kept.exists():
-        outputs = run_clip(clip.path, clip.clip_id, clip.source, is_fake=fake, network=network)
-        np.savez(kept, logits=outputs.logits, look=outputs.look)
-    stored = np.load(kept)
-    return ClipOutputs(clip.clip_id, clip.source, fake, stored["logits"], stored["look"])
-
-
 def hide(root: Path, model: EmbeddedModel) -> dict[str, Any]:
     """Of the regions and moments of generated clips: how often hiding the named one takes most evidence, and how much.
 
@@ -387,7 +332,7 @@ def _case(folder: Path, truth: dict[str, Any], model: EmbeddedModel) -> np.ndarr
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["make", "paint", "score", "clips", "pictures", "speed", "refit", "hide"])
+    parser.add_argument("what", choices=["make", "paint", "score", "clips", "pictures", "speed", "hide"])
     parser.add_argument("paths", nargs="+", type=Path)
     parser.add_argument("--cutouts", default="/usr/share/tuxpaint/stamps")
     parser.add_argument("--cache", type=Path, default=Path("out/pool"))
@@ -415,9 +360,6 @@ def main() -> None:
         return
     if given.what == "paint":
         paint(given.paths[0], first=given.first)
-        return
-    if given.what == "refit":
-        refit(given.paths[0], given.model, given.out, given.cache)
         return
     model = EmbeddedModel(given.model)
     if given.what in ("speed", "hide"):

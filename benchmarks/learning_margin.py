@@ -58,6 +58,8 @@ def run(tests: list[str], seed: int, threads: int) -> dict[str, Any]:
             "-n",
             "0",
             "-q",
+            "-m",
+            "",  # what is marked slow too
             "--train-seed",
             str(seed),
             "--timeout",

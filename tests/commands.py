@@ -74,6 +74,7 @@ Command = ForkedCommand | subprocess.Popen[bytes]
 
 def start_command(
     *arguments: str | Path,
+    stdin: IO[bytes] | int = subprocess.DEVNULL,
     stdout: IO[bytes] | int = subprocess.DEVNULL,
     stderr: IO[bytes] | int = subprocess.DEVNULL,
     cwd: Path | None = None,
@@ -91,7 +92,7 @@ def start_command(
     if not hasattr(os, "pidfd_open") or any(name.startswith("PYTHON") for name in env):
         return subprocess.Popen(
             [sys.executable, "-m", module, *words],
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             stdout=stdout,
             stderr=stderr,
             cwd=cwd,
@@ -108,7 +109,7 @@ def start_command(
     ours, theirs = socket.socketpair()
     try:
         with open(os.devnull, "r+b") as nothing, theirs:
-            streams = [nothing if stream == subprocess.DEVNULL else stream for stream in (nothing, stdout, stderr)]
+            streams = [nothing if stream == subprocess.DEVNULL else stream for stream in (stdin, stdout, stderr)]
             numbers = [stream if isinstance(stream, int) else stream.fileno() for stream in (*streams, theirs)]
             with _LOCK:
                 socket.send_fds(_server(tuple(preload)), [dumps(request).encode()], numbers)

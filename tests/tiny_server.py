@@ -20,12 +20,13 @@ import json
 import math
 import os
 import re
-import subprocess
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+
+from tests.commands import TRAINING, start_command
 
 LOG = "asked.jsonl"
 REVISION = "tiny-2025-01-01"
@@ -39,23 +40,27 @@ class TinyServer:
         self._folder = folder
 
     def __enter__(self) -> TinyServer:
-        here = Path(__file__).parents[1]
-        path = os.pathsep.join([str(here), str(here / "src")])
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.tiny_server", str(self._folder)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            cwd=here,
-            env={**os.environ, "PYTHONPATH": path},
+        from_us, self._end = os.pipe()
+        told, to_us = os.pipe()
+        self._process = start_command(
+            self._folder,
+            stdin=from_us,
+            stdout=to_us,
+            stderr=2,
+            cwd=Path(__file__).parents[1],
+            preload=TRAINING,  # torch and transformers are loaded once
+            module="tests.tiny_server",
         )
-        assert self._process.stdout is not None
-        self.url = self._process.stdout.readline().strip()  # once the model is loaded
+        os.close(from_us)
+        os.close(to_us)
+        with open(told) as words:
+            self.url = words.readline().strip()  # once the model is loaded
         assert self.url, "the server did not start"
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._process.communicate()  # closes its standard input
+        os.close(self._end)  # its standard input
+        self._process.wait(60)
 
     @property
     def asked(self) -> list[dict[str, Any]]:
@@ -77,8 +82,9 @@ class Tiny:
         from deeptrace.models.hf.model import HfModel
         from deeptrace.testing import tiny_model
 
+        sizes = {"hidden_size": 96, "num_layers": 2, "vision_layers": 1}
         self._model = HfModel(
-            tiny_model("qwen2.5-vl", folder / "model"), question="zero-shot", max_new_tokens=4, device="cpu"
+            tiny_model("qwen2.5-vl", folder / "model", **sizes), question="zero-shot", max_new_tokens=4, device="cpu"
         )
         self._model.label_share = 0.0  # its labels hold next to nothing: it was never trained
         self._log, self._lock = folder / LOG, threading.Lock()

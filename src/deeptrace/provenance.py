@@ -6,6 +6,7 @@ import platform
 import shutil
 import subprocess
 from collections.abc import Iterable
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Final
@@ -22,12 +23,16 @@ _SECONDS: Final = 10  # for one call of git
 def versions() -> dict[str, str]:
     """Of Python, deeptrace and the packages that can change a result, as far as they are installed."""
     installed = {"python": platform.python_version(), "deeptrace": deeptrace.__version__}
-    for name in _PACKAGES:
-        try:
-            installed[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return installed
+    return installed | {name: version for name in _PACKAGES if (version := _version(name)) is not None}
+
+
+@cache
+def _version(package: str) -> str | None:
+    """Of an installed package. It is read once: what runs stays what it is, and reading takes milliseconds each."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def git_commit(package: Path | None = None) -> str | None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import html5lib
@@ -193,23 +195,28 @@ def test_a_drop_is_the_difference_on_the_same_videos(squares: Records, tmp_path:
     assert (rungs["speed"].drops["time_distance"].value or 0) > 0.03  # said 0.5 s, true 0.4 s of 1.6 s
 
 
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    with chromium(tmp_path_factory.mktemp("browser")) as chrome:
+        yield chrome
+
+
 @pytest.mark.browser
-def test_in_a_browser_nothing_overflows_and_nothing_is_asked_of_a_network(report: Path, tmp_path: Path) -> None:
-    with chromium(tmp_path) as browser:
-        for width, scheme in ((1280, "light"), (420, "dark")):
-            page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)  # type: ignore[arg-type]
-            said: list[str] = []
-            asked: list[str] = []
-            page.on("console", lambda message, said=said: said.append(message.text))
-            page.on("pageerror", lambda error, said=said: said.append(str(error)))
-            page.on("request", lambda request, asked=asked: asked.append(request.url))
-            page.goto((report / "index.html").as_uri())
-            assert page.evaluate("document.documentElement.scrollWidth") <= width
-            assert said == []
-            assert all(url.startswith("file:") for url in asked)
-            assert page.locator("#categories svg polygon").count() >= 2
-            page.locator("#theme").click()
-            page.close()
+def test_in_a_browser_nothing_overflows_and_nothing_is_asked_of_a_network(report: Path, browser: Any) -> None:
+    for width, scheme in ((1280, "light"), (420, "dark")):
+        page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+        said: list[str] = []
+        asked: list[str] = []
+        page.on("console", lambda message, said=said: said.append(message.text))
+        page.on("pageerror", lambda error, said=said: said.append(str(error)))
+        page.on("request", lambda request, asked=asked: asked.append(request.url))
+        page.goto((report / "index.html").as_uri())
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert said == []
+        assert all(url.startswith("file:") for url in asked)
+        assert page.locator("#categories svg polygon").count() >= 2
+        page.locator("#theme").click()
+        page.close()
 
 
 def _hostile(folder: Path) -> Path:
@@ -236,44 +243,44 @@ def _hostile(folder: Path) -> Path:
 
 
 @pytest.mark.browser
-def test_no_payload_runs_loads_or_changes_anything(tmp_path: Path) -> None:
+def test_no_payload_runs_loads_or_changes_anything(browser: Any, tmp_path: Path) -> None:
     """120 texts of markup as ids, sources, models, explanations, reasons and the title, in a real browser."""
     assert len(MARKUP) >= 120
     data = _hostile(tmp_path)
     few = ("--replicates", 5, "--permutations", 0, "--cases", 40, "--no-probes", "--title", MARKUP[0])
     _run("bench", "report", data / "verdicts.jsonl", data, "--out", tmp_path / "report", *few)
-    with chromium(tmp_path) as browser:
-        page = browser.new_page(viewport={"width": 1400, "height": 900})
-        said: list[str] = []
-        asked: list[str] = []
-        page.on("console", lambda message: said.append(message.text))
-        page.on("pageerror", lambda error: said.append(str(error)))
-        page.on("request", lambda request: asked.append(request.url))
-        page.on("dialog", lambda dialog: said.append(dialog.message))
-        page.goto((tmp_path / "report" / "index.html").as_uri())
-        page.wait_for_timeout(300)
-        assert page.evaluate("window.hits") is None
-        assert said == []
-        assert asked == [(tmp_path / "report" / "index.html").as_uri()]
-        strange = "iframe, object, embed, form, base, link, video, math, marquee, template, input, body img, details"
-        assert page.locator(strange).count() == 0
-        assert page.locator("script").count() == 2
-        handlers = "[...document.querySelectorAll('*')].flatMap(e => [...e.attributes]).filter(a => "
-        handlers += "/^on/i.test(a.name) || /^\\s*javascript:/i.test(a.value)).length"
-        assert page.evaluate(handlers) == 0
-        shown = page.locator(".case").all_inner_texts()
-        assert len(shown) >= 40
-        assert any("<script>" in text for text in shown)  # it is there, as text
-        assert page.evaluate("document.documentElement.scrollWidth") <= 1400
+    page = browser.new_page(viewport={"width": 1400, "height": 900})
+    said: list[str] = []
+    asked: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("dialog", lambda dialog: said.append(dialog.message))
+    page.goto((tmp_path / "report" / "index.html").as_uri())
+    page.wait_for_timeout(300)
+    assert page.evaluate("window.hits") is None
+    assert said == []
+    assert asked == [(tmp_path / "report" / "index.html").as_uri()]
+    strange = "iframe, object, embed, form, base, link, video, math, marquee, template, input, body img, details"
+    assert page.locator(strange).count() == 0
+    assert page.locator("script").count() == 2
+    handlers = "[...document.querySelectorAll('*')].flatMap(e => [...e.attributes]).filter(a => "
+    handlers += "/^on/i.test(a.name) || /^\\s*javascript:/i.test(a.value)).length"
+    assert page.evaluate(handlers) == 0
+    shown = page.locator(".case").all_inner_texts()
+    assert len(shown) >= 40
+    assert any("<script>" in text for text in shown)  # it is there, as text
+    assert page.evaluate("document.documentElement.scrollWidth") <= 1400
+    page.close()
     text = (tmp_path / "report" / "report.md").read_text()
     assert not re.search(r"(?<!\\)<(?:script|img|svg|iframe|base|link|style)\b", text)
 
 
 @pytest.mark.browser
-def test_the_columns_of_every_table_fit(report: Path, tmp_path: Path) -> None:
-    with chromium(tmp_path) as browser:
-        page = browser.new_page(viewport={"width": 1400, "height": 900})
-        page.goto((report / "index.html").as_uri())
-        wide = "[...document.querySelectorAll('.scroll')].filter(e => e.scrollWidth > e.clientWidth + 1)"
-        titles = page.evaluate(f"{wide}.map(e => e.closest('section').querySelector('h2').innerText)")
-        assert titles == []
+def test_the_columns_of_every_table_fit(report: Path, browser: Any) -> None:
+    page = browser.new_page(viewport={"width": 1400, "height": 900})
+    page.goto((report / "index.html").as_uri())
+    wide = "[...document.querySelectorAll('.scroll')].filter(e => e.scrollWidth > e.clientWidth + 1)"
+    titles = page.evaluate(f"{wide}.map(e => e.closest('section').querySelector('h2').innerText)")
+    page.close()
+    assert titles == []

@@ -34,9 +34,18 @@ TRACE = Trace(BOX, 0.5, 1.5, ("Object Distortion",), "It bends.")
 
 SLOWLY = """
     const play = HTMLMediaElement.prototype.play;
-    HTMLMediaElement.prototype.play = function () { this.playbackRate = 0.4; return play.call(this); };
+    HTMLMediaElement.prototype.play = function () {
+        const slower = () => { if (this.currentTime > 0.7) this.playbackRate = 0.0625; };
+        this.addEventListener("timeupdate", slower);
+        this.addEventListener("pointerdown", () => {
+            this.removeEventListener("timeupdate", slower);
+            this.playbackRate = 1;
+        }, { once: true });
+        return play.call(this);
+    };
 """
-"""Two seconds are short for a hand on a busy machine, and a click after the end is none."""
+"""From 0.7 s on the clip all but stands still until it is clicked: two seconds are short for a hand on a busy machine, and
+a click after the end is none."""
 
 
 def injected(pairs: int) -> list[Record]:

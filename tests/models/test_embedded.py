@@ -24,7 +24,7 @@ from deeptrace.models.embedded import EmbeddedModel, join, pool_evidence
 from deeptrace.models.embedded.attribution import influence, look_without, mask_without, parts_of
 from deeptrace.models.embedded.calibration import at_prior, read_calibration
 from deeptrace.models.embedded.inputs import network_hw, prepare
-from deeptrace.models.embedded.windows import STRIDE, WINDOW, WindowOutputs, window_starts, windows_of
+from deeptrace.models.embedded.windows import LOOK, STRIDE, WINDOW, WindowOutputs, window_starts, windows_of
 from deeptrace.records import Frames, Origin, Verdict
 from deeptrace.rows import outcome_to_row
 from deeptrace.video import write_video
@@ -178,7 +178,7 @@ class Bright:
         onset = np.where(bright, 0.0, -9.0).astype(np.float32)
         box = np.full((count, 4, 2, 2), 0.4, np.float32)
         clip = 30.0 if bright.any() else -9.0
-        return WindowOutputs(first, cells, cells, box, np.zeros(9, np.float32), clip, onset, np.zeros(342, np.float32))
+        return WindowOutputs(first, cells, cells, box, np.zeros(9, np.float32), clip, onset, np.zeros(LOOK, np.float32))
 
 
 def test_a_long_video_is_looked_at_as_a_whole_and_its_most_suspicious_windows_are_named() -> None:

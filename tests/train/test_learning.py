@@ -38,7 +38,7 @@ STEPS = 80
 DECISIVE = {"videollama3": 1.0, "qwen2.5-vl": 3.0}
 
 
-@pytest.fixture(scope="module", params=list(DECISIVE))
+@pytest.fixture(scope="module", params=["videollama3", pytest.param("qwen2.5-vl", marks=pytest.mark.slow)])
 def family_name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

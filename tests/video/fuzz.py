@@ -22,6 +22,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from fractions import Fraction
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO
@@ -144,7 +145,12 @@ def make_seeds(builders: dict[str, Callable[[], bytes]] = SEED_CLIPS) -> dict[st
         for prefix, codec in {"hevc": "libx265", "av1": "libsvtav1", "vp9": "libvpx-vp9"}.items()
         if codec not in av.codecs_available
     ]
-    return {name: make() for name, make in builders.items() if not name.startswith(tuple(absent))}
+    return {name: _made_once(make) for name, make in builders.items() if not name.startswith(tuple(absent))}
+
+
+@cache
+def _made_once(make: Callable[[], bytes]) -> bytes:
+    return make()
 
 
 # ── mutators ────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,7 +25,7 @@ from tests.video.fuzz import (
     truncation,
 )
 
-SLICE_SECONDS = 4.0
+MUTATIONS = 150
 
 
 @pytest.fixture(scope="module")
@@ -67,26 +66,20 @@ def test_the_oracle_sees_what_is_missing(oracle: Oracle) -> None:
 
 
 def test_no_truncation_is_read_short_in_silence(oracle: Oracle) -> None:
-    seeds, start, outcomes = make_seeds(SEED_CLIPS | MORE_FASTSTART), time.monotonic(), []
+    seeds, outcomes = make_seeds(SEED_CLIPS | MORE_FASTSTART), []
     for number in range(0, 15 * 100, 7):  # coprime to the number of files: every file, cuts all over its length
-        if time.monotonic() - start > SLICE_SECONDS:
-            break
         outcomes.append(read(truncation(seeds, 1, number), oracle, fps=2.0 if number % 2 else None))
     judge(outcomes)
-    assert len(outcomes) >= 30
     assert Counter(outcome.verdict for outcome in outcomes)["ok"] < len(outcomes) / 5
 
 
 @pytest.mark.parametrize("as_file", [False, True], ids=["bytes", "file"])
 def test_no_mutation_hurts_the_caller(as_file: bool, oracle: Oracle, tmp_path: Path) -> None:
-    seeds, start, outcomes = make_seeds(), time.monotonic(), []
-    for number in range(600):
-        if time.monotonic() - start > SLICE_SECONDS / 2:
-            break
+    seeds, outcomes = make_seeds(), []
+    for number in range(MUTATIONS):
         case = mutation(seeds, 1 + as_file, number * 5)  # every clip meets every mutator
         outcomes.append(read(case, oracle, folder=tmp_path if as_file else None))
     judge(outcomes)
-    assert len(outcomes) >= 30
 
 
 def test_a_case_can_be_made_again() -> None:

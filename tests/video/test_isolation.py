@@ -450,9 +450,9 @@ def test_a_new_worker_that_ends_before_its_first_word_is_not_replaced(
 
 @pytest.mark.linux
 def test_the_time_waited_for_the_last_worker_counts(fickle: Callable[..., Callable[[], int]], clip: bytes) -> None:
-    """4 s until the worker ends and 4 s until the next one answers are more than the 7 s that the call has."""
-    fickle(TAKES + "time.sleep(4); os._exit(9)", late=4.0)
-    limits = replace(DEFAULT_LIMITS, wall_seconds=7.0)
+    """3 s until the worker ends and 3 s until the next one answers are more than the 5.5 s that the call has."""
+    fickle(TAKES + "time.sleep(3); os._exit(9)", late=3.0)
+    limits = replace(DEFAULT_LIMITS, wall_seconds=5.5)
     assert video.probe(clip, limits=limits).width == 4
     assert codes(video.probe, clip, limits=limits) == "DECODER_TIMEOUT"
 
@@ -631,7 +631,7 @@ def test_memory_of_the_decoder(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     base = rng.integers(0, 256, (68, 120, 3)).astype(np.uint8)
     images = [np.kron(np.roll(base, k, axis=1), np.ones((16, 16, 1), np.uint8))[:1080] for k in range(10)]
-    data = make_clip(images=images * 15, fps=30, gop=250, b_frames=0, options={"preset": "ultrafast", "threads": "2"})
+    data = make_clip(images=images * 5, fps=10, gop=250, b_frames=0, options={"preset": "ultrafast", "threads": "2"})
     pool = Pool()
     monkeypatch.setattr(_pool, "_default", pool)
     frames = video.sample_frames(data, fps=2, short_side=448)

@@ -46,6 +46,7 @@ function runStudy(state) {
 
   function begin() {
     [videos, click, box] = [[], null, null];
+    byId("stages").replaceChildren();
     byId("question").reset();
     byId("next").disabled = true;
     byId("draw-words").hidden = true;

@@ -1,9 +1,9 @@
 """Which part of a window makes the clip look generated: the whole-clip head's own numbers, traced back to cells.
 
-The head is linear in 342 numbers, each a mean, a ratio of means, a deviation or a percentile over the cells of the
-window's maps. `influence` says of each cell how much evidence goes when it is left out, to first order (the influence
-function of each statistic, Hampel 1974); `evidence_without` leaves cells out for good and computes the numbers anew,
-which is how the former is checked.
+The head is linear in 510 numbers, each a mean, a deviation or a percentile over the cells of the window's maps.
+`influence` says of each cell how much evidence goes when it is left out, to first order (the influence function of each
+statistic, Hampel 1974); `look_without` leaves cells out for good and computes the numbers anew, which is how the former
+is checked.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Mask: TypeAlias = npt.NDArray[np.bool_]
 REGIONS: Final = 3
 """A window is divided into 3 x 3 regions, which have names in words, and into 3 spans of time."""
 
-_SOFT: Final = 1e-3  # added to both sides of a ratio, as in the export
+_SOFT: Final = 1e-3  # keeps a division by a deviation finite
 _PERCENTILES: Final = (0.5, 0.9, 0.99)
 _SLOPE: Final = 0.005  # shares on both sides of a percentile from which its density is taken
 
@@ -60,43 +60,51 @@ def mask_without(shape: tuple[int, int, int], part: Part) -> Mask:
 
 
 def look_without(stages: Stages, keep: Mask) -> Doubles:
-    """The head's numbers ``(342,)`` over the cells ``(T, h, w)`` that are kept. Of all cells: what the network gives.
+    """The head's numbers ``(510,)`` over the cells ``(T, h, w)`` that are kept. Of all cells: what the network gives.
 
-    A change over time belongs to its later frame, a change of a change to its middle one.
+    A deep cell lies over four of them and more, and counts by the share that is kept. A change over time belongs to its
+    later frame.
     """
     values = [_keep_cells(stages.coarse, keep).mean(axis=0)]
-    for stage in (stages.fine, stages.coarse):
-        first, second = _changes(stage)
-        cells = _spread(keep, stage)
-        change, change_of_change = _keep_cells(np.abs(first), cells[1:]), _keep_cells(np.abs(second), cells[1:-1])
-        values.append(np.log((change_of_change.mean(axis=0) + _SOFT) / (change.mean(axis=0) + _SOFT)))
+    share = _shares(keep.astype(np.float64), stages.deep.shape[2:])
+    values.append(np.einsum("tcij,tij->c", stages.deep.astype(np.float64), share) / share.sum())
     return np.asarray(np.concatenate([*values, _motion_without(stages.aux, keep)]), np.float64)
 
 
 def influence(stages: Stages, weights: Doubles) -> Doubles:
     """How much evidence each cell ``(T, h, w)`` brings, above what the window's others bring; its sum is about 0."""
     shape = (len(stages.coarse), *stages.coarse.shape[2:])
-    means, unevenness = weights[LOOK_PARTS["means"]], weights[LOOK_PARTS["unevenness"]]
-    coarse = stages.coarse.astype(np.float64)
-    total = np.einsum("c,tcij->tij", means, coarse - coarse.mean(axis=(0, 2, 3), keepdims=True)) / coarse[:, 0].size
-    channels = stages.fine.shape[1]
-    for stage, slope in ((stages.fine, unevenness[:channels]), (stages.coarse, unevenness[channels:])):
-        first, second = _changes(stage)
-        total[1:] -= _gather(_of_log(np.abs(first), slope), shape)
-        total[1:-1] += _gather(_of_log(np.abs(second), slope), shape)
+    total = _of_mean(stages.coarse, weights[LOOK_PARTS["coarse"]])
+    deep = _of_mean(stages.deep, weights[LOOK_PARTS["deep"]])
+    # What a deep cell brings is shared out evenly among the cells under it.
+    rows, columns = (_over(count, coarser) for count, coarser in zip(shape[1:], deep.shape[1:], strict=True))
+    total += (deep / _sums(np.ones(shape), deep.shape[1:]))[:, rows][:, :, columns]
     total[1:] += _gather(_of_motion(stages.aux[1:].astype(np.float64), weights[LOOK_PARTS["motion"]]), shape)
     return np.asarray(total, np.float64)
 
 
-def _changes(stage: Floats) -> tuple[Doubles, Doubles]:
-    first = np.diff(stage.astype(np.float64), axis=0)
-    return first, np.diff(first, axis=0)
+def _of_mean(stage: Floats, weights: Doubles) -> Doubles:
+    """What each cell brings to ``weights @ mean`` of a stage ``(T, C, h, w)``."""
+    values = stage.astype(np.float64)
+    apart = values - values.mean(axis=(0, 2, 3), keepdims=True)
+    return np.asarray(np.einsum("c,tcij->tij", weights, apart) / values[:, 0].size)
 
 
-def _of_log(values: Doubles, slope: Doubles) -> Doubles:
-    """What each cell brings to ``slope @ log(mean + soft)`` of values ``(T, C, h, w)``."""
-    mean = values.mean(axis=(0, 2, 3), keepdims=True)
-    return np.asarray(np.einsum("c,tcij->tij", slope, (values - mean) / (mean + _SOFT)) / values[:, 0].size)
+def _over(count: int, coarser: int) -> npt.NDArray[np.intp]:
+    """Which deep row or column lies over each of ``count`` cells; the last one over those that are left over, too."""
+    return np.minimum(np.arange(count) // 2, coarser - 1)
+
+
+def _sums(cells: Doubles, size: tuple[int, ...]) -> Doubles:
+    """Sums of cells ``(T, h, w)`` under each deep cell, ``(T, *size)``."""
+    for axis, coarser in enumerate(size, 1):
+        cells = np.add.reduceat(cells, 2 * np.arange(coarser), axis=axis)
+    return cells
+
+
+def _shares(cells: Doubles, size: tuple[int, ...]) -> Doubles:
+    """Means of cells ``(T, h, w)`` under each deep cell, ``(T, *size)``."""
+    return _sums(cells, size) / _sums(np.ones_like(cells), size)
 
 
 def _of_motion(values: Doubles, weights: Doubles) -> Doubles:

@@ -22,7 +22,7 @@ from deeptrace.measures.probabilities import logit, sigmoid
 from deeptrace.models.embedded.windows import LOOK, WindowOutputs
 from deeptrace.schema import Length, Range, Share, Text, check
 
-VERSION: Final = 2
+VERSION: Final = 3
 """Of ``embedded.json``."""
 
 _PRIOR_OF_EITHER: Final = 0.5  # one clip in two is fake, of either kind: what p_fake supposes before `at_prior`
@@ -37,6 +37,8 @@ class EmbeddedCalibration:
     trace_bias: float
     trace_threshold: float  # evidence of a window from which on its trace is reported
     generated_mean: npt.NDArray[np.float64]
+    generated_scale: npt.NDArray[np.float64]  # the deviation of each number over the clips of the fit
+    generated_far: float | None  # see `unlike`; None: no clip is too far
     generated_weights: npt.NDArray[np.float64]
     generated_bias: float
     clip_scale: float  # of both kinds of evidence together, see `p_fake`
@@ -48,12 +50,33 @@ class EmbeddedCalibration:
         return self.trace_scale * window.clip + self.trace_bias
 
     def generated_evidence(self, look: npt.NDArray[np.floating[Any]]) -> float:
-        """Log likelihood ratio of a generated clip, from what the head sees ``(342,)``: of a window, or their mean."""
+        """Log likelihood ratio of a generated clip, from what the head sees ``(510,)``: of a window, or their mean."""
         return float((look.astype(np.float64) - self.generated_mean) @ self.generated_weights + self.generated_bias)
 
+    def unlike(self, look: npt.NDArray[np.floating[Any]]) -> bool:
+        """Whether a clip ``(510,)`` is unlike all that the head was fitted on: farther from their mean than few are."""
+        far = distance(look, self.generated_mean, self.generated_scale)
+        return self.generated_far is not None and far >= self.generated_far
+
     def p_fake(self, trace: float, generated: float) -> float:
-        """P(fake) at a prior of 0.5, from the evidence of both kinds: `join`, then Platt scaling of its logit."""
-        return sigmoid(self.clip_scale * logit(join(trace, generated)) + self.clip_bias)
+        """P(fake) at a prior of 0.5, from the evidence of both kinds: `join`, then Platt scaling of its logit.
+
+        Of a trace counts what is above the threshold from which on traces are reported, see `telling`.
+        """
+        return sigmoid(self.clip_scale * logit(join(telling(trace, self.trace_threshold), generated)) + self.clip_bias)
+
+
+def telling(trace: float, threshold: float) -> float:
+    """How much evidence of a trace counts for the clip: what is above the threshold that camera clips seldom reach.
+
+    Below it, it goes neither with camera clips nor with generated ones, and only blurs what the other kind says.
+    """
+    return max(0.0, trace - threshold)
+
+
+def distance(look: npt.NDArray[Any], mean: npt.NDArray[np.float64], scale: npt.NDArray[np.float64]) -> float:
+    """How far a look ``(510,)`` is from the mean of others, in deviations of its numbers (root mean square)."""
+    return float(np.sqrt(np.mean(((look - mean) / scale) ** 2)))
 
 
 def join(trace: float, generated: float) -> float:
@@ -114,6 +137,8 @@ def read_calibration(folder: Path) -> EmbeddedCalibration:
         trace_bias=fitted.trace.bias,
         trace_threshold=fitted.trace.threshold,
         generated_mean=np.array(fitted.generated.mean, np.float64),
+        generated_scale=np.array(fitted.generated.scale, np.float64),
+        generated_far=fitted.generated.far,
         generated_weights=np.array(fitted.generated.weights, np.float64),
         generated_bias=fitted.generated.bias,
         clip_scale=fitted.clip.scale,
@@ -136,6 +161,8 @@ class _TraceNumbers:
 @dataclass(frozen=True)
 class _HeadNumbers:
     mean: _LookNumbers
+    scale: Annotated[tuple[Annotated[float, Range(above=0.0)], ...], Length(LOOK, LOOK)]
+    far: _Number | None
     weights: _LookNumbers
     bias: _Number
 

@@ -34,6 +34,8 @@ SAMPLED_THINLY: Final = "sampled_thinly"
 """Flag of a verdict on a video that has fewer pictures a second than the model needs."""
 LOOKS_GENERATED: Final = "looks_generated_as_a_whole"
 """Flag of a verdict that is "fake" with no trace: only the clip as a whole speaks for it."""
+UNLIKE: Final = "unlike_what_it_was_fitted_on"
+"""Flag of a verdict on a video whose look is farther from the clips of the fit than those of new sources mostly are."""
 
 LONG_SECONDS: Final = 60.0
 """From this length on a verdict names its most suspicious windows. Chosen."""
@@ -100,11 +102,12 @@ class EmbeddedModel(FrameModel):
     def verdict_of_parts(self, parts: Iterator[Frames], origin: Origin) -> Verdict:
         """The verdict on a video.
 
-        The label is "fake" when ``p_fake`` is at least 0.5. ``uncertain`` when it lies between the `thresholds`, or
-        when there was too little to see. ``traces`` holds up to three, the strongest first, each with a box per frame,
-        where a window's evidence is above its threshold and the conclusion is not real. Where a fake has none, the
-        flag `LOOKS_GENERATED` says that only the clip as a whole speaks for it, and ``highlights`` which region and
-        which moments did most. In a video of a minute and more they name the most suspicious windows.
+        The label is "fake" when ``p_fake`` is at least 0.5. ``uncertain`` when it lies between the `thresholds`, when
+        there was too little to see, or when the clip is unlike all that the model was fitted on (`UNLIKE`). ``traces``
+        holds up to three, the strongest first, each with a box per frame, where a window's evidence is above its
+        threshold and the conclusion is not real. Where a fake has none, the flag `LOOKS_GENERATED` says that only the
+        clip as a whole speaks for it, and ``highlights`` which region and which moments did most. In a video of a
+        minute and more they name the most suspicious windows.
         """
         state = _ClipState(self)
         following = _Following(parts, self, origin)
@@ -116,14 +119,15 @@ class EmbeddedModel(FrameModel):
         p_fake = at_prior(at_half, self.prior)
         low, high = self.thresholds
         thin = rate is None or rate < FPS / _THIN
-        uncertain = low <= p_fake < high or len(times) < _FEWEST_FRAMES or thin
+        unlike = self.calibration.unlike(state.mean_look)
+        uncertain = low <= p_fake < high or len(times) < _FEWEST_FRAMES or thin or unlike
         fake = p_fake >= DECIDES
         traces = [
             trace_of(candidate, times, following.end_seconds, at_prior(of_kind(candidate.evidence), self.prior))
             for candidate in sorted(state.findings, key=lambda candidate: -candidate.evidence)[:_MOST_TRACES]
             if candidate.finding.boxes and (fake or uncertain)
         ]
-        flags = [SAMPLED_THINLY] if thin else []
+        flags = [flag for flag, holds in ((SAMPLED_THINLY, thin), (UNLIKE, unlike)) if holds]
         highlights = state.suspicious_windows(times) if following.end_seconds >= LONG_SECONDS else []
         if fake and not traces:
             flags.append(LOOKS_GENERATED)

@@ -21,9 +21,9 @@ WINDOW: Final = 24
 """Frames of a window: 3 s, as in training (`deeptrace.train.embedded.draw.COUNT`). Chosen."""
 STRIDE: Final = 16
 """Frames from one window to the next: they overlap by a second, so that an onset is well inside one. Chosen."""
-LOOK_PARTS: Final = {"means": slice(0, 112), "unevenness": slice(112, 264), "motion": slice(264, 342)}
-"""What the whole-clip head sees of a window: `generated_features` of the export (means over the stride-16 stage, how
-unevenly both stages change), and `motion_summary`."""
+LOOK_PARTS: Final = {"coarse": slice(0, 112), "deep": slice(112, 432), "motion": slice(432, 510)}
+"""What the whole-clip head sees of a window: `generated_features` of the export (means over the stages at strides 16
+and 32), and `motion_summary`."""
 LOOK: Final = LOOK_PARTS["motion"].stop
 """How many numbers that are."""
 
@@ -50,15 +50,15 @@ class WindowOutputs:
     category: Floats  # (9,)
     clip: float
     onset: Floats  # (T,)
-    look: Floats  # (342,), for the whole-clip head
+    look: Floats  # (510,), for the whole-clip head
 
 
 @dataclass(frozen=True)
 class Stages:
     """What the whole-clip head's numbers are made of: the backbone's two stages and the motion maps of one window."""
 
-    fine: Floats  # (T, 40, 2h, 2w)
     coarse: Floats  # (T, 112, h, w)
+    deep: Floats  # (T, 320, h // 2, w // 2)
     aux: Floats  # (T, 13, 4h, 4w)
 
 
@@ -96,10 +96,10 @@ class Network:
     def stages(self, images: Bytes) -> Stages:
         """What the head's numbers of one window ``(T, H, W, 3)`` uint8 are made of."""
         inputs = prepare(images)
-        fine, coarse = self._session.run(
-            ("fine", "coarse"), {"images": inputs.rgb, "aux": inputs.aux, "flow": inputs.flow}
+        coarse, deep = self._session.run(
+            ("coarse", "deep"), {"images": inputs.rgb, "aux": inputs.aux, "flow": inputs.flow}
         )
-        return Stages(fine, coarse, inputs.aux)
+        return Stages(coarse, deep, inputs.aux)
 
 
 def window_starts(count: int) -> list[int]:

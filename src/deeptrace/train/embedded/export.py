@@ -11,25 +11,19 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from deeptrace.files import atomic_write
-from deeptrace.train.embedded.network import Backbone, KindHead, TraceNet
+from deeptrace.train.embedded.network import Backbone, DeepStage, KindHead, TraceNet
 
-OUTPUTS = ("trace", "started", "box", "category", "clip", "onset", "look", "fine", "coarse")
-"""Names of the ONNX outputs. ``look`` is what the whole-clip head sees, see `generated_features`, and ``fine`` and
-``coarse`` what that is made of, for those who ask which place it comes from."""
+OUTPUTS = ("trace", "started", "box", "category", "clip", "onset", "look", "coarse", "deep")
+"""Names of the ONNX outputs. ``look`` is what the whole-clip head sees, see `generated_features`, and ``coarse``
+and ``deep`` what that is made of, for those who ask which place it comes from."""
 
 
-def generated_features(fine: Tensor, coarse: Tensor) -> Tensor:
-    """What the head for ``p_generated`` sees of a window ``(T, C, h, w)`` of features: ``(264,)``.
+def generated_features(coarse: Tensor, deep: Tensor) -> Tensor:
+    """What the head for ``p_generated`` sees of a window's features: ``(432,)``.
 
-    Means over frames and cells of the stride-16 stage, and log ratios of second to first differences over time of the
-    stride-8 and stride-16 stages: how unevenly things change.
+    Means over frames and cells of the stages at strides 16 and 32, ``(T, 112, h, w)`` and ``(T, 320, h // 2, w // 2)``.
     """
-    parts = [coarse.mean(dim=(0, 2, 3))]
-    for stage in (fine, coarse):
-        first = stage[1:] - stage[:-1]
-        second = first[1:] - first[:-1]
-        parts.append(torch.log((second.abs().mean(dim=(0, 2, 3)) + 1e-3) / (first.abs().mean(dim=(0, 2, 3)) + 1e-3)))
-    return torch.cat(parts)
+    return torch.cat([coarse.mean(dim=(0, 2, 3)), deep.mean(dim=(0, 2, 3))])
 
 
 class Whole(nn.Module):
@@ -37,12 +31,13 @@ class Whole(nn.Module):
 
     def __init__(self, backbone: Backbone, net: TraceNet, kind: KindHead) -> None:
         super().__init__()
-        self.backbone, self.net, self.kind = backbone, net, kind
+        self.backbone, self.net, self.kind, self.deep = backbone, net, kind, DeepStage()
 
     @override
     def forward(self, images: Tensor, aux: Tensor, flow: Tensor) -> tuple[Tensor, ...]:
         """The values of `OUTPUTS`."""
         fine, coarse = self.backbone(images)
+        deep = self.deep(coarse)
         outputs = self.net(fine[None], coarse[None], aux[None], flow[None])
         return (
             outputs.trace[0],
@@ -51,9 +46,9 @@ class Whole(nn.Module):
             self.kind(outputs.evidence)[0],
             outputs.clip[0],
             outputs.onset[0],
-            generated_features(fine, coarse),
-            fine,
+            generated_features(coarse, deep),
             coarse,
+            deep,
         )
 
 
@@ -76,8 +71,8 @@ def export(backbone: Backbone, net: TraceNet, kind: KindHead, path: Path) -> Non
         "started": {0: "frames", 1: "rows8", 2: "columns8"},
         "box": {0: "frames", 2: "rows8", 3: "columns8"},
         "onset": {0: "frames"},
-        "fine": {0: "frames", 2: "rows8", 3: "columns8"},
         "coarse": {0: "frames", 2: "rows16", 3: "columns16"},
+        "deep": {0: "frames", 2: "rows32", 3: "columns32"},
     }
     content = _export(
         whole,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -18,23 +18,21 @@ from tqdm import tqdm
 
 from deeptrace.errors import DeepTraceError, TrainError
 from deeptrace.files import dumps, write_text
-from deeptrace.models.embedded.calibration import VERSION
-from deeptrace.models.embedded.inputs import Bytes
+from deeptrace.models.embedded.calibration import VERSION, distance
 from deeptrace.models.embedded.windows import LOOK, Network
 from deeptrace.models.hf.staging import staged
 from deeptrace.train import FINAL
 from deeptrace.train.embedded.draw import Drawn, PairMaterial, draw_pair, size_of
 from deeptrace.train.embedded.export import export
 from deeptrace.train.embedded.footage import PoolClip, load_pool, validation_clips
-from deeptrace.train.embedded.generated import FAMILIES, HeldOutScore, Looks, by_clip, collect, fit, folds_of
+from deeptrace.train.embedded.generated import HeldOutScore, Looks, by_clip, collect, families_of, fit, folds_of
 from deeptrace.train.embedded.loop import read_checkpoint
 from deeptrace.train.embedded.network import Backbone, TraceNet
 from deeptrace.train.embedded.recipe import EmbeddedRecipe
 from deeptrace.train.embedded.recorded import RELEASE_NAME, Recorded
 from deeptrace.train.embedded.refit import fit_kind
 from deeptrace.train.embedded.scenes import scene_maker
-from deeptrace.train.embedded.spool import FeatureMaker
-from deeptrace.train.embedded.thresholds import ClipOutputs, fit_thresholds, platt, run_clip
+from deeptrace.train.embedded.thresholds import ClipOutputs, above, fit_thresholds, platt, run_clip
 
 Floats = npt.NDArray[np.float64]
 
@@ -45,6 +43,8 @@ _FEWEST_FAMILIES: Final = 2
 """Of generated clips, for a head: with one, no fold holds what the others did not see."""
 _FIRST_VALIDATION_SEED: Final = 9_000_000
 """Of the validation pairs; those of training count from 0, and no recipe makes so many."""
+_FAR_SHARE: Final = 0.03
+"""Of the clips of a new family: how many may be taken for unlike all that the head was fitted on."""
 _DECIMALS: Final = 6
 """Of the whole-clip head's numbers in ``embedded.json``."""
 _REVISION_DIGITS: Final = 12
@@ -56,6 +56,7 @@ class Head:
     """The whole-clip head with its calibration folded in, and those of the folds, for clips that it saw."""
 
     mean: Floats
+    spread: Floats  # of each number, over the clips
     weights: Floats
     bias: float
     auroc: float | None  # out of fold
@@ -65,14 +66,16 @@ class Head:
 
     def unseen_evidence(self, clip: ClipOutputs) -> float:
         """The evidence of a generated clip by heads that saw no clip of its family: the mean over the foldings."""
-        family = FAMILIES.get(clip.source, clip.source)
-        scores = [float(fold.score(clip.look)) for folds in self.foldings for fold in folds if family in fold.families]
+        scores = [
+            float(fold.score(clip.look)) for folds in self.foldings for fold in folds if clip.family in fold.families
+        ]
         return self.scale * float(np.mean(scores)) + self.shift if scores else self.bias
 
     def to_json(self) -> dict[str, Any]:
         """The part of ``embedded.json`` that is called ``generated``."""
         return {
             "mean": [round(float(number), _DECIMALS) for number in self.mean],
+            "scale": [float(f"{number:.6g}") for number in self.spread],
             "weights": [round(float(number), _DECIMALS) for number in self.weights],
             "bias": self.bias,
             "auroc_out_of_fold": self.auroc,
@@ -116,15 +119,16 @@ def _of_footage(recipe: EmbeddedRecipe, out: Path, network: Network) -> dict[str
     scene = scene_maker(footage, recipe.cutouts, test=True) if recipe.scene_share > 0 else None
     logits = _pair_logits(PairMaterial(footage, scene, recipe.scene_share), recipe, network)
     scale, bias = platt(logits["fake"], np.r_[logits["sham"], logits["clean"]])
-    head = fit_head(clips, network, FeatureMaker(out / "backbone.onnx").middle)
+    head = fit_head(clips, network)
     return numbers_of(run_clips(clips, network), (scale, bias), head)
 
 
 def run_clips(clips: Sequence[PoolClip], network: Network) -> list[ClipOutputs]:
     """What the network says of clips as the model reads them."""
+    families = families_of((clip.source, clip.generator, clip.scene) for clip in clips)
     return [
-        run_clip(clip.path, clip.clip_id, clip.source, is_fake=clip.label == "fake", network=network)
-        for clip in tqdm(clips, desc="clips as they are read", unit="clip")
+        run_clip(clip.path, clip.clip_id, family, is_fake=clip.label == "fake", network=network)
+        for clip, family in zip(tqdm(clips, desc="clips as they are read", unit="clip"), families, strict=True)
     ]
 
 
@@ -136,9 +140,13 @@ def numbers_of(clips: Sequence[ClipOutputs], trace: tuple[float, float], head: H
     """
     fitted = fit_thresholds(clips, trace=trace, generated=head.unseen_evidence)
     threshold = fitted.pop("trace_threshold")
+    far = None
+    if head.auroc is not None:
+        distances = np.array([distance(clip.look, head.mean, head.spread) for clip in clips])
+        far = above(distances, [clip.family for clip in clips], _FAR_SHARE)
     return {
         "trace": {"scale": trace[0], "bias": trace[1], "threshold": threshold},
-        "generated": head.to_json(),
+        "generated": head.to_json() | {"far": far},
         **fitted,
     }
 
@@ -153,7 +161,7 @@ def _of_release(recipe: EmbeddedRecipe, out: Path, network: Network) -> dict[str
         for name in ("fake", "clean")
         for i, value in enumerate(logits[name])
     ]
-    head = Head(nothing, nothing, 0.0, None)
+    head = Head(nothing, np.ones(LOOK), nothing, 0.0, None)
     return numbers_of(clips, platt(logits["fake"], logits["clean"]), head)
 
 
@@ -176,16 +184,17 @@ def _pair_logits(material: PairMaterial, recipe: EmbeddedRecipe, network: Networ
     return {name: np.array(values) for name, values in logits.items()}
 
 
-def fit_head(clips: Sequence[PoolClip], network: Network, middle_of: Callable[[Bytes], Any]) -> Head:
+def fit_head(clips: Sequence[PoolClip], network: Network) -> Head:
     """The whole-clip head on these clips, calibrated on its own out-of-fold scores (mean of `_FOLDINGS`).
 
     With generated clips of fewer than `_FEWEST_FAMILIES` families there is nothing to judge it by: the head then says
     nothing (0).
     """
-    families = {FAMILIES.get(clip.source, clip.source) for clip in clips if clip.label == "fake"}
-    if len(families) < _FEWEST_FAMILIES:
-        return Head(np.zeros(LOOK), np.zeros(LOOK), 0.0, None)
-    return head_of(collect(clips, network, middle_of))
+    families = families_of((clip.source, clip.generator, clip.scene) for clip in clips)
+    made = {family for clip, family in zip(clips, families, strict=True) if clip.label == "fake"}
+    if len(made) < _FEWEST_FAMILIES:
+        return Head(np.zeros(LOOK), np.ones(LOOK), np.zeros(LOOK), 0.0, None)
+    return head_of(collect(clips, network))
 
 
 def head_of(looks: Looks) -> Head:
@@ -193,12 +202,16 @@ def head_of(looks: Looks) -> Head:
     from sklearn.metrics import roc_auc_score
 
     foldings = tuple(tuple(folds_of(looks.values, looks, seed=seed)) for seed in range(_FOLDINGS))
-    scores = np.zeros(len(looks.fake))
-    for folds in foldings:
-        for fold in folds:
-            scores[fold.held] += fold.score(looks.values[fold.held]) / len(foldings)
-    score, labels, _ = by_clip(scores, looks)
+    scores, times = np.zeros(len(looks.fake)), np.zeros(len(looks.fake))
+    for fold in (fold for folds in foldings for fold in folds):
+        scores[fold.held] += fold.score(looks.values[fold.held])
+        times += fold.held
+    if not times.all():
+        raise TrainError(
+            "camera and generated clips lie in so few families that a head cannot leave each of them out; add sources"
+        )
+    score, labels, _ = by_clip(scores / times, looks)
     scale, shift = platt(score[labels == 1], score[labels == 0])
-    mean, weights, bias = fit(looks.values, looks, np.ones(len(looks.fake), bool))
+    mean, scale_of, weights, bias = fit(looks.values, looks, np.ones(len(looks.fake), bool))
     auroc = float(roc_auc_score(labels, score))
-    return Head(mean, weights * scale, bias * scale + shift, auroc, foldings, scale, shift)
+    return Head(mean, scale_of, weights * scale, bias * scale + shift, auroc, foldings, scale, shift)

@@ -51,6 +51,8 @@ class PoolClip:
     generator: str | None
     path: Path
     stored: Stored
+    scene: str | None = None
+    """The same for clips of one scene: an edit and its source, or one prompt by several generators."""
 
     @property
     def fps(self) -> float:
@@ -109,6 +111,7 @@ def load_pool(
                     generator=row["generator"],
                     path=path,
                     stored=stored,
+                    scene=row.get("pair"),
                 )
             )
     return pool

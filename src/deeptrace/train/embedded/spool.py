@@ -57,11 +57,6 @@ class FeatureMaker:
         features = {"fine": fine, "coarse": coarse, "aux": inputs.aux, "flow": inputs.flow}
         return {name: value.astype(np.float16) for name, value in features.items()}
 
-    def middle(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """``(224,)`` numbers of one frame ``(H, W, 3)``: mean and deviation over cells of the stride-16 stage."""
-        _, coarse = self._session.run(None, {"images": image[None]})
-        return np.concatenate([coarse[0].mean(axis=(1, 2)), coarse[0].std(axis=(1, 2))])
-
 
 def save_pair(path: Path, drawn: Drawn, maker: FeatureMaker, *, sham: bool) -> None:
     """Prepare a pair (with the sham or the clean twin) and write it, whole or not at all.

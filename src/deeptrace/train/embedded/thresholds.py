@@ -1,12 +1,12 @@
 """Thresholds on what the model reads: clips in their files, through the reader, window after window.
 
-Split conformal prediction (Vovk et al. 2005), once for each class: of new camera clips of the same kind at most a share
-reaches the upper threshold, of new generated ones at most a share stays below the lower.
+Conformal risk control (Angelopoulos et al. 2022) over families, once for each class: of the camera clips of a new
+family at most a share reaches the upper threshold, of a new family's generated ones at most a share stays below the
+lower. A new clip of a known source is not what a threshold must hold for.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,16 +18,15 @@ import numpy.typing as npt
 from deeptrace.errors import TrainError
 from deeptrace.measures.calibration import fit_platt
 from deeptrace.measures.probabilities import logit, sigmoid
-from deeptrace.models.embedded.calibration import join, pool_evidence
+from deeptrace.models.embedded.calibration import join, pool_evidence, telling
 from deeptrace.models.embedded.reading import read_parts
 from deeptrace.models.embedded.windows import Network, windows_of
 
-FALSE_ALARMS: Final = 0.05
-"""Share of camera clips that the upper threshold may call fake. What is promised of unseen sources is twice as much:
-most of the clips that fit the threshold also trained, and get less of p_trace than others would."""
+FALSE_ALARMS: Final = 0.08
+"""Share of a new family's camera clips that the upper threshold may call fake, in the mean over families. Chosen."""
 
 MISSES: Final = 0.2
-"""Share of generated clips that the lower threshold may call real."""
+"""Share of a new family's generated clips that the lower threshold may call real. Chosen."""
 
 Floats = npt.NDArray[np.float64]
 
@@ -37,32 +36,39 @@ class ClipOutputs:
     """What the network says of one clip as the model reads it."""
 
     clip_id: str
-    source: str
+    family: str
     is_fake: bool
     logits: Floats  # (W,) of a trace, one a window
-    look: Floats  # (342,), the mean over the windows
+    look: Floats  # (510,), the mean over the windows
 
 
-def run_clip(path: Path, clip_id: str, source: str, *, is_fake: bool, network: Network) -> ClipOutputs:
+def run_clip(path: Path, clip_id: str, family: str, *, is_fake: bool, network: Network) -> ClipOutputs:
     """The network's outputs for a clip, by the road that `EmbeddedModel` takes."""
     outputs = [network(window.images, window.first) for window in windows_of(read_parts(path))]
     look: Floats = np.stack([one.look for one in outputs]).mean(axis=0, dtype=np.float64)
-    return ClipOutputs(clip_id, source, is_fake, np.array([one.clip for one in outputs], np.float64), look)
+    return ClipOutputs(clip_id, family, is_fake, np.array([one.clip for one in outputs], np.float64), look)
 
 
-def above(values: Floats, share: float) -> float:
-    """The least threshold that a new value of the same kind reaches with a chance of at most ``share``.
+def above(values: Floats, families: Sequence[str], share: float) -> float:
+    """The least threshold that values of a new family reach in at most ``share`` of cases, in expectation.
 
-    Of n values, just above the ceil((n + 1)(1 - share))-th smallest; with too few for that, above all of them, and the
-    chance is 1 / (n + 1).
+    Of F families, just above the smallest value ``v`` for which ``(sum of each family's share above v + 1) / (F + 1)``
+    is at most ``share``. With too few families for that, above all values, and what is promised is ``1 / (F + 1)``.
     """
-    rank = min(len(values), math.ceil((len(values) + 1) * (1 - share)))
-    return float(np.nextafter(np.sort(values)[rank - 1], np.inf))
+    names, counts = np.unique(np.asarray(families), return_counts=True)
+    size = dict(zip(names, counts, strict=True))
+    order = np.argsort(values)
+    weights = np.array([1 / size[families[i]] for i in order])
+    over = weights.sum() - np.cumsum(weights)  # the shares that stay, summed, above each value
+    ranked = np.asarray(values, np.float64)[order]
+    over = np.array([over[ranked == value].min() for value in ranked])
+    fits = np.flatnonzero((over + 1) / (len(names) + 1) <= share + 1e-12)
+    return float(np.nextafter(ranked[fits[0] if len(fits) else -1], np.inf))
 
 
-def below(values: Floats, share: float) -> float:
-    """The largest threshold below which a new value of the same kind lies with a chance of at most ``share``."""
-    return -above(-values, share)
+def below(values: Floats, families: Sequence[str], share: float) -> float:
+    """The largest threshold below which values of a new family lie in at most ``share`` of cases."""
+    return -above(-values, families, share)
 
 
 def fit_thresholds(
@@ -74,7 +80,7 @@ def fit_thresholds(
     """``trace.threshold``, ``clip`` and ``thresholds`` of ``embedded.json``.
 
     ``trace`` is scale and bias of the trace logits. ``generated`` gives the evidence of a generated clip by a head that
-    never saw the clip's source.
+    never saw the clip's family.
 
     Raises:
         TrainError: there is no camera clip.
@@ -84,19 +90,27 @@ def fit_thresholds(
     fakes = [clip for clip in clips if clip.is_fake]
     if not camera:
         raise TrainError("no camera clip could be read; thresholds need some")
-    joined = {clip.clip_id: logit(join(pool_evidence(scale * clip.logits + bias), generated(clip))) for clip in clips}
+    of_camera, of_fakes = ([clip.family for clip in some] for some in (camera, fakes))
+    best = np.array([scale * float(clip.logits.max()) + bias for clip in camera])
+    trace_threshold = max(0.0, above(best, of_camera, FALSE_ALARMS))
+
+    def evidence(clip: ClipOutputs) -> float:
+        return logit(join(telling(pool_evidence(scale * clip.logits + bias), trace_threshold), generated(clip)))
+
+    joined = {clip.clip_id: evidence(clip) for clip in clips}
     from_camera = np.array([joined[clip.clip_id] for clip in camera])
     from_fakes = np.array([joined[clip.clip_id] for clip in fakes])
     clip_scale, clip_bias = platt(from_fakes, from_camera) if fakes else (1.0, 0.0)
-    high = above(from_camera, FALSE_ALARMS)
-    low = below(from_fakes, MISSES) if fakes else high
-    best = np.array([scale * float(clip.logits.max()) + bias for clip in camera])
+    high = above(from_camera, of_camera, FALSE_ALARMS)
+    low = below(from_fakes, of_fakes, MISSES) if fakes else high
     return {
-        "trace_threshold": max(0.0, above(best, FALSE_ALARMS)),
+        "trace_threshold": trace_threshold,
         "clip": {"scale": clip_scale, "bias": clip_bias},
         "thresholds": sorted(sigmoid(clip_scale * value + clip_bias) for value in (low, high)),
         "camera_clips": len(camera),
+        "camera_families": len(set(of_camera)),
         "generated_clips": len(fakes),
+        "generated_families": len(set(of_fakes)),
     }
 
 

@@ -169,7 +169,7 @@ class RunTrainer(Trainer):
         """The library's optimizer, its groups divided further where a part of the model has a rate of its own."""
         if self.optimizer is not None or not any(vars(self._rates).values()):
             return super().create_optimizer(model)
-        of = self.model if model is None else model
+        of: Any = self.model if model is None else model
         decays = set(self.get_decay_parameter_names(of))
         groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
         for name, parameter in of.named_parameters():
