@@ -234,10 +234,8 @@ def changes_by(rows: list[Row], trick: str, name: RewardName, unit: float) -> li
 
 def tell_tricks(rows: list[Row]) -> Iterator[str]:
     """Does damage earn more? One table for all rewards."""
-    units = {
-        name: float(np.std([v for row in rows if (v := logit_of(row["rows"]["clean"], name)) is not None]))
-        for name in REWARDS
-    }
+    clean = {name: [v for row in rows if (v := logit_of(row["rows"]["clean"], name)) is not None] for name in REWARDS}
+    units = {name: float(np.std(values)) if values else float("nan") for name, values in clean.items()}
     tricks = [*TRICKS, *FILE_TRICKS]
     changes = {(t, name): changes_by(rows, t, name, units[name]) for t in tricks for name in REWARDS}
     yield f"### Does damage earn more? {len(rows)} clips"
