@@ -347,6 +347,23 @@ def answers_of_the_original(folder: Path, options: argparse.Namespace) -> str:
     return f"{same} of {len(expected)} say the same, {texts} word for word"
 
 
+def which_system_prompt(folder: Path, options: argparse.Namespace) -> str:
+    """Labelled clips scored with the released system prompt and with none: which one the weights were trained with."""
+    if options.checkpoint is None or options.labelled is None:
+        raise NotHere("needs --checkpoint and --labelled")
+    need_gpus(options)
+    from deeptrace.models.hf.model import HfModel
+    from deeptrace.models.hf.prompts import compare_prompts
+
+    labels = json.loads(Path(options.labelled).read_text())
+    found = compare_prompts(
+        HfModel(options.checkpoint, dtype="bfloat16"), list(labels), [label == "fake" for label in labels.values()]
+    )
+    assert found.difference is not None, f"only {found.fakes} fakes and {found.reals} reals were scored"
+    between = f"{found.difference:+.3f}, between {found.low:+.3f} and {found.high:+.3f}"
+    return f"{found.fit}: log P(label) differs by {between} ({found.fakes} fakes, {found.reals} reals)"
+
+
 CHECKS: tuple[Callable[[Path, argparse.Namespace], str], ...] = (
     same_in_float32,
     close_in_bfloat16,
@@ -358,6 +375,7 @@ CHECKS: tuple[Callable[[Path, argparse.Namespace], str], ...] = (
     real_weights_are_whole,
     real_answers,
     answers_of_the_original,
+    which_system_prompt,
 )
 
 
@@ -381,6 +399,7 @@ def main() -> None:
     parser.add_argument("--checkpoint", help="a folder of real weights")
     parser.add_argument("--video", action="append", default=[], help="a clip to ask it about; may be given again")
     parser.add_argument("--expected", help="JSON of clip -> text of the original code")
+    parser.add_argument("--labelled", help='JSON of clip -> "fake" or "real"')
     parser.add_argument("--rehearse", action="store_true", help="run on the CPU what can run there")
     parser.add_argument("--list", action="store_true", help="say what would be checked")
     parser.add_argument("--verbose", action="store_true", help="tracebacks of what fails")

@@ -11,6 +11,7 @@ import atexit
 import os
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -78,10 +79,11 @@ def tiny_model(
 
     folder = _folder(family, dst)
     sizes = TinySizes(hidden_size, num_layers, vision_hidden_size, vision_layers, initializer_range)
-    config, processor = cls.tiny(sizes, tiny_tokenizer())
+    config, processor = cls.tiny(sizes, tiny_tokenizer(cls.tokenizer_tokens))
     config.text_config.vocab_size = -(-len(processor.tokenizer) // 64) * 64  # rows beyond the tokens, as released
-    for name in ("image", "video"):
-        setattr(config, f"{name}_token_id", processor.tokenizer.convert_tokens_to_ids(f"<|{name}_pad|>"))
+    for name, token in (("image", cls.chat.image), ("video", cls.chat.video)):
+        if hasattr(config, f"{name}_token_id"):
+            setattr(config, f"{name}_token_id", processor.tokenizer.convert_tokens_to_ids(token))
     for name in ("vision_start", "vision_end"):
         if hasattr(config, f"{name}_token_id"):
             setattr(config, f"{name}_token_id", processor.tokenizer.convert_tokens_to_ids(f"<|{name}|>"))
@@ -112,8 +114,11 @@ def _folder(family: str, dst: str | os.PathLike[str] | None) -> Path:
 # ── the tokenizer ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def tiny_tokenizer() -> Any:
-    """A byte-level tokenizer trained on a few sentences: any text goes through it and back, in more tokens."""
+def tiny_tokenizer(tokens: Mapping[str, str] | None = None) -> Any:
+    """A byte-level tokenizer trained on a few sentences: any text goes through it and back, in more tokens.
+
+    ``tokens`` are special tokens besides Qwen's, by the names under which a processor looks for them.
+    """
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -131,7 +136,7 @@ def tiny_tokenizer() -> Any:
         show_progress=False,
     )
     tokenizer.train_from_iterator(_WORDS.split("\n"), trainer)
-    tokenizer.add_special_tokens(list(SPECIAL_TOKENS))
+    tokenizer.add_special_tokens([*SPECIAL_TOKENS, *(tokens or {}).values()])
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         eos_token="<|im_end|>",
@@ -142,5 +147,6 @@ def tiny_tokenizer() -> Any:
             "video_token": "<|video_pad|>",
             "vision_start_token": "<|vision_start|>",
             "vision_end_token": "<|vision_end|>",
+            **(tokens or {}),
         },
     )

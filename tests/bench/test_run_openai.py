@@ -96,9 +96,9 @@ def test_the_cap_stops_before_it_is_passed_and_the_next_run_goes_on(squares: Rec
 
 
 def test_a_named_model_brings_its_home_and_sampling(squares: Records) -> None:
-    model = load("llava-onevision-7b", base_url="http://127.0.0.1:9/v1")
-    assert model.name == "openai:llava-hf/llava-onevision-qwen2-7b-ov-hf"
-    assert (model.sampling.fps, model.sampling.max_frames) == (1.0, 20)  # type: ignore[attr-defined]
+    model = load("glm-4.5v", base_url="http://127.0.0.1:9/v1")
+    assert model.name == "openai:zai-org/GLM-4.5V"
+    assert (model.sampling.fps, model.sampling.max_frames) == (2.0, None)  # type: ignore[attr-defined]
 
 
 def test_every_api_entry_can_be_loaded() -> None:

@@ -174,12 +174,31 @@ def test_two_reviewers_meet_and_a_majority_ends_the_dispute(browser: Any, data: 
             dua.wait_for_selector("text=Kept.")
             assert "more than half" in dua.locator("#review-words").inner_text()  # two of four are no majority
             with person(browser, server.address, "eve") as eve:
+                eve.allowed = ["422"]
                 eve.goto(f"{server.address}/review/video?id=fake-1")
                 eve.locator("#candidates > li").nth(1).get_by_text("I am for this one").click()
                 eve.wait_for_selector("text=Settled.")
+                eve.locator("#candidates > li").nth(0).get_by_role("button").first.click()
+                assert boxes_on_screen(eve) == [pytest.approx([0.2, 0.2, 0.5, 0.6], abs=PIXEL)]
+                eve.check("#show-others")  # the correction has the same box: it lies over it
+                eve.wait_for_function("() => document.querySelectorAll('.boxes .box.model').length === 1")
+                eve.click("#reopen")
+                eve.click("#reopen-send")
+                assert "say why" in eve.locator("#missing").inner_text()
+                eve.fill("#reason", "Look at the arm.")
+                eve.click("#reopen-send")
+                eve.wait_for_selector("text=A majority of at least three people decides; 0 have said")
+                assert eve.locator("#candidates > li").count() == 3
+                eve.click("#history > summary")
+                assert "eve, reopen: Look at the arm." in eve.locator("#steps li").last.inner_text()
+            for page in (ben, dua, cem):
+                page.goto(f"{server.address}/review/video?id=fake-1")
+                page.locator("#candidates > li").nth(1).get_by_text("I am for this one").click()
+                page.wait_for_selector("text=Kept.")
+            assert "Settled." in cem.locator("#review-words").inner_text()
     target = tmp_path / "out.jsonl"
     assert run_cli("explore", data, "--work", work, "--export", target, "--final").returncode == 0
     (record,) = load_records(target)
     assert record.label == "fake"
     assert record.annotations[0].traces[0].categories == ("Object Distortion", "Sudden Blurring")
-    assert record.annotations[0].extra["behind"] == ["ben", "dua", "eve"]
+    assert record.annotations[0].extra["behind"] == ["ben", "dua", "cem"]

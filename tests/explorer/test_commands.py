@@ -43,18 +43,21 @@ def test_a_folder_with_nothing_to_show_is_an_error(tmp_path: Path) -> None:
         load_any(tmp_path, None)
 
 
-def test_work_of_another_tool_is_taken_over_and_given_out_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("tool", "name"), [("label-studio", "tasks.json"), ("labelbox", "x.ndjson"), ("cvat", "x.xml")]
+)
+def test_work_of_another_tool_is_taken_over_and_given_out_again(tool: str, name: str, tmp_path: Path) -> None:
     make_clip(tmp_path / "clip.mp4", num_frames=24)
     trace = Trace((0.25, 0.25, 0.5, 0.5), 0.2, 0.6, ("Sudden Blurring",), "It smears.")
     begun = Record("clip", "clip.mp4", "fake", INFO, annotations=(Annotation((trace,), "fake", "pat"),))
-    assert convert.write(tmp_path / "tasks.json", [begun], "label-studio") == []
+    assert convert.write(tmp_path / name, [begun], tool) == []
     data = tmp_path / "records.jsonl"
 
     write_records(data, [Record("clip", "clip.mp4", info=INFO)])
     first, again = tmp_path / "first.jsonl", tmp_path / "again.jsonl"
-    done = run("explore", data, "--import", tmp_path / "tasks.json", "--export", first, "--reviewers", "0")
+    done = run("explore", data, "--import", tmp_path / name, "--export", first, "--reviewers", "0")
     assert done.exit_code == 0, done.output
-    done = run("explore", data, "--import", tmp_path / "tasks.json", "--export", again, "--final", "--reviewers", "0")
+    done = run("explore", data, "--import", tmp_path / name, "--export", again, "--final", "--reviewers", "0")
     assert "0 first passes taken over" in done.output
     for path in (first, again):
         (record,) = load_records(path)

@@ -51,6 +51,10 @@ def ids(index: DatasetIndex, query: str) -> list[str]:
         ("sort=p_fake&label=fake", ["fake-0", "fake-1", "fake-2", "lost-5"]),
         ("sort=p_fake_low&run=model-two", ["fake-1", "fake-0", "fake-2", "real-3", "real-4", "lost-5"]),
         ("sort=overlap_low&label=fake", ["fake-1", "fake-2", "fake-0", "lost-5"]),
+        ("sort=box&label=fake", ["fake-0", "fake-1", "fake-2", "lost-5"]),
+        ("sort=box_low&label=fake", ["fake-1", "fake-2", "fake-0", "lost-5"]),
+        ("sort=time&q=clip0&label=fake", ["fake-0"]),
+        ("sort=onset_low", ["fake-0", "fake-1", "fake-2", "real-3", "real-4", "lost-5"]),
         ("sort=name", ["fake-0", "fake-1", "fake-2", "lost-5", "real-3", "real-4"]),
         ("label=nonsense", []),
         (

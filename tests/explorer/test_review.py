@@ -179,3 +179,47 @@ def test_work_from_elsewhere_is_taken_over_once(store: Store) -> None:
         "pat": "fake",
         "kim": "unsure",
     }
+
+
+def test_what_is_settled_can_be_opened_again_and_nothing_of_it_is_lost(store: Store) -> None:
+    reviews = Reviews(store)
+    hand_in(store, "ann")
+    reviews.open_if_ready("v")
+    with pytest.raises(StoreError, match="open already"):
+        reviews.step("v", "reopen", {"reason": "Look again."}, who="ben", base=1, key="early")
+    assert reviews.step("v", "accept", {}, who="ben", base=1, key="ben").status == "settled"
+    with pytest.raises(StoreError, match="say why"):
+        reviews.step("v", "reopen", {}, who="cem", base=2, key="mute")
+    review = reviews.step("v", "reopen", {"reason": "The cup moves too."}, who="cem", base=2, key="again")
+    assert (review.status, review.behind, reviews.final()) == ("waiting", {}, {})
+    assert review.waits_for("ben")
+    assert not review.waits_for("ann")
+    corrected = body_of(Annotation((ELSEWHERE,), "fake"))
+    review = reviews.step("v", "edit", {"annotation": corrected}, who="cem", base=3, key="edit")
+    assert review.status == "settled"
+    assert reviews.final()["v"].traces == (ELSEWHERE,)
+    assert [event.kind for event in review.steps] == ["open", "accept", "reopen", "edit"]
+    assert [candidate.by for candidate in review.candidates] == ["ann", "cem"]
+
+
+def test_a_dispute_that_was_decided_is_decided_anew(store: Store) -> None:
+    reviews = Reviews(store)
+    hand_in(store, "ann")
+    reviews.open_if_ready("v")
+    reviews.step("v", "dispute", {"annotation": REAL, "reason": "Motion blur."}, who="ben", base=1, key="b")
+    assert reviews.step("v", "vote", {"candidate": 2}, who="cem", base=2, key="c").status == "settled"
+    review = reviews.step("v", "reopen", {"reason": "Slowed down it is seen."}, who="ann", base=3, key="a")
+    assert review.status == "disputed"
+    for base, who in enumerate(("ann", "ben", "cem"), 4):
+        assert review.settled is None
+        review = reviews.step("v", "vote", {"candidate": 1}, who=who, base=base, key=f"{who} again")
+    assert review.settled is not None
+    assert reviews.final()["v"].label == "fake"
+
+
+def test_without_reviewers_what_is_opened_again_waits_for_one(store: Store) -> None:
+    reviews = Reviews(store, reviewers=0)
+    hand_in(store, "ann")
+    reviews.open_if_ready("v")
+    assert reviews.step("v", "reopen", {"reason": "A slip."}, who="ann", base=1, key="a").status == "waiting"
+    assert reviews.step("v", "accept", {}, who="ben", base=2, key="b").status == "settled"

@@ -32,20 +32,16 @@ from tests.explorer.world import BOX, INFO, make_dataset, person, run_cli, servi
 TRACE = Trace(BOX, 0.5, 1.5, ("Object Distortion",), "It bends.")
 
 
-SLOWLY = """
+WAITING_FOR_THE_HAND = """
     const play = HTMLMediaElement.prototype.play;
     HTMLMediaElement.prototype.play = function () {
-        const slower = () => { if (this.currentTime > 0.7) this.playbackRate = 0.0625; };
-        this.addEventListener("timeupdate", slower);
-        this.addEventListener("pointerdown", () => {
-            this.removeEventListener("timeupdate", slower);
-            this.playbackRate = 1;
-        }, { once: true });
+        [this.currentTime, this.playbackRate] = [0.8, 0];
+        addEventListener("click", () => { this.playbackRate = 1; }, { once: true });
         return play.call(this);
     };
 """
-"""From 0.7 s on the clip all but stands still until it is clicked: two seconds are short for a hand on a busy machine, and
-a click after the end is none."""
+"""A clip that plays, and stands at 0.8 s until it was clicked: a busy machine's hand may take as long as it takes."""
+IT_STANDS = "() => [...document.querySelectorAll('video')].some((video) => !video.paused && video.currentTime === 0.8)"
 
 
 def injected(pairs: int) -> list[Record]:
@@ -182,7 +178,7 @@ def test_a_participant_goes_from_the_first_page_to_the_results(browser: Any, tmp
     out = tmp_path / "study"
     options = ("run", data / "records.jsonl", out, "--trials", "2", "--checks", "1")
     with serving(*options, command=("study",)) as server, person(browser, server.address) as page:
-        page.add_init_script(SLOWLY)
+        page.add_init_script(WAITING_FOR_THE_HAND)
         page.goto(server.address)
         page.click("#begin")
         page.wait_for_selector("#ready:not([hidden])")
@@ -193,7 +189,9 @@ def test_a_participant_goes_from_the_first_page_to_the_results(browser: Any, tmp
                 page.reload()  # a closed laptop: it goes on where it was
                 page.wait_for_selector(f"#ready-head:has-text('Clip {number}')")
             page.click("#play")
-            page.wait_for_function("() => document.querySelector('video')?.currentTime > 0.7")
+            page.wait_for_function(
+                "() => { const v = document.querySelector('video'); return v && !v.paused && v.currentTime === 0.8; }"
+            )
             area = page.locator(".study-stage").bounding_box()
             page.mouse.click(area["x"] + area["width"] * 0.4, area["y"] + area["height"] * 0.5)
             page.wait_for_selector("#question:not([hidden])", timeout=60_000)
@@ -219,7 +217,7 @@ def test_a_participant_goes_from_the_first_page_to_the_results(browser: Any, tmp
     drawn = [a for a in one.answers if a.trial.number != 1]
     assert all(a.box == pytest.approx(BOX, abs=0.02) for a in drawn)
     assert all(a.click_xy == pytest.approx((0.4, 0.5), abs=0.02) for a in drawn)
-    assert all(a.click_seconds is not None and 0.6 < a.click_seconds < 3.0 for a in drawn)
+    assert all(a.click_seconds == pytest.approx(0.8) for a in drawn)
     assert one.answers[0].click_xy is None  # the reload lost it, and nothing was made up for it
     done = run_cli("study", "results", out, "--json", "--verdicts", tmp_path / "people.jsonl")
     assert done.returncode == 0, done.stderr

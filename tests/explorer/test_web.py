@@ -17,8 +17,12 @@ from deeptrace.data import load_records, write_records
 from deeptrace.explorer.annotate import MAX_TRACES, FirstPass, body_of
 from deeptrace.explorer.app import make_app, make_site
 from deeptrace.explorer.outcomes import NamedRun
+from deeptrace.explorer.review import Reviews
 from deeptrace.explorer.store import Store
+from deeptrace.explorer.study.app import make_study, study_app
+from deeptrace.files import write_jsonl
 from deeptrace.records import Annotation, Origin, Record, Trace, Verdict
+from deeptrace.rows import outcome_to_row
 from tests.browser import chromium
 from tests.explorer.world import BOX, INFO, make_dataset, person, run_cli, serving
 from tests.report.payloads import PAYLOADS
@@ -133,7 +137,15 @@ def hostile_records() -> list[Record]:
             Record(f"{number} {text}"[:900], "clip0.mp4", "fake", INFO, text, text, text, (annotation,), (text,), extra)
         )
     everything = tuple(a for record in records for a in record.annotations)
-    return [*records, Record("everything", "clip0.mp4", "fake", INFO, annotations=everything)]
+    records.append(Record("everything", "clip0.mp4", "fake", INFO, annotations=everything))
+    fake = f"fake {ATTACKER}"
+    facts = {"inject_twin": f"real {ATTACKER}", "inject_original": f"originals/{ATTACKER}.mp4"}
+    trace = Trace(BOX, 0.5, 1.5, ("Object Distortion",), ATTACKER)
+    records.append(
+        Record(fake, "clip0.mp4", "fake", INFO, annotations=(Annotation((trace,), "fake", ATTACKER, facts),))
+    )
+    records.append(Record(facts["inject_twin"], "clip1.mp4", "real", INFO, extra={"inject_twin": fake, "sham": True}))
+    return records
 
 
 @pytest.fixture(scope="module")
@@ -145,14 +157,27 @@ def hostile(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / name).unlink()
     records = hostile_records()
     write_records(folder / "hostile.jsonl", records)
+    write_jsonl(folder / "said.jsonl", [outcome_to_row(_verdict(record)) for record in records])
     with Store(folder / "deeptrace-explorer") as store:
         first = FirstPass(store)
         for record in records:
+            if not record.annotations:
+                continue
             who = (record.annotations[0].annotator or "x").replace("\0", "")
             body = body_of(record.annotations[0]) | {"note": record.prompt}
             first.save(record.video_id, body, who=who, base=0, key=f"k{record.video_id}"[:190], kind="submit")
-        many = Annotation(tuple(trace for trace in records[-1].traces[:MAX_TRACES]), "fake")
-        first.save("everything", body_of(many), who=ATTACKER, base=0, key="everything")
+        all_traces = next(record for record in records if record.video_id == "everything").traces
+        many = body_of(Annotation(all_traces[:MAX_TRACES], "fake"))
+        first.save("everything", many, who=ATTACKER, base=0, key="everything", kind="submit")
+        reviews = Reviews(store)
+        for record in records:
+            reviews.open_if_ready(record.video_id)
+        for base, payload in enumerate(PAYLOADS, 1):  # everybody disputes it, with a reason, under a name of their own
+            text = payload.replace("\ud800", "").replace("\udcff", "")
+            own = body_of(Annotation((Trace(BOX, 0.5, 1.5, ("Object Distortion",), text),), "fake"))
+            sent = {"annotation": own, "reason": text.strip() or "x"}
+            name = f"{base} {text}".replace("\0", "")[:150].strip()
+            reviews.step("everything", "dispute", sent, who=name, base=base, key=f"dispute {base}")
     return folder
 
 
@@ -163,11 +188,12 @@ def test_no_text_becomes_markup(hostile: Path, tmp_path: Path) -> None:
     records = load_records(hostile / "hostile.jsonl")
     runs = [NamedRun(f"m{PAYLOADS[0]}", {r.video_id: _verdict(r) for r in records})]
     site = make_site(records, runs, hostile / "deeptrace-explorer")
-    for record in records:
-        site.data.reviews.open_if_ready(record.video_id)
     client = TestClient(make_app(site), cookies={"deeptrace_name": quote(ATTACKER, safe="")})
     paths = ["/", "/?page=2", "/?page=3", "/compare", "/annotate?show=all", "/review", "/review?show=all", "/name"]
-    for record in (*records[:: len(records) // 8], records[-1]):
+    paths += ["/guideline", f"/name?{urlencode({'next': '/' + ATTACKER})}"]
+    paths += [f"/beside?{urlencode({'of': f'fake {ATTACKER}', 'changes': '1'})}"]
+    paths += [f"/beside?{urlencode([('id', record.video_id) for record in records[:4]])}"]
+    for record in (*records[:: len(records) // 8], *records[-3:]):
         one = urlencode({"id": record.video_id}, errors="replace")
         paths += [f"/video?{one}", f"/annotate/video?{one}", f"/review/video?{one}"]
         paths.append(
@@ -177,13 +203,41 @@ def test_no_text_becomes_markup(hostile: Path, tmp_path: Path) -> None:
         answer = client.get(path)
         assert answer.status_code == 200, path
         _check_markup(answer.text, path)
+    for page in ("/video", "/annotate/video", "/review/video", "/beside", f"/{quote(ATTACKER)}", "/media"):
+        path = f"{page}?{urlencode({'id': ATTACKER, 'of': ATTACKER, 'in': ATTACKER, 'name': ATTACKER})}"
+        answer = client.get(path, headers={"accept": "text/html"})
+        assert answer.status_code in (403, 404), path
+        _check_markup(answer.text, path)
+    site.store.close()
+
+
+def test_no_text_becomes_markup_in_a_study(hostile: Path, tmp_path: Path) -> None:
+    from starlette.testclient import TestClient
+
+    site = make_study(load_records(hostile / "hostile.jsonl"), tmp_path / "study", trials=2, checks=1)
+    client = TestClient(study_app(site))
+    sent = {"headers": {"x-csrf": site.csrf, "content-type": "application/json"}}
+    code = client.post("/api/begin", content=json.dumps({"key": ATTACKER}), **sent).json()["code"]
+    shown = client.post("/api/show", content=json.dumps({"code": code, "trial": 1}), **sent)
+    assert not {"<", "fake", "real"} & set(re.findall(r"<|fake|real", shown.text))  # nor a word of what the clip is
+    for path, status in (("/", 200), (f"/s/{code}", 200), (f"/s/{quote(ATTACKER)}", 404), (f"/{quote(ATTACKER)}", 404)):
+        answer = client.get(path, headers={"accept": "text/html"})
+        assert answer.status_code == status, path
+        _check_markup(answer.text, path)
     site.store.close()
 
 
 def _verdict(record: Record) -> Verdict:
     text = record.prompt or ""
+    origin = Origin(video_id=record.video_id, model=ATTACKER, sha256="0")
     return Verdict(
-        "fake", False, 0.9, flags=(text,), traces=record.traces, text=text, origin=Origin(model="m", sha256="0")
+        "fake",
+        False,
+        0.9,
+        flags=(text,),
+        traces=record.traces,
+        text=text,
+        origin=origin,
     )
 
 
@@ -247,6 +301,8 @@ _ALLOWED = frozenset(
         "text",
         "datalist",
         "article",
+        "br",
+        "canvas",
     ]
 )
 
@@ -272,18 +328,49 @@ def _check_markup(text: str, path: str) -> None:
 
 @pytest.mark.browser
 def test_no_text_runs_in_a_browser(hostile: Path, tmp_path: Path) -> None:
+    """Every page of both servers, with its scripts: none of a stranger's runs, and no element of theirs is there."""
     records = load_records(hostile / "hostile.jsonl")
     (hostile / "records.jsonl").write_bytes((hostile / "hostile.jsonl").read_bytes())
-    with (
-        chromium(tmp_path) as browser,
-        serving(hostile, "--passes", "1") as server,
-        person(browser, server.address, ATTACKER) as page,
-    ):
-        other = urlencode({"id": records[0].video_id})
-        paths = ["/", "/compare", "/annotate?show=all", "/review?show=all", "/video?id=everything"]
-        paths += ["/annotate/video?id=everything", f"/review/video?{other}"]
-        for path in paths:
-            page.goto(f"{server.address}{path}")
-            page.wait_for_load_state("load")
-            assert page.evaluate("window.__xss") is None, path
-            assert page.evaluate("document.querySelectorAll('iframe, object, embed, base, plaintext, xmp').length") == 0
+    one = urlencode({"id": records[0].video_id})
+    paths = ["/", "/compare", "/annotate?show=all", "/annotate?in=gold", "/review?show=all", "/guideline", "/name"]
+    paths += ["/video?id=everything", "/annotate/video?id=everything", f"/annotate/video?{one}"]
+    paths += ["/review/video?id=everything", f"/review/video?{one}", f"/video?id={quote(ATTACKER)}"]
+    paths += [f"/beside?of={quote(f'fake {ATTACKER}')}&changes=1", f"/beside?{one}&id=everything&changes=1"]
+    with chromium(tmp_path) as browser:
+        with (
+            serving(hostile, hostile / "said.jsonl") as server,
+            person(browser, server.address, ATTACKER) as page,
+        ):
+            page.allowed = ["404"]
+            for path in paths:
+                _open_safely(page, f"{server.address}{path}")
+                for summary in page.locator("details > summary").all():  # the history, and answers word for word
+                    summary.click()
+                _look_for_strangers(page, path)
+        line = ("run", hostile / "hostile.jsonl", tmp_path / "study", "--trials", "2", "--checks", "0")
+        with serving(*line, command=("study",)) as server, person(browser, server.address) as page:
+            page.allowed = ["404"]
+            _open_safely(page, f"{server.address}/s/{quote(ATTACKER)}")
+            _open_safely(page, server.address)
+            page.click("#begin")
+            for number in (1, 2):
+                page.wait_for_selector(f"#ready-head:has-text('Clip {number}')")
+                page.click("#play")
+                page.wait_for_selector("#question:not([hidden])", timeout=60_000)
+                _look_for_strangers(page, f"trial {number}")
+                page.click("#unwatched")
+            page.wait_for_selector("#end:not([hidden])")
+            _look_for_strangers(page, "the end")
+
+
+def _open_safely(page: Any, address: str) -> None:
+    page.goto(address)
+    page.wait_for_load_state("load")
+    _look_for_strangers(page, address)
+
+
+def _look_for_strangers(page: Any, where: str) -> None:
+    assert page.evaluate("window.__xss") is None, where
+    assert page.evaluate("document.querySelectorAll('iframe, object, embed, base, plaintext, xmp').length") == 0, where
+    inline = "[...document.scripts].filter((s) => s.type !== 'application/json' && s.textContent.trim()).length"
+    assert page.evaluate(inline) == 0, where

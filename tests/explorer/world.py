@@ -80,12 +80,13 @@ class RunningExplorer:
 
 
 @contextlib.contextmanager
-def serving(*arguments: str | Path, port: int = 0, command: Sequence[str] = ("explore",)) -> Iterator[RunningExplorer]:
-    """The command as somebody types it, until the block ends."""
+def serving(
+    *arguments: str | Path, port: int = 0, command: Sequence[str] = ("explore",), folder: Path | None = None
+) -> Iterator[RunningExplorer]:
+    """The command as somebody types it, in a folder, until the block ends."""
     line = [sys.executable, "-m", "deeptrace", *command, *map(str, arguments), "--port", str(port), "--no-open"]
-    process = subprocess.Popen(
-        line, stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
-    )
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+    process = subprocess.Popen(line, stdout=subprocess.PIPE, text=True, env=environment, cwd=folder)
     try:
         assert process.stdout is not None
         words = process.stdout.readline()

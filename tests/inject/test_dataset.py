@@ -77,6 +77,24 @@ def test_the_card_says_what_is_not_known_and_the_sheet_is_there(dataset: Path) -
     assert len(list((dataset / "look").glob("*.mp4"))) == 4
 
 
+def test_what_a_sham_was_made_from_is_kept_for_people_and_is_no_record(dataset: Path) -> None:
+    by_id = {record.video_id: record for record in load_records(dataset)}
+    kept = {
+        name: record.annotations[0].extra["inject_original"]
+        for name, record in by_id.items()
+        if record.label == "fake" and "inject_original" in record.annotations[0].extra
+    }
+    shams = {plan.pair_id for plan in (plan_pair(0, number) for number in range(4)) if plan.sham}
+    assert kept == {name: f"originals/{name}.mp4" for name in shams}
+    assert shams
+    assert sorted(path.stem for path in (dataset / "originals").iterdir()) == sorted(shams)
+    for name in shams:
+        paths = (kept[name], by_id[name].path, by_id[f"{name}_real"].path)
+        original, fake, sham = (sample_frames(dataset / str(path), fps=8.0).images.astype(np.int16) for path in paths)
+        assert original.shape == fake.shape
+        assert np.abs(original - sham).mean() < np.abs(original - fake).mean()
+
+
 def test_a_run_that_was_cut_off_goes_on_to_the_same_dataset(clip: Path, dataset: Path, tmp_path: Path) -> None:
     lines = (dataset / "journal.jsonl").read_text().splitlines(keepends=True)
     target = tmp_path / "set"

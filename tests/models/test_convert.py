@@ -11,7 +11,7 @@ import pytest
 
 from deeptrace.errors import ModelError
 from deeptrace.models.base import Sampling
-from deeptrace.models.hf.checkpoint import read_card
+from deeptrace.models.hf.checkpoint import CheckpointCard, read_card, write_card
 from deeptrace.testing import tiny_model
 from tests.models.source_checkpoint import CONFIG_7B, make_source, original_name
 
@@ -130,7 +130,9 @@ def test_a_configuration_that_is_another_is_refused(change: dict[str, Any], word
 def test_a_converted_model_is_the_same_model(tmp_path: Path, shards: int, tied: bool, nested: bool) -> None:
     source = make_source(tmp_path / "src", shards=shards, tied=tied, nested=nested)
     steps: list[tuple[int, int]] = []
-    done = convert(source, tmp_path / "dst", progress=lambda done, total: steps.append((done, total)))
+    done = convert(
+        source, tmp_path / "dst", trained_for="rewarddata", progress=lambda done, total: steps.append((done, total))
+    )
     assert steps[-1][0] == steps[-1][1]
     assert check(tmp_path / "dst").ok
     family = family_of(tmp_path / "dst")
@@ -145,7 +147,7 @@ def test_a_converted_model_is_the_same_model(tmp_path: Path, shards: int, tied: 
 
 
 def test_what_it_is_asked_is_written_beside_it(source: Path, tmp_path: Path) -> None:
-    convert(source, tmp_path / "paper")
+    convert(source, tmp_path / "paper", trained_for="rewarddata")
     card = read_card(tmp_path / "paper")
     assert card is not None
     assert (card.format, card.space, card.sampling, card.frame_times) == (
@@ -162,10 +164,53 @@ def test_what_it_is_asked_is_written_beside_it(source: Path, tmp_path: Path) -> 
     assert family.processor.video_processor.use_token_compression is True
 
 
+def test_what_it_was_trained_for_is_never_guessed(copied: Path, tmp_path: Path) -> None:
+    """A base model and one of the paper look alike: the tool asks, unless the checkpoint says it itself."""
+    with pytest.raises(ModelError, match=r"nothing in 'src' says what it was trained to be asked.*--trained-for"):
+        convert(copied, tmp_path / "dst")
+    assert not (tmp_path / "dst").exists()
+    write_card(
+        copied, CheckpointCard(format="json", space="resized", sampling=Sampling(4.0, 16), system_prompt="Look.")
+    )
+    card = convert(copied, tmp_path / "dst").card
+    assert (card.format, card.space, card.sampling, card.system_prompt) == (
+        "json", "resized", Sampling(4.0, 16), "Look.",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("option", "prompt"), [(None, "You are VideoLLaMA3 created"), ("", ""), ("Be brief.", "Be brief.")]
+)
+def test_the_system_prompt_is_written_beside_it(source: Path, tmp_path: Path, option: str | None, prompt: str) -> None:
+    convert(source, tmp_path / "dst", trained_for="general", system_prompt=option)
+    card = read_card(tmp_path / "dst")
+    assert card is not None
+    assert card.system_prompt is not None
+    assert card.system_prompt.startswith(prompt)
+    assert bool(card.system_prompt) == bool(prompt)
+    family = family_of(tmp_path / "dst")
+    assert ("<|im_start|>system" in family.render_prompt("Is it fake?")) == bool(prompt)
+
+
+def test_a_trainers_files_are_named_and_never_opened(copied: Path, tmp_path: Path) -> None:
+    for name in ("optimizer.pt", "rng_state_0.pth", "optimizer.safetensors", "global_step100/mp_rank_00_states.pt"):
+        (copied / name).parent.mkdir(exist_ok=True)
+        (copied / name).write_bytes(b"whatever a pickle may do")
+    done = convert(copied, tmp_path / "dst", trained_for="general")
+    assert done.skipped == (
+        "global_step100/mp_rank_00_states.pt", "optimizer.pt", "optimizer.safetensors", "rng_state_0.pth",
+    )  # fmt: skip
+    assert not list((tmp_path / "dst").rglob("*.pt"))
+    shutil.copy(copied / "optimizer.pt", tmp_path / "dst")
+    report = check(tmp_path / "dst")
+    assert report.ok
+    assert "a trainer's state, never opened: optimizer.pt" in report.notes
+
+
 def test_preprocessing_is_the_checkpoints(copied: Path, tmp_path: Path) -> None:
     change_json(copied / "config.json", use_token_compression=False, fps=3, max_frames=64)
     change_json(copied / "preprocessor_config.json", min_tokens=4, max_tokens=100, image_mean=[0.1, 0.2, 0.3])
-    done = convert(copied, tmp_path / "dst")
+    done = convert(copied, tmp_path / "dst", trained_for="rewarddata")
     assert done.card.sampling == Sampling(3.0, 64)
     family = family_of(tmp_path / "dst")
     video = family.processor.video_processor
@@ -189,7 +234,7 @@ def test_what_does_not_fit_is_listed_and_nothing_is_written(copied: Path, tmp_pa
     assert (report.missing, report.extra, report.ok) == (planned.missing, planned.extra, False)
     words = r"1 missing \(lm_head.weight\); 1 left over \(model.rotary.inv_freq\); 1 of another shape"
     with pytest.raises(ModelError, match=words):
-        convert(copied, tmp_path / "dst")
+        convert(copied, tmp_path / "dst", trained_for="rewarddata")
     assert not (tmp_path / "dst").exists()
 
 
@@ -199,7 +244,7 @@ def test_nan_is_refused(copied: Path, tmp_path: Path) -> None:
     save_file(tensors, file)
     assert check(copied).not_finite == {"model.norm.weight": 1}
     with pytest.raises(ModelError, match=r"NaN or infinity: model.language_model.norm.weight \(1\)"):
-        convert(copied, tmp_path / "dst")
+        convert(copied, tmp_path / "dst", trained_for="rewarddata")
     assert not (tmp_path / "dst").exists()
     assert not list(tmp_path.glob(".*converting"))
 
@@ -226,17 +271,17 @@ def test_a_tied_head_that_is_not_the_embedding_is_refused(tmp_path: Path) -> Non
 def test_a_damaged_or_unsafe_source_is_refused(copied: Path, tmp_path: Path, harm: Any, words: str) -> None:
     harm(copied)
     with pytest.raises(ModelError, match=words):
-        convert(copied, tmp_path / "dst")
+        convert(copied, tmp_path / "dst", trained_for="rewarddata")
     assert not (tmp_path / "dst").exists()
 
 
 def test_what_is_there_is_not_overwritten_and_what_was_killed_is_done_anew(source: Path, tmp_path: Path) -> None:
     (tmp_path / ".dst.converting").mkdir()
     (tmp_path / ".dst.converting" / "model.safetensors").write_bytes(b"half")
-    convert(source, tmp_path / "dst")
+    convert(source, tmp_path / "dst", trained_for="rewarddata")
     assert check(tmp_path / "dst").ok
     with pytest.raises(ModelError, match="is there already"):
-        convert(source, tmp_path / "dst")
+        convert(source, tmp_path / "dst", trained_for="rewarddata")
     with pytest.raises(ModelError, match="Convert it once"):
         family_of(source)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle  # noqa: TID251 - what the worker of a data loader is sent
 import re
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from deeptrace.answer import QUESTIONS, Space
 from deeptrace.errors import ModelError
 from deeptrace.models.base import Sampling
 from deeptrace.models.hf.checkpoint import CheckpointCard
-from deeptrace.records import Frames
+from deeptrace.records import Frames, Unparsed
 from deeptrace.testing import tiny_model
 from deeptrace.video import sample_frames
 from tests.clips import make_clip
@@ -26,10 +27,13 @@ from tests.clips import make_clip
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from deeptrace.models.hf.families import IGNORED, Family, family_of  # noqa: E402
+from deeptrace.models.hf.families import IGNORED, Encoded, Family, family_of  # noqa: E402
 from deeptrace.models.hf.families.qwen25vl import rope_index  # noqa: E402
+from deeptrace.models.hf.model import HfModel  # noqa: E402
 
-NAMES = ("videollama3", "qwen2.5-vl", "qwen3-vl")
+NAMES = ("videollama3", "qwen2.5-vl", "qwen3-vl", "qwen2-vl", "internvl", "llava-onevision", "video-llava")
+SQUARE = frozenset({"internvl", "llava-onevision", "video-llava"})
+"""Families that make every frame a square of one size."""
 GOLDEN = Path(__file__).parents[1] / "golden" / "prompts"
 ANSWER = "FAKE. The video is AI-generated. The unnatural part is at [1, 2, 30, 40] starting 0.5 seconds."
 
@@ -68,9 +72,14 @@ def noise(count: int = 6, height: int = 112, width: int = 112, fps: float = 2.0,
     return Frames.from_array(images, fps)
 
 
-def written_out(prompt: str) -> str:
+def written_out(prompt: str, token: str) -> str:
     """The prompt with each run of video tokens as its length."""
-    return re.sub(r"(?:<\|video_pad\|>)+", lambda m: f"<|video_pad|>*{len(m[0]) // len('<|video_pad|>')}", prompt)
+    return re.sub(f"(?:{re.escape(token)})+", lambda m: f"{token}*{len(m[0]) // len(token)}", prompt)
+
+
+def pixel_tokens(family: Family, shown: Encoded) -> int:
+    [token] = family.processor.tokenizer.convert_tokens_to_ids([family.pixel_token])
+    return int((shown.inputs["input_ids"] == token).sum())
 
 
 @pytest.mark.parametrize("seconds", [5, 12])
@@ -78,7 +87,8 @@ def written_out(prompt: str) -> str:
 def test_what_a_model_is_shown_is_frozen(
     name: str, seconds: int, folders: dict[str, Path], clips: dict[int, Path], update_golden: bool
 ) -> None:
-    family = family_of(folders[name], size=type(family_of(folders[name])).released_size)
+    released = type(family_of(folders[name])).released_size
+    family = family_of(folders[name], size=None if name in SQUARE else released)  # a square is the checkpoint's own
     sampling = family.sampling
     frames = sample_frames(clips[seconds], fps=sampling.fps, max_frames=sampling.max_frames)
     shown = family.encode(frames, QUESTIONS["trained"])
@@ -89,7 +99,7 @@ def test_what_a_model_is_shown_is_frozen(
         f"space: {shown.space}\n"
         f"frames at: {', '.join(f'{time:.3f}' for time in frames.pts_seconds)}\n"
         + (f"seconds per grid step: {spacing.tolist()}\n" if spacing is not None else "")
-        + f"\n{written_out(family.text_of(shown))}\n"
+        + f"\n{written_out(family.text_of(shown), family.pixel_token)}\n"
     )
     path = GOLDEN / f"{name}-{seconds}s.txt"
     if update_golden:
@@ -144,8 +154,7 @@ def test_the_size_said_beforehand_is_the_size_it_becomes(
 ) -> None:
     shown = families[name].encode(noise(count, height, width), "Is it fake?")
     assert shown.size == families[name].vision_size(count, height, width)
-    tokens = int((shown.inputs["input_ids"] == families[name].processor.video_token_id).sum())
-    assert tokens == shown.size.tokens
+    assert pixel_tokens(families[name], shown) == shown.size.tokens
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -159,7 +168,7 @@ def test_only_the_answer_is_learned(name: str, families: dict[str, Family]) -> N
     assert (told.labels[:, :prompt] == IGNORED).all()
     learned = told.labels[0, prompt:]
     assert torch.equal(learned, told.inputs["input_ids"][0, prompt:])
-    assert family.processor.tokenizer.decode(learned) == f"{ANSWER}<|im_end|>"
+    assert family.processor.tokenizer.decode(learned) == f"{ANSWER}{family.chat.end}"
     assert family.decode(learned.tolist()) == ANSWER
     assert {
         tensor.shape[1] for key, tensor in told.inputs.items() if key in ("attention_mask", "mm_token_type_ids")
@@ -180,7 +189,9 @@ def test_greedy_answers_follow_the_logits_of_whole_passes(
 ) -> None:
     """With a cache and without: the positions behind the video are the same, padded or not."""
     family, model = families[name], models[name]
-    long, short = family.encode(noise(8), "What is this thing?"), family.encode(noise(3, seed=1), "Is it?")
+    # Two families take only videos of one length together.
+    few = 8 if name in ("llava-onevision", "video-llava") else 3
+    long, short = family.encode(noise(8), "What is this thing?"), family.encode(noise(few, seed=1), "Is it?")
     batch = family.collate([long, short], pad_left=True)
     said = model.generate(**batch, max_new_tokens=5, do_sample=False, eos_token_id=None)[:, -5:]
     for row, one in enumerate((long, short)):
@@ -206,7 +217,8 @@ def test_what_is_shown_matters(name: str, families: dict[str, Family], models: d
         for frames in (noise(), noise(seed=1), noise(fps=0.5))
     )
     assert not torch.allclose(first, other, atol=1e-4)
-    assert not torch.allclose(first, slow, atol=1e-4)  # the same frames at other times
+    # The same frames at other times.
+    assert torch.allclose(first, slow, atol=1e-4) is not family.tells_time
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -242,7 +254,7 @@ def test_the_video_stands_where_the_question_says(name: str, families: dict[str,
     family = families[name]
     assert family.render_prompt("<video> Is it?") == family.render_prompt("Is it?")
     before = family.render_prompt("Look: <video>\nIs it?")
-    assert f"<|im_start|>user\nLook:{family.render_video()}Is it?<|im_end|>" in before
+    assert family.chat.user.replace("{text}", f"Look:{family.render_video()}Is it?") in before
     with pytest.raises(ModelError, match="more than once"):
         family.render_prompt("<video> <video>")
 
@@ -289,14 +301,26 @@ def test_the_card_decides(name: str, folders: dict[str, Path]) -> None:
         space="source",
         system_prompt="Look.",
         sampling=Sampling(4.0, 8),
-        size={"shortest_edge": 784, "longest_edge": 9408},
+        size={"shortest_edge": 784, "longest_edge": 784 if name in SQUARE else 9408},
     )
     family = family_of(folders[name], card=card)
     shown = family.encode(noise(4, 112, 160), "Is it?")
     assert shown.space == Space("source", 160, 112)
-    assert family.text_of(shown).startswith("<|im_start|>system\nLook.<|im_end|>\n")
+    assert family.text_of(shown).startswith(family.chat.system.replace("{text}", "Look."))
     assert family.sampling == Sampling(4.0, 8)
     assert shown.size.resized_hw[0] < 112
+    assert pixel_tokens(family, shown) == shown.size.tokens
+    if name in SQUARE:
+        with pytest.raises(ModelError, match=r"makes every frame a square of one size.*not 784 and 9408"):
+            family_of(folders[name], card=replace(card, size={"shortest_edge": 784, "longest_edge": 9408}))
+
+
+def test_videos_of_other_lengths_are_asked_one_by_one(folders: dict[str, Path], families: dict[str, Family]) -> None:
+    family = families["llava-onevision"]
+    with pytest.raises(ModelError, match="videos of 2 and of 5 frames do not fit one batch"):
+        family.collate([family.encode(noise(count), "Is it?") for count in (5, 2)])
+    model = HfModel(folders["llava-onevision"], device="cpu", batch_size=2, max_new_tokens=2, sampling=Sampling(2.0))
+    assert [type(outcome) for outcome in model.inspect([noise(5), noise(2)])] == [Unparsed, Unparsed]
 
 
 # ── times ───────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -20,6 +20,7 @@ from deeptrace.answer import QUESTIONS
 from deeptrace.chat import ChatStopped, Prices, Timeouts
 from deeptrace.errors import AnswerError, ModelError
 from deeptrace.models import Model, Sampling, load
+from deeptrace.models.consensus import Consensus
 from deeptrace.models.openai import OpenAIModel, label_logprobs
 from deeptrace.models.two_pass import SECOND_LOOK_DISAGREES, TwoPass
 from deeptrace.records import Failed, Frames, Outcome, Score, Unparsed, Verdict
@@ -444,3 +445,24 @@ def test_out_of_money_between_two_looks(server: FaultServer, make: Make) -> None
 def test_a_window_is_longer_than_nothing(make: Make) -> None:
     with pytest.raises(ModelError, match="window_seconds"):
         TwoPass(make(), window_seconds=0.0)
+
+
+# ── several answers ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_each_drawn_answer_is_a_request_of_its_own_with_a_seed(server: FaultServer, make: Make) -> None:
+    server.play(ok(FAKE), ok(FAKE), ok(REAL))
+    model = Consensus(make(concurrency=1), 3, temperature=0.8)
+    [said] = model.inspect([clip()])
+    assert isinstance(said, Verdict)
+    assert (said.label, said.p_fake) == ("fake", pytest.approx(3 / 5))
+    requests = [request.json for request in server.requests]
+    assert {request["temperature"] for request in requests} == {0.8}
+    assert len({request["seed"] for request in requests}) == 3
+    assert [pictures(request)[0].tolist() for request in requests[1:]] == [pictures(requests[0])[0].tolist()] * 2
+    assert said.origin.sampling is not None
+    assert said.origin.sampling["samples"]["spread"][0]["support"] == 2
+    assert outcome_from_row(outcome_to_row(said)) == said
+    Consensus(make("gpt-5", concurrency=1), 2).inspect([clip()])  # a model that reasons takes no temperature
+    assert "temperature" not in server.requests[-1].json
+    assert "seed" in server.requests[-1].json

@@ -54,7 +54,7 @@ def test_a_converted_model_is_whole_or_not_there(tmp_path: Path) -> None:
     source = make_source(tmp_path / "source")
 
     def flow(folder: Path) -> None:
-        convert(source, folder / "dst")
+        convert(source, folder / "dst", trained_for="rewarddata")
 
     attack_all(tmp_path / "w", flow)
 

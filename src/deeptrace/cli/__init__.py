@@ -33,6 +33,7 @@ from deeptrace.cli.reward import reward
 from deeptrace.cli.study import study
 from deeptrace.cli.train import train
 from deeptrace.errors import DeepTraceError, MissingExtra, ModelError
+from deeptrace.models.registry import using
 
 INTERRUPTED = 130
 READER_GONE = 141
@@ -43,8 +44,15 @@ COMPLETE_VARIABLE = "_DEEPTRACE_COMPLETE"
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="deeptrace")
-def cli() -> None:
+@click.option(
+    "--registry",
+    type=click.Path(dir_okay=False),
+    help="A TOML file of named models of your own, as `deeptrace models` lists them; also DEEPTRACE_REGISTRY.",
+)
+@click.pass_context
+def cli(context: click.Context, registry: str | None) -> None:
     """Find what looks fake in a video: where, when, which kind, and why."""
+    context.with_resource(using(registry))
 
 
 cli.add_command(inspect)

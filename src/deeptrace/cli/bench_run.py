@@ -10,7 +10,7 @@ import click
 
 from deeptrace.characters import visible
 from deeptrace.cli.data import FOLDER
-from deeptrace.cli.endpoint import check_money, money
+from deeptrace.cli.endpoint import check_money, money, sampled, with_samples
 from deeptrace.cli.show import bar, print_problems, print_table, typed_command
 from deeptrace.files import dumps, make_folder
 from deeptrace.models import SUMMARIES, load
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 @click.option("--workers", type=click.IntRange(1), help="Videos at once; default: what the model can take.")
 @click.option("--seed", default=0, show_default=True, help="Of crops, logos, windows and shuffling.")
 @click.option("--base-url", help="For openai: models: an OpenAI-compatible endpoint, up to /v1.")
+@sampled
 @money
 @click.option("--json", "as_json", is_flag=True, help="A summary as JSON on stdout.")
 def run(
@@ -65,6 +66,8 @@ def run(
     workers: int | None,
     seed: int,
     base_url: str | None,
+    samples: int | None,
+    temperature: float | None,
     as_json: bool,
     **options: Any,
 ) -> int:
@@ -82,7 +85,11 @@ def run(
     print_problems(records.counts)
     whole, run_records = select(records, split), select(records, split, limit=limit)
     model = load(model_name, **_model_options(model_name, question=question, base_url=base_url, **options))
-    folder = make_folder(out or Path("bench") / _slug(f"{model_name}-{split}-{track}"))
+    model = with_samples(model, samples, temperature, seed=seed)
+    folder = make_folder(
+        out
+        or Path("bench") / _slug(f"{model_name}-{split}-{track}" + ("" if samples is None else f"-{samples}-samples"))
+    )
     with bar("asking", len(run_records)) as report:
         steps = Steps(
             making=lambda what, variants, total: report(variants, total, note=f"making {what}"),

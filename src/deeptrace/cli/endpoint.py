@@ -12,6 +12,7 @@ from deeptrace.cli.data import FOLDER
 
 if TYPE_CHECKING:
     from deeptrace.chat import ChatClient, ChatStopped
+    from deeptrace.models import Model
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -30,6 +31,35 @@ def money(command: Command) -> Command:
     ):
         command = option(command)
     return command
+
+
+def sampled(command: Command) -> Command:
+    """The options of the commands that may ask a model several times."""
+    for option in (
+        click.option(
+            "--samples",
+            type=click.IntRange(2),
+            help="Ask each video so many times and say what the answers agree on; default: once, without chance.",
+        ),
+        click.option(
+            "--temperature",
+            type=click.FloatRange(0, 2, min_open=True),
+            help="With --samples: how freely the answers are drawn; default 0.7.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def with_samples(model: Model, samples: int | None, temperature: float | None, *, seed: int = 0) -> Model:
+    """The model, asked several times where the options say so."""
+    if samples is None:
+        if temperature is not None:
+            raise click.UsageError("--temperature goes with --samples: one answer is taken without chance")
+        return model
+    from deeptrace.models.consensus import Consensus
+
+    return Consensus(model, samples, temperature=0.7 if temperature is None else temperature, seed=seed)
 
 
 def endpoint(command: Command) -> Command:

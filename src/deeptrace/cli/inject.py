@@ -50,6 +50,7 @@ _INPUTS: Final = ("footage", "photos", "cutouts", "manifest")
 @click.option(
     "--manifest", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="JSON lines: path, license."
 )
+@click.option("--originals", is_flag=True, help="Keep what each sham was made from, not of the first 12 pairs alone.")
 @click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Processes at work.")
 @click.option("--json", "as_json", is_flag=True, help="A summary as JSON on stdout.")
 def inject(
@@ -64,6 +65,7 @@ def inject(
     implementation: str,
     small: bool,
     manifest: Path | None,
+    originals: bool,
     jobs: int,
     as_json: bool,
 ) -> int:
@@ -71,8 +73,8 @@ def inject(
 
     Each pair is a fake, and a real twin from the same frames through the same encoder; half of the twins carry a sham
     edit that shows nothing. With --scenes no footage is needed. Run again, it goes on where it was. DST gets
-    all_data.json (RewardData's layout), videos/, real_videos/, README.md (the card), sheet.jpg and look/ (clean and
-    fake side by side). Exit code 1: some pairs could not be made.
+    all_data.json (RewardData's layout), videos/, real_videos/, README.md (the card), sheet.jpg, look/ (clean and
+    fake side by side) and originals/ (what shams were made from). Exit code 1: some pairs could not be made.
     """
     from deeptrace.inject.assets import list_cutouts, list_photos
     from deeptrace.inject.identity import identify, require_same_inputs
@@ -119,6 +121,7 @@ def inject(
         "photos": identify(assets["photos"]),
         "cutouts": identify(assets["cutouts"]),
         "manifest": identify([manifest] if manifest else []),
+        **({"originals": True} if originals else {}),
     }
     require_same_inputs(root / "journal.jsonl", settings, _INPUTS)
     options = {"size": SMALL if small else FULL, "strength": strength, "implementation": implementation}
@@ -135,7 +138,9 @@ def inject(
                 todo = [plan for plan in planned if "failed" in journal.rows.get(plan.pair_id, {"failed": None})]
                 done += len(planned) - len(todo)
                 report(done, total)
-                tasks = ((root, plan, sources(plan.number), {**options, "look": plan.number < _LOOK}) for plan in todo)
+                tasks = (
+                    (root, plan, sources(plan.number), {**options, **_kept(plan.number, originals)}) for plan in todo
+                )
                 for pair_id, row in work(tasks):
                     journal.add(pair_id, row)
                     done += 1
@@ -147,6 +152,11 @@ def inject(
             contact_sheet(root, [plan.pair_id for plan in plans[:_LOOK]])
     _report(root, pair_rows, failed, rows, as_json=as_json)
     return 1 if failed else 0
+
+
+def _kept(number: int, originals: bool) -> dict[str, bool]:
+    """What is kept of a pair beside its twins, for people to look at."""
+    return {"look": number < _LOOK, "original": originals or number < _LOOK}
 
 
 @contextmanager
@@ -282,6 +292,5 @@ def _report(
             click.echo(f"failed: {visible(what['source'])}: {what['code']}: {visible(what['reason'])}", err=True)
     click.echo(f"{len(pair_rows)} pairs in {visible(root.name)}; look at sheet.jpg first", err=as_json)
     if pair_rows:
-        first = pair_rows[0]["fake"]
-        twins = f"/beside?{urlencode([('id', first['video_id']), ('id', first['inject_twin']), ('changes', '1')])}"
-        print_look(root, at=twins)
+        first = next((row["fake"] for row in pair_rows if "inject_original" in row["fake"]), pair_rows[0]["fake"])
+        print_look(root, at=f"/beside?{urlencode([('of', first['video_id']), ('changes', '1')])}")

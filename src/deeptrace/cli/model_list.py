@@ -6,6 +6,7 @@ from dataclasses import asdict
 
 import click
 
+from deeptrace.characters import visible
 from deeptrace.cli.show import print_table, print_words
 from deeptrace.files import dumps
 from deeptrace.models import HOMES, SUMMARIES
@@ -18,7 +19,15 @@ def print_models(*, as_json: bool) -> None:
     if as_json:
         homes = [{"model": home, "summary": SUMMARIES[home]} for home in HOMES]
         rows = [
-            {"model": entry.name, "summary": entry.title, **_without_name(entry), "status": _status(entry)}
+            {
+                "model": entry.name,
+                "summary": entry.title,
+                **_without_name(entry),
+                "status": _status(entry),
+                "converted": None
+                if entry.converted is None
+                else dict(zip(("model", "command"), entry.converted, strict=True)),
+            }
             for entry in models
         ]
         click.echo(dumps([*homes, *rows], indent=1))
@@ -30,6 +39,16 @@ def print_models(*, as_json: bool) -> None:
     click.echo()
     heads = ["named model", "question", "frames", "space", "licence"]
     print_table(heads, [(entry.name, entry.question, _frames(entry), entry.space, entry.licence) for entry in models])
+    for entry in models:
+        if entry.converted is not None:
+            form, command = entry.converted
+            click.echo(f"{entry.name} is run as {form}, made once by:")
+            click.echo("  " + command.replace(" --", " \\\n    --"))
+    for entry in models:
+        if entry.source:
+            instead = ", in the place of ours" if entry.overrides else ""
+            click.echo(f"{visible(entry.name)} stands in {visible(entry.source)}{instead}")
+    click.echo()
     published = ", ".join(entry.name for entry in models if entry.published is not None)
     print_words(f"In the paper's tables: {published}")
 

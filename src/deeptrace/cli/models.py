@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import click
 from click.core import ParameterSource
 
 from deeptrace.characters import visible
+from deeptrace.cli.data import FOLDER
 from deeptrace.cli.model_list import print_models
-from deeptrace.cli.show import bar, print_table
+from deeptrace.cli.show import bar, print_problems, print_table
 from deeptrace.files import dumps
 
 
@@ -29,9 +31,8 @@ def models(context: click.Context, as_json: bool) -> None:
 @click.option(
     "--trained-for",
     type=click.Choice(["rewarddata", "general"]),
-    default="rewarddata",
-    show_default=True,
-    help="rewarddata: the paper's question, answered in source pixels. general: zero-shot, answered in 0-1000.",
+    help="What SRC was trained to be asked; needed unless a deeptrace.json in SRC says it. rewarddata: the paper's "
+    "question, answered in source pixels. general (a base model): zero-shot, answered in 0-1000.",
 )
 @click.option(
     "--frame-times",
@@ -44,30 +45,34 @@ def models(context: click.Context, as_json: bool) -> None:
     "--fps", type=click.FloatRange(min=0, min_open=True), help="Frames a second; default: what SRC says, or 2."
 )
 @click.option("--max-frames", type=click.IntRange(min=1), help="Frames at most [default: SRC's, or 180]")
-def convert(src: str, dst: str, trained_for: str, frame_times: str, fps: float | None, max_frames: int | None) -> None:
+@click.option(
+    "--system-prompt",
+    metavar="WORDS",
+    help="What the system's turn says; '' for no such turn, as in the original training code "
+    "[default: that of the released inference example]",
+)
+def convert(src: str, dst: str, trained_for: Any, frame_times: Any, **options: Any) -> None:
     """Convert a checkpoint of VideoLLaMA 3's own code, SRC, into the format that `hf:` loads, DST.
 
     Tensors are renamed and their bytes copied, a piece at a time, then read back and compared. SRC's code is not run;
-    pickles are refused. DST appears when it is whole.
+    pickles are refused. DST appears when it is whole. SRC is a folder, or a model on the hub (org/name@revision).
     """
     from deeptrace.models.hf.convert import convert as run
+    from deeptrace.models.hf.model import locate
 
+    source = src if Path(src).exists() else locate(src)[0]
     with bar("converting", None) as report:
-        conversion = run(
-            src,
-            dst,
-            trained_for="general" if trained_for == "general" else "rewarddata",
-            frame_times="true" if frame_times == "true" else "as-trained",
-            fps=fps,
-            max_frames=max_frames,
-            progress=report,
-        )
+        conversion = run(source, dst, trained_for=trained_for, frame_times=frame_times, progress=report, **options)
     click.echo(f"{conversion.tensors} tensors, {conversion.nbytes:,} bytes, each compared with what was read")
     sampling = conversion.card.sampling
     assert sampling is not None
     click.echo(f"frames: {sampling.fps:g} a second, {sampling.max_frames} at most, times {conversion.card.frame_times}")
     if conversion.left_out:
         click.echo(f"keys of config.json that mean nothing here: {visible(', '.join(conversion.left_out))}", err=True)
+    prompt = conversion.card.system_prompt
+    click.echo(f"coordinates: {conversion.card.space}; system prompt: {visible(prompt or 'none')}")
+    if conversion.skipped:
+        click.echo(f"files of a trainer, never opened: {visible(', '.join(conversion.skipped))}", err=True)
     click.echo(f"try it: deeptrace inspect VIDEO --model hf:{visible(dst)}")
 
 
@@ -75,14 +80,32 @@ def convert(src: str, dst: str, trained_for: str, frame_times: str, fps: float |
 @click.argument("folder", type=click.Path())
 @click.option("--base", type=click.Path(), help="The model that an adapter (LoRA) was trained on.")
 @click.option("--numbers/--no-numbers", default=True, help="Read every weight for NaN and infinity (on by default).")
+@click.option(
+    "--compare-prompts",
+    metavar="DATA",
+    help="Score the labelled videos of DATA with the released system prompt and with none: which one fits?",
+)
+@click.option("--root", type=FOLDER, help="With --compare-prompts: what the videos' paths are relative to.")
+@click.option("--split", default="val", show_default=True, help="With --compare-prompts: train, val, test, or all.")
 @click.option("--json", "as_json", is_flag=True, help="The findings as JSON.")
-def check(folder: str, base: str | None, numbers: bool, as_json: bool) -> int:
+def check(
+    folder: str,
+    base: str | None,
+    numbers: bool,
+    compare_prompts: str | None,
+    root: Path | None,
+    split: str,
+    as_json: bool,
+) -> int:
     """Look at a checkpoint without running it: tensors missing, left over, of another shape, not finite.
 
-    A missing tensor would be filled with random numbers when the model is loaded.
+    A missing tensor would be filled with random numbers when the model is loaded. With --compare-prompts the model is
+    run instead, over each labelled video twice.
 
     Exit code 1: something is wrong with it.
     """
+    if compare_prompts is not None:
+        return _compare_prompts(folder, compare_prompts, root, split, as_json=as_json)
     from deeptrace.models.hf.check import check as run
 
     with bar("reading weights", None) as progress:
@@ -115,6 +138,42 @@ def check(folder: str, base: str | None, numbers: bool, as_json: bool) -> int:
             click.echo(f"{what}: {visible(name)}")
     click.echo("nothing is wrong with it" if report.ok else "do not use it")
     return 0 if report.ok else 1
+
+
+def _compare_prompts(folder: str, source: str, root: Path | None, split: str, *, as_json: bool) -> int:
+    from deeptrace.bench.run.tracks import select
+    from deeptrace.data import load_records
+    from deeptrace.models.hf.model import HfModel
+    from deeptrace.models.hf.prompts import compare_prompts
+
+    records = load_records(source, root=root)
+    print_problems(records.counts)
+    labelled = [record for record in select(records, split) if record.label in ("fake", "real") and record.path]
+    if not labelled:
+        raise click.UsageError(f"no video of split {split!r} in {visible(source)} has a label")
+    paths = [str(Path(records.root) / record.path) for record in labelled if record.path is not None]
+    found = compare_prompts(HfModel(folder), paths, [record.label == "fake" for record in labelled])
+    if as_json:
+        click.echo(dumps(asdict(found), indent=1))
+        return 0
+    rows: list[tuple[str, object]] = [
+        ("fakes scored", found.fakes), ("reals scored", found.reals), ("not scored", found.unscored),
+    ]  # fmt: skip
+    if found.difference is not None:
+        rows += [
+            ("log P(true label), released prompt", f"{found.with_released:.4f}"),
+            ("log P(true label), no system turn", f"{found.with_none:.4f}"),
+            ("difference", f"{found.difference:+.4f}"),
+            ("with 95 % confidence between", f"{found.low:+.4f} and {found.high:+.4f}"),
+        ]
+    print_table(["what", "value"], rows)
+    words = {
+        "released": "the released system prompt fits",
+        "none": "no system prompt fits: convert with --system-prompt ''",
+        "cannot tell": "these videos cannot tell which one fits",
+    }
+    click.echo(words[found.fit])
+    return 0
 
 
 @models.command()

@@ -36,7 +36,9 @@ __all__ = [
 ]
 
 _STATUS: Final = {"CONFLICT": 409, "FROZEN": 409, "REFUSED": 422, "STORE_FAILED": 503}
-_STEPS: Final[dict[str, Step]] = {"accept": "accept", "edit": "edit", "dispute": "dispute", "vote": "vote"}
+_STEPS: Final[Mapping[str, Step]] = {
+    "accept": "accept", "edit": "edit", "dispute": "dispute", "vote": "vote", "reopen": "reopen",
+}  # fmt: skip
 _NAME_SECONDS: Final = 400 * 24 * 3600
 
 

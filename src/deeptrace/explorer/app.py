@@ -3,7 +3,7 @@
     app = make_app(records, runs, work_folder, options)
     serve(app, host="127.0.0.1", port=0, token=None)
 
-Knows requests; the pages are `browse`, `compare` and `work`, the writes `api`. Needs the extra ``serve``.
+Knows requests; the pages are `browse`, `beside`, `compare` and `work`, the writes `api`. Needs the extra ``serve``.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from typing import Any, Final
 
 from deeptrace.data.read.load import Records
 from deeptrace.errors import DeepTraceError, MissingExtra, WebError
-from deeptrace.explorer import api, browse, compare, work
+from deeptrace.explorer import api, beside, browse, compare, work
 from deeptrace.explorer.gold import GoldSet
 from deeptrace.explorer.index import DatasetIndex
 from deeptrace.explorer.outcomes import NamedRun
 from deeptrace.explorer.pictures import ClipPictures
 from deeptrace.explorer.review import Reviews
-from deeptrace.explorer.site import Collection, ExplorerOptions, Site, asset_text, template_page
+from deeptrace.explorer.site import Collection, ExplorerOptions, Site, asset_text, prepare_templates, template_page
 from deeptrace.explorer.store import Store, StoreError
 
 try:
@@ -35,7 +35,7 @@ try:
 except ImportError:
     raise MissingExtra("the explorer", "serve") from None
 
-from deeptrace.pages.web import Roots, WebRules, guard, serve_video
+from deeptrace.pages.web import LOOPBACK_NAMES, Roots, WebRules, guard, serve_video
 
 __all__ = ["MAX_BODY_BYTES", "guarded", "make_app", "make_site", "page_error", "rules_for"]
 
@@ -56,9 +56,13 @@ WriteHandler = Callable[[Site, Request, Mapping[str, Any]], JSONResponse]
 
 
 def rules_for(token: str | None, hosts: Sequence[str] = ()) -> WebRules:
-    """What the guard demands of the explorer's requests: cookies for browsers, small bodies."""
+    """What the guard demands of the explorer's requests: cookies for browsers, small bodies.
+
+    Whoever names hosts still opens the address that is printed: this machine's own names stay allowed.
+    """
+    names = (*hosts, *LOOPBACK_NAMES) if hosts else ()
     return WebRules(
-        token=token, cookie=True, hosts=tuple(hosts), max_body_bytes=MAX_BODY_BYTES, max_held_bytes=64 << 20,
+        token=token, cookie=True, hosts=names, max_body_bytes=MAX_BODY_BYTES, max_held_bytes=64 << 20,
         request_seconds=300.0,
     )  # fmt: skip
 
@@ -76,6 +80,7 @@ def make_site(
     options = options or ExplorerOptions()
     store = Store(work_folder)
     index = DatasetIndex(records, runs)
+    prepare_templates()
     pictures = ClipPictures(work_folder / "pictures", records.root)
     reviews = Reviews(store, passes=options.passes, reviewers=options.reviewers)
     return Site(Collection("data", index, pictures, reviews), store, options, GoldSet(work_folder / "gold"))
@@ -92,7 +97,7 @@ def make_app(site: Site) -> Starlette:
     routes = [
         _page("/", browse.grid_page),
         _page("/video", browse.video_page),
-        _page("/beside", browse.beside_page),
+        _page("/beside", beside.beside_page),
         _page("/compare", compare.compare_page),
         _page("/annotate", work.annotate_list_page),
         _page("/annotate/video", work.annotate_page),

@@ -1,4 +1,4 @@
-"""The pages to look with: the grid, one video with everything that was said of it, and several videos side by side."""
+"""The pages to look with: the grid, and one video with everything that was said of it."""
 
 from __future__ import annotations
 
@@ -9,24 +9,35 @@ from typing import TYPE_CHECKING, Any, Final
 from deeptrace.data.paths import resolve
 from deeptrace.errors import DeepTraceError, RecordError, WebError
 from deeptrace.explorer.annotate import annotation_of
-from deeptrace.explorer.index import SORTS, DatasetIndex, Entry, ViewQuery, onset_error
+from deeptrace.explorer.index import (
+    SORTS,
+    SORTS_ABOUT_RUNS,
+    DatasetIndex,
+    Entry,
+    ViewQuery,
+    box_iou_at_onset,
+    onset_error,
+    overlap_in_time,
+)  # fmt: skip
 from deeptrace.explorer.pictures import ShownClip
 from deeptrace.explorer.site import Collection, Site, link_to, shown_json, template_page
 from deeptrace.measures.video import VideoScore
 from deeptrace.pages.sentences import conclusion_words, status_of, time_words, trace_name
 from deeptrace.pages.words import place_words
-from deeptrace.records import Annotation, Failed, Outcome, Trace, Unparsed, Verdict
+from deeptrace.records import Annotation, Failed, Outcome, Record, Trace, Unparsed, Verdict
 
 if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-__all__ = ["Speaker", "beside_page", "clip_json", "entry_of", "grid_page", "speakers_of", "trace_json", "video_page"]
+__all__ = [
+    "Speaker", "clip_json", "entry_of", "extra_text", "grid_page", "load_clip", "picture_link", "speakers_of",
+    "trace_json", "video_page",
+]  # fmt: skip
 
 SHOWN_VALUES: Final = 12
 COLORS: Final = 10
 _LABELS: Final = {"fake": "Fake", "real": "Real", "unsure": "Cannot tell", None: "No label"}
-_BESIDE: Final = 4
 
 
 def query_of(request: Request, index: DatasetIndex) -> ViewQuery:
@@ -76,8 +87,7 @@ def grid_page(site: Site, request: Request) -> Response:
 
 
 def _sorts(index: DatasetIndex) -> list[tuple[str, str]]:
-    about_runs = ("p_fake", "p_fake_low", "overlap", "overlap_low", "onset")
-    return [(name, words) for name, words in SORTS.items() if index.runs or name not in about_runs]
+    return [(name, words) for name, words in SORTS.items() if index.runs or name not in SORTS_ABOUT_RUNS]
 
 
 def _card(collection: Collection, entry: Entry, query: ViewQuery) -> dict[str, Any]:
@@ -192,12 +202,10 @@ def _metrics(score: VideoScore | None) -> list[tuple[str, str]]:
         metrics.append(("Label", "right" if score.verdict_label == score.label else "wrong"))
     if score.viou_f1 is not None:
         metrics.append(("Overlap (vIoU F1)", f"{score.viou_f1:.2f}"))
-    boxes = [row.bbox_iou for row in score.rows if row.bbox_iou is not None]
-    if boxes:
-        metrics.append(("Box IoU at onset", f"{sum(boxes) / len(boxes):.2f}"))
-    times = [pair.tiou for pair in score.pairs if pair.tiou is not None]
-    if times:
-        metrics.append(("Overlap in time", f"{sum(times) / len(times):.2f}"))
+    if (box := box_iou_at_onset(score)) is not None:
+        metrics.append(("Box IoU at onset", f"{box:.2f}"))
+    if (time := overlap_in_time(score)) is not None:
+        metrics.append(("Overlap in time", f"{time:.2f}"))
     if (error := onset_error(score)) is not None:
         metrics.append(("Onset error", f"{error:.2f} s"))
     return metrics
@@ -242,10 +250,10 @@ def clip_json(shown: ShownClip, collection: Collection) -> dict[str, Any]:
     }
 
 
-def load_clip(collection: Collection, entry: Entry) -> tuple[ShownClip | None, str | None]:
+def load_clip(collection: Collection, record: Record) -> tuple[ShownClip | None, str | None]:
     """The copy to play, or why there is none."""
     try:
-        return collection.pictures.clip(entry.record), None
+        return collection.pictures.clip(record), None
     except DeepTraceError as error:
         return None, str(error)
 
@@ -255,7 +263,7 @@ def video_page(site: Site, request: Request) -> Response:
     index = site.data.index
     entry = entry_of(request, index)
     query = query_of(request, index)
-    shown, problem = load_clip(site.data, entry)
+    shown, problem = load_clip(site.data, entry.record)
     speakers = speakers_of(site, entry, None if shown is None else shown.sha256)
     order = index.view(query).order
     place = order.index(entry.number) if entry.number in order else None
@@ -293,13 +301,14 @@ def video_page(site: Site, request: Request) -> Response:
 
 def _twin_link(site: Site, entry: Entry) -> str | None:
     """Where the video that this one was made of, or with, stands beside it."""
-    twin = _extra(entry, "inject_twin")
+    twin = extra_text(entry, "inject_twin")
     if twin is None or twin not in site.data.index.by_id:
         return None
-    return link_to("/beside", ("id", entry.video_id), ("id", twin), ("changes", "1"))
+    return link_to("/beside", ("of", entry.video_id), ("changes", "1"))
 
 
-def _extra(entry: Entry, name: str) -> str | None:
+def extra_text(entry: Entry, name: str) -> str | None:
+    """A text that the record, or one of its annotations, has under a name of its own; None where none has."""
     for extra in (entry.record.extra, *(annotation.extra for annotation in entry.record.annotations)):
         if isinstance(extra.get(name), str):
             return str(extra[name])
@@ -322,29 +331,3 @@ def _about(collection: Collection, entry: Entry) -> list[tuple[str, str]]:
     except RecordError as error:
         rows.append(("Note", str(error)))
     return [(name, value) for name, value in rows if value]
-
-
-# ── side by side ────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def beside_page(site: Site, request: Request) -> Response:
-    """Up to four videos that move together: near-duplicates, or an injected trace beside its twin and what changed."""
-    index = site.data.index
-    ids = list(dict.fromkeys(request.query_params.getlist("id")))[:_BESIDE]
-    entries = [entry_of(request, index, video_id) for video_id in ids]
-    if len(entries) < 2:
-        raise WebError(400, "BAD_REQUEST", "name two videos or more: /beside?id=...&id=...")
-    clips, columns = [], []
-    for entry in entries:
-        shown, problem = load_clip(site.data, entry)
-        clips.append(None if shown is None else clip_json(shown, site.data))
-        columns.append({"entry": entry, "problem": problem, "href": link_to("/video", ("id", entry.video_id))})
-    traces = [[trace_json(trace, 0, n) for trace in entry.record.traces] for n, entry in enumerate(entries)]
-    return template_page(
-        site,
-        "beside.html.j2",
-        request,
-        data={"clips": clips, "traces": shown_json(traces)},
-        columns=columns,
-        changes=request.query_params.get("changes") == "1",
-    )

@@ -6,7 +6,8 @@ open. Opens no video.
 
 from __future__ import annotations
 
-from collections import Counter
+import threading
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -22,11 +23,15 @@ from deeptrace.measures.video import VideoScore, score_video, truth_of
 from deeptrace.pages.sentences import status_of
 from deeptrace.records import Outcome, Record, Trace, Verdict
 
-__all__ = ["PAGE_SIZE", "SORTS", "DatasetIndex", "Entry", "Facet", "ViewQuery", "ViewResult"]
+__all__ = [
+    "PAGE_SIZE", "SORTS", "SORTS_ABOUT_RUNS", "DatasetIndex", "Entry", "Facet", "ViewQuery", "ViewResult",
+    "box_iou_at_onset", "onset_error", "overlap_in_time",
+]  # fmt: skip
 
 PAGE_SIZE: Final = 48
 NONE_NAMED: Final = "(none)"
 MAX_QUERY_CHARS: Final = 400
+_REMEMBERED_VIEWS: Final = 64  # 7,000 numbers each
 
 SORTS: Final[Mapping[str, str]] = {
     "order": "as in the file",
@@ -37,7 +42,12 @@ SORTS: Final[Mapping[str, str]] = {
     "p_fake_low": "P(fake), lowest first",
     "overlap": "best overlap first",
     "overlap_low": "worst overlap first",
+    "box": "best box at onset first",
+    "box_low": "worst box at onset first",
+    "time": "best overlap in time first",
+    "time_low": "worst overlap in time first",
     "onset": "largest onset error first",
+    "onset_low": "smallest onset error first",
     "disagreement": "most disagreement first",
 }
 FACETS: Final[Mapping[str, str]] = {
@@ -53,6 +63,10 @@ FACETS: Final[Mapping[str, str]] = {
     "flag": "Flag",
 }
 _ABOUT_RUNS: Final = ("verdict", "right", "overlap_range")
+SORTS_ABOUT_RUNS: Final = frozenset(
+    ["p_fake", "p_fake_low", "overlap", "overlap_low", "box", "box_low", "time", "time_low", "onset", "onset_low"]
+)
+"""Orders by what a run says: without a run there is nothing to order by."""
 
 
 @dataclass(frozen=True)
@@ -232,8 +246,9 @@ class DatasetIndex:
         self.entries = tuple(self._entry(number, record) for number, record in enumerate(records))
         self.by_id = {entry.video_id: entry for entry in self.entries}
         self._values: dict[tuple[str, str | None], list[tuple[str, ...]]] = {}
-        for name in self._facets():  # at the start, so that the first page waits for none of it
-            self._column(name, self.names[0] if self.names else None)
+        self._views: OrderedDict[str, tuple[tuple[int, ...], tuple[Facet, ...]]] = OrderedDict()
+        self._lock = threading.Lock()
+        self.view(ViewQuery.from_pairs([], self.names))  # at the start, so that the first page waits for none of it
 
     def _entry(self, number: int, record: Record) -> Entry:
         outcomes = {run.name: run.outcomes[record.video_id] for run in self.runs if record.video_id in run.outcomes}
@@ -243,6 +258,24 @@ class DatasetIndex:
 
     def view(self, query: ViewQuery) -> ViewResult:
         """The page of a view. A page behind the last one is the last one."""
+        order, facets = self._whole(query)
+        pages = max(1, -(-len(order) // PAGE_SIZE))
+        page = min(query.page, pages)
+        shown = tuple(self.entries[number] for number in order[(page - 1) * PAGE_SIZE : page * PAGE_SIZE])
+        return ViewResult(len(order), pages, page, shown, facets, order)
+
+    def _whole(self, query: ViewQuery) -> tuple[tuple[int, ...], tuple[Facet, ...]]:
+        """A view without its page: numbers of its videos in order, and its filters. The last ones are remembered."""
+        key = query.address(page=None)
+        with self._lock:
+            if key not in self._views:
+                self._views[key] = self._work_out(query)
+                if len(self._views) > _REMEMBERED_VIEWS:
+                    self._views.popitem(last=False)
+            self._views.move_to_end(key)
+            return self._views[key]
+
+    def _work_out(self, query: ViewQuery) -> tuple[tuple[int, ...], tuple[Facet, ...]]:
         words = query.words.lower().split()
         searched = [e for e in self.entries if not words or all(word in e.text for word in words)]
         columns = {name: self._column(name, query.run) for name in self._facets()}
@@ -253,11 +286,8 @@ class DatasetIndex:
         }
         kept_rows = [i for i in range(len(searched)) if all(column[i] for column in passing.values())]
         order = self._sorted([searched[i] for i in kept_rows], query)
-        pages = max(1, -(-len(order) // PAGE_SIZE))
-        page = min(query.page, pages)
-        shown = tuple(order[(page - 1) * PAGE_SIZE : page * PAGE_SIZE])
         facets = tuple(_facet(name, values, passing, query) for name in values)
-        return ViewResult(len(order), pages, page, shown, facets, tuple(entry.number for entry in order))
+        return tuple(entry.number for entry in order), facets
 
     def _column(self, name: str, run: str | None) -> list[tuple[str, ...]]:
         """What every video has under a filter, by its number; worked out once."""
@@ -316,6 +346,18 @@ def onset_error(score: VideoScore | None) -> float | None:
     return fmean(errors) if errors else None
 
 
+def box_iou_at_onset(score: VideoScore | None) -> float | None:
+    """The mean IoU of a video's boxes at onset, in [0, 1]; None where none is measured."""
+    values = [] if score is None else [row.bbox_iou for row in score.rows if row.bbox_iou is not None]
+    return fmean(values) if values else None
+
+
+def overlap_in_time(score: VideoScore | None) -> float | None:
+    """The mean overlap in time of a video's matched traces, in [0, 1]; None where nothing is matched or timed."""
+    values = [] if score is None else [pair.tiou for pair in score.pairs if pair.tiou is not None]
+    return fmean(values) if values else None
+
+
 _SORT_VALUES: Final[Mapping[str, tuple[Callable[[Entry, str | None], float | None], int]]] = {
     "seconds": (lambda entry, _: entry.seconds, -1),
     "traces": (lambda entry, _: float(len(entry.record.traces)), -1),
@@ -323,6 +365,11 @@ _SORT_VALUES: Final[Mapping[str, tuple[Callable[[Entry, str | None], float | Non
     "p_fake_low": (_p_fake, 1),
     "overlap": (_overlap, -1),
     "overlap_low": (_overlap, 1),
+    "box": (lambda entry, run: box_iou_at_onset(entry.scores.get(run or "")), -1),
+    "box_low": (lambda entry, run: box_iou_at_onset(entry.scores.get(run or "")), 1),
+    "time": (lambda entry, run: overlap_in_time(entry.scores.get(run or "")), -1),
+    "time_low": (lambda entry, run: overlap_in_time(entry.scores.get(run or "")), 1),
     "onset": (lambda entry, run: onset_error(entry.scores.get(run or "")), -1),
+    "onset_low": (lambda entry, run: onset_error(entry.scores.get(run or "")), 1),
     "disagreement": (lambda entry, _: entry.disagreement, -1),
 }

@@ -3,7 +3,8 @@
 A review is one document a video. Its first version holds the first candidate: the first pass, or what several first
 passes have in common. Everybody stands behind one candidate: authors behind theirs, reviewers behind the one they
 accepted, wrote or voted for. Without a dispute it is settled when enough reviewers stand behind the newest candidate;
-with one, when more than half of at least three people stand behind the same.
+with one, when more than half of at least three people stand behind the same. What is settled can be opened again: all
+candidates stay, nobody stands behind any of them, and at least one person has to agree anew.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ REVIEW: Final = "review"
 VOTERS: Final = 3
 """The fewest people whose majority ends a dispute: with two there is none unless they agree."""
 
-Step = Literal["open", "accept", "edit", "dispute", "vote"]
+Step = Literal["open", "accept", "edit", "dispute", "vote", "reopen"]
 ReviewStatus = Literal["waiting", "disputed", "settled"]
 
 
@@ -53,6 +54,7 @@ class Review:
     candidates: list[Candidate] = field(default_factory=list)
     behind: dict[str, int] = field(default_factory=dict)
     disputed: bool = False
+    reopened: bool = False
     settled: Candidate | None = None
     steps: list[Event] = field(default_factory=list)
 
@@ -92,6 +94,8 @@ class Review:
                 self.behind[event.who] = self.newest.number
             case "vote":
                 self.behind[event.who] = int(body["candidate"])
+            case "reopen":
+                self.behind, self.reopened = {}, True
         self.settled = self._settled()
 
     def _add(self, by: str, body: Mapping[str, Any], disputes: bool = False, reason: str = "") -> None:
@@ -105,7 +109,8 @@ class Review:
             number, votes = counts.most_common(1)[0]
             return self.candidates[number - 1] if 2 * votes > len(self.behind) else None
         reviewers = sum(n == self.newest.number for who, n in self.behind.items() if who not in self.authors)
-        return self.newest if reviewers >= self.reviewers else None
+        needed = max(1, self.reviewers) if self.reopened else self.reviewers
+        return self.newest if reviewers >= needed else None
 
     def to_json(self) -> dict[str, Any]:
         """The review as a page needs it."""
@@ -183,11 +188,12 @@ class Reviews:
         return self.of(video_id)
 
     def step(self, video_id: str, step: Step, body: Mapping[str, Any], *, who: str, base: int, key: str) -> Review:
-        """Accept, edit, dispute or vote; where the review stands after it.
+        """Accept, edit, dispute, vote, or reopen what is settled; where the review stands after it.
 
         Raises:
             StoreError: ``CONFLICT``: somebody took a step meanwhile. ``FROZEN``: it is settled. ``REFUSED``: an
-                author's own work, an annotation that is not whole, a dispute without a reason, no such candidate.
+                author's own work, an annotation that is not whole, a dispute or reopening without a reason, no such
+                candidate, reopening what is open.
         """
         review = self.of(video_id)
         if review is None:
@@ -207,8 +213,12 @@ def _refuse_step(review: Review, step: Step, body: Mapping[str, Any], who: str, 
         raise StoreError(
             "CONFLICT", f"version {review.version} is there, by {newest.who}; yours was {base}", current=newest
         )
+    if step == "reopen":
+        if review.settled is None:
+            raise StoreError("REFUSED", "this review is open already")
+        return
     if review.settled is not None:
-        raise StoreError("FROZEN", "this review is settled", current=review.steps[-1])
+        raise StoreError("FROZEN", "this review is settled; open it again first", current=review.steps[-1])
     if who in review.authors and step != "vote" and not review.disputed:
         raise StoreError("REFUSED", "authors do not review their own first pass")
     if step == "vote":
@@ -225,6 +235,8 @@ def _step_body(step: Step, body: Mapping[str, Any]) -> dict[str, Any]:
     reason = body.get("reason") or ""
     if not isinstance(reason, str) or len(reason) > 20_000:
         raise StoreError("REFUSED", "reason: a text of at most 20,000 characters is needed")
+    if step == "reopen" and not reason.strip():
+        raise StoreError("REFUSED", "reason: say why it is opened again; the others read it")
     if step == "vote":
         return {"candidate": body.get("candidate"), "reason": reason}
     if step in ("edit", "dispute"):

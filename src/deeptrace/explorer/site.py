@@ -37,6 +37,7 @@ __all__ = [
     "Site",
     "asset_text",
     "link_to",
+    "prepare_templates",
     "shown_json",
     "template_page",
 ]
@@ -142,6 +143,11 @@ def _environment() -> Environment:
     overlay = html.environment().overlay(loader=PackageLoader("deeptrace.explorer", "templates"))
     overlay.filters["shorten"] = html.shorten
     return overlay
+
+
+def prepare_templates() -> None:
+    """Read and compile what the first page needs, so that nobody waits for it."""
+    _environment().get_template("grid.html.j2")
 
 
 def template_page(site: Any, template: str, request: Request, *, data: object = None, **values: Any) -> Response:

@@ -135,7 +135,7 @@ def annotate_page(site: Site, request: Request) -> Response:
         return _to_name(request)
     collection = site.collection(request.query_params.get("in", "data"))
     entry = entry_of(request, collection.index)
-    shown, problem = load_clip(collection, entry)
+    shown, problem = load_clip(collection, entry.record)
     first = FirstPass(site.store, collection.name)
     event = first.of(entry.video_id, who)
     handed_in = is_frozen(event)
@@ -246,7 +246,7 @@ def review_page(site: Site, request: Request) -> Response:
             words="Nobody has handed in this video. A review begins when the first pass is done.",
             href=link_to("/annotate/video", ("id", entry.video_id)), link="Annotate it",
         )  # fmt: skip
-    shown, problem = load_clip(site.data, entry)
+    shown, problem = load_clip(site.data, entry.record)
     passes = site.data.reviews.first.handed_in(entry.video_id) if len(review.authors) > 1 else {}
     data = {
         "mode": "review",

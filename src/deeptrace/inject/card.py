@@ -24,6 +24,7 @@ def card(rows: Sequence[Mapping[str, Any]], failed: Mapping[str, int], settings:
         "| `inject_track` | the box in each frame (fractions of the frame, seconds) |",
         "| `inject_twin` | `video_id` of the other video of the pair |",
         "| `sham` | on real videos: the same edit was made and shows nothing |",
+        "| `inject_original` | of some pairs with a sham: the clip before both edits, a file without a row |",
         "| `inject_source`, `inject_source_facts` | the footage, and what a manifest says of it |",
         "| `inject_prior` | whether category and times were drawn as in the paper or uniformly |",
         "",

@@ -99,10 +99,12 @@ def make_pair(
     strength: float,
     implementation: Implementation,
     look: bool = False,
+    original: bool = False,
 ) -> dict[str, Any]:
     """Write ``videos/ID.mp4`` and ``real_videos/ID_real.mp4`` below ``root``; their rows, under "fake" and "real".
 
-    With ``look`` there are also ``look/ID.mp4`` (clean beside fake, with the box) and ``look/ID.jpg`` (a strip).
+    With ``look`` there are also ``look/ID.mp4`` (clean beside fake, with the box) and ``look/ID.jpg`` (a strip). With
+    ``original``, where the twin is a sham, ``originals/ID.mp4`` is the clip before both edits, coded as they are.
 
     Raises:
         InjectionError: none of the sources offers anything for any of the planned categories.
@@ -118,6 +120,9 @@ def make_pair(
     paths = {"fake": f"videos/{plan.pair_id}.mp4", "real": f"real_videos/{plan.pair_id}_real.mp4"}
     for path, twin in ((paths["fake"], injection.fake), (paths["real"], real)):
         _write(root / path, twin, size, plan.crf)
+    kept = f"originals/{plan.pair_id}.mp4" if original and plan.sham else None
+    if kept is not None:
+        _write(root / kept, injection.clean, size, plan.crf)
     if look:
         _write(root / "look" / f"{plan.pair_id}.mp4", _side_by_side(injection), size, 20)
         strip = cv2.cvtColor(_strip(injection), cv2.COLOR_RGB2BGR)
@@ -126,6 +131,7 @@ def make_pair(
         _replace(root / "look" / f"{plan.pair_id}.jpg", data.tobytes())
     facts = {"inject_source": source.name, **({"inject_source_facts": dict(source.facts)} if source.facts else {})}
     shared = facts | {"inject_prior": plan.prior, "inject_crf": plan.crf, "inject_footage": made_of}
+    shared |= {} if kept is None else {"inject_original": kept}
     return {
         "fake": _video_fields(plan.pair_id, paths["fake"], frames, size.fps)
         | {"video_type": "fake_video", "video_source": f"injected ({implementation})", "split": source.in_split}

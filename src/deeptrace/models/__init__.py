@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import logging
 from collections.abc import Mapping
 from importlib import import_module
 from typing import Any, Final
@@ -16,6 +17,8 @@ from deeptrace.video import ReadLimits, VideoSource
 
 __all__ = ["DECLARED_FIELDS", "HOMES", "SUMMARIES", "FrameModel", "Model", "Sampling", "VideoSource", "load"]
 
+_log = logging.getLogger(__name__)
+
 HOMES: Final[dict[str, str]] = {
     "embedded": "deeptrace.models.embedded:EmbeddedModel",
     "hf": "deeptrace.models.hf.model:HfModel",
@@ -27,7 +30,7 @@ HOMES: Final[dict[str, str]] = {
 
 SUMMARIES: Final[dict[str, str]] = {
     "embedded": "the small model that ships: where and when a trace is, and whether the clip looks generated",
-    "hf": "a video language model run here: VideoLLaMA 3, Qwen 2.5 VL, Qwen 3 VL (hf:FOLDER or hf:org/name)",
+    "hf": "a video language model run here: VideoLLaMA 3, Qwen VL, InternVL, LLaVA-OneVision (hf:FOLDER, hf:org/name)",
     "motion": "a classical detector without weights, a baseline: looks for what motion cannot explain",
     "openai": "a model that looks at images, behind an OpenAI-compatible endpoint (openai:NAME)",
     "scripted": "answers from a JSONL file of video_id and text (scripted:FILE), for tests",
@@ -56,6 +59,8 @@ def load(name: str, *, limits: ReadLimits | None = None, **options: Any) -> Mode
         MissingExtra: its optional packages are not installed.
     """
     if ":" not in name and name not in HOMES and (entry := registry.entries().get(name)) is not None:
+        if entry.overrides:
+            _log.warning("%s is what %s says, in the place of our own entry", name, entry.source)
         return load(entry.home, limits=limits, **{**entry.options(), **options})
     home, colon, argument = name.partition(":")
     if home not in HOMES:

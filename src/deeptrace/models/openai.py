@@ -106,7 +106,7 @@ class OpenAIModel(TextModel):
         for name, value, kinds in (("space", space, SpaceKind), ("detail", detail, Detail)):
             if value is not None and value not in get_args(kinds):
                 raise ModelError(f"{name}: {value!r} is not one of {', '.join(get_args(kinds))}.")
-        reasons = _REASONS.match(model) is not None
+        self._reasons = reasons = _REASONS.match(model) is not None
         papers = FORMATS[question].form in ("trained", "zero-shot")
         self.name = f"openai:{model}"
         self.format = question
@@ -199,7 +199,16 @@ class OpenAIModel(TextModel):
     @override
     def ask(self, batch: Sequence[PosedQuestion]) -> Sequence[Answer]:
         """The answers, one after another; `answers` asks for several at once."""
-        return [self._ask(question, self._params) for question in batch]
+        return [self._ask(question, self._params_of(question)) for question in batch]
+
+    def _params_of(self, question: PosedQuestion) -> dict[str, Any]:
+        """The request's parameters; of an answer that is drawn with its temperature and its seed."""
+        if question.draw is None:
+            return self._params
+        seed = question.draw.seed_for(question.origin.video_id) & 0x7FFFFFFF  # as large as endpoints take
+        # Models that reason take no temperature: their answers differ by themselves.
+        heat = {} if self._reasons else {"temperature": question.draw.temperature}
+        return {**self._params, **heat, "seed": seed}
 
     @override
     def rate(self, batch: Sequence[PosedQuestion]) -> Sequence[Answer]:

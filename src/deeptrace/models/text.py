@@ -20,6 +20,7 @@ from deeptrace.answer import FORMAT_VERSIONS, QUESTIONS, Format, ShownFrames, Sp
 from deeptrace.answer import question as question_text
 from deeptrace.errors import DeepTraceError
 from deeptrace.models.base import MODEL_CRASHED, Look, Sampling, read_ahead, score_of, sources
+from deeptrace.models.consensus import Draw
 from deeptrace.records import Failed, Frames, Origin, Outcome, Score, Unparsed
 from deeptrace.video import DEFAULT_LIMITS, ReadLimits, VideoSource
 
@@ -34,6 +35,8 @@ class PosedQuestion:
     text: str
     space: Space
     origin: Origin
+    draw: Draw | None = None
+    """How its answer is sampled; None: greedy."""
 
 
 @dataclass(frozen=True)
@@ -153,6 +156,25 @@ class TextModel(ABC):
         for question, answer in self._pair_answers(looks, rate=False):
             yield question if isinstance(question, Failed) else self._outcome(question, answer)
 
+    def sample_iter(
+        self, videos: VideoSource | Iterable[VideoSource], draws: Sequence[Draw]
+    ) -> Iterator[list[Outcome]]:
+        """For each video, in order, one outcome for each of ``draws``; a single `Failed` where it cannot be read.
+
+        A label is what the words say: it does not follow the probability at its token, which is the same for all.
+        That stands in the row's ``sampling`` as ``label_token_p_fake``.
+        """
+        looks = (Look(video, self.sampling, limits=self.limits) for video in sources(videos))
+        drawn: list[Outcome] = []
+        for question, answer in self._pair_answers(looks, rate=False, draws=draws):
+            if isinstance(question, Failed):
+                yield [question]
+                continue
+            drawn.append(self._drawn_outcome(question, answer))
+            if len(drawn) == len(draws):
+                yield drawn
+                drawn = []
+
     def score(self, videos: VideoSource | Iterable[VideoSource]) -> list[Score | Unparsed | Failed]:
         """P(fake) of each video, in order. An answer without a probability is `Unparsed`, never a number."""
         looks = (Look(video, self.sampling, limits=self.limits) for video in sources(videos))
@@ -161,17 +183,26 @@ class TextModel(ABC):
             for question, answer in self._pair_answers(looks, rate=True)
         ]
 
-    def _pair_answers(self, looks: Iterable[Look], *, rate: bool) -> Iterator[tuple[PosedQuestion | Failed, Answer]]:
-        """Each look's question and its answer, in order; a look that got no question is `Failed`, with any answer."""
+    def _pair_answers(
+        self, looks: Iterable[Look], *, rate: bool, draws: Sequence[Draw | None] = (None,)
+    ) -> Iterator[tuple[PosedQuestion | Failed, Answer]]:
+        """Each look's question and its answer, in order; a look that got no question is `Failed`, with any answer.
+
+        A question is put once for each of ``draws``.
+        """
         nothing = NoAnswer("", "")
         waiting: deque[PosedQuestion | Failed] = deque()  # in order; not yet given out
 
         def questions() -> Iterator[PosedQuestion]:
             for frames, origin in readings:
                 question = self._pose(frames, origin)
-                waiting.append(question)
-                if isinstance(question, PosedQuestion):
-                    yield question
+                if isinstance(question, Failed):
+                    waiting.append(question)
+                    continue
+                for draw in draws:
+                    drawn = replace(question, draw=draw)
+                    waiting.append(drawn)
+                    yield drawn
 
         made_by = Origin(model=self.name, revision=self.revision, question=self.question)
         with (
@@ -243,6 +274,13 @@ class TextModel(ABC):
             origin=replace(origin, sampling={**(origin.sampling or {}), "p_fake_from": source}),
         )
         return verdict.following_probability()
+
+    def _drawn_outcome(self, question: PosedQuestion, answer: Answer) -> Outcome:
+        if not isinstance(answer, ModelReply):
+            return self._outcome(question, answer)
+        origin = _complete(question.origin, answer)
+        sampling = {**(origin.sampling or {}), "label_token_p_fake": answer.p_fake}
+        return replace(parse(answer.text, self.format, question.space), origin=replace(origin, sampling=sampling))
 
     def _score(self, question: PosedQuestion, answer: Answer) -> Score | Unparsed | Failed:
         if isinstance(answer, ModelReply):

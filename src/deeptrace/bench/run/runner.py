@@ -173,6 +173,8 @@ def settings_of(model: Model, about: Mapping[str, Any], view: View, seed: int) -
         "sampling": asdict(sampling) if is_dataclass(sampling) and not isinstance(sampling, type) else sampling,
         "view": view,
         "seed": seed,
+        **getattr(model, "settings", {}),
+        **({} if (prompt := getattr(model, "system_prompt", None)) is None else {"system_prompt": prompt}),
         **about,
     }
 

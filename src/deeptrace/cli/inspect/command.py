@@ -15,7 +15,7 @@ from click.shell_completion import CompletionItem
 from deeptrace import __version__
 from deeptrace.answer import FORMATS, check_format
 from deeptrace.characters import visible
-from deeptrace.cli.endpoint import check_money, money, print_spent
+from deeptrace.cli.endpoint import check_money, money, print_spent, sampled, with_samples
 from deeptrace.cli.inspect.processes import Task, cores
 from deeptrace.cli.inspect.run import Inspection
 from deeptrace.cli.inspect.table import CSV_FIELDS, csv_values, print_table
@@ -78,6 +78,7 @@ def complete_model(_context: click.Context, _parameter: click.Parameter, incompl
 @click.option("--question", metavar="NAME", help="What a language model is asked; docs/answers.md lists the names.")
 @click.option("--two-pass", is_flag=True, help="Let a language model look again, closely, at when it saw something.")
 @click.option("--base-url", help="For openai: models: an OpenAI-compatible endpoint, up to /v1.")
+@sampled
 @money
 def inspect(
     videos: tuple[str, ...],
@@ -90,6 +91,8 @@ def inspect(
     follow_links: bool,
     max_pixels: int | None,
     two_pass: bool,
+    samples: int | None,
+    temperature: float | None,
     **choices: Any,
 ) -> int:
     """Say of each VIDEO whether it looks fake, where, when and why.
@@ -112,7 +115,9 @@ def inspect(
     home = home_of(model_name)
     if home == "openai" and jobs is not None:
         options["concurrency"] = jobs
-    model = _load(model_name, options, limits)
+    model = with_samples(_load(model_name, options, limits), samples, temperature)
+    if two_pass and samples is not None:
+        raise click.UsageError("--two-pass and --samples: choose one")
     if two_pass:
         model = _looking_twice(model)
     run = Inspection(
@@ -121,7 +126,7 @@ def inspect(
         paths,
         settings_of(model, model_name, {"two_pass": two_pass, **_shifts(options)}),
         folder=None if out is None else make_folder(out),
-        jobs=_processes(home, jobs),
+        jobs=1 if samples is not None else _processes(home, jobs),
         only=frozenset(only),
     )
     _go(run, model_name, _row_writer(as_json=as_json, as_csv=as_csv), costs=choices)
@@ -213,8 +218,10 @@ def _shifts(options: dict[str, Any]) -> dict[str, Any]:
 def settings_of(model: Model, model_name: str, options: dict[str, Any]) -> dict[str, Any]:
     """Everything besides its file that a row depends on: rows of other settings are not taken for these."""
     sampling = getattr(model, "sampling", None)
-    client = getattr(getattr(model, "model", model), "client", None)
+    asked = getattr(model, "model", model)  # by one that looks twice
+    client = getattr(asked, "client", None)
     home, _, argument = model_name.partition(":")
+    prompts = [prompt for one in (model, asked) if (prompt := getattr(one, "system_prompt", None)) is not None]
     return {
         "deeptrace": __version__,
         "model": model.name,
@@ -224,6 +231,8 @@ def settings_of(model: Model, model_name: str, options: dict[str, Any]) -> dict[
         "sampling": asdict(sampling) if is_dataclass(sampling) and not isinstance(sampling, type) else sampling,
         "base_url": getattr(client, "base_url", None),
         "script": hashlib.sha256(read_bytes(argument)).hexdigest() if home == "scripted" else None,
+        **getattr(model, "settings", {}),
+        **({"system_prompt": prompts[0]} if prompts else {}),
         **options,
     }
 

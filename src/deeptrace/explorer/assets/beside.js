@@ -3,8 +3,10 @@
 import { Player, isSpokenFor } from "./player.js";
 import { data } from "./site.js";
 
-const players = [];
+const players = []; // those that can be played
+const playerOf = new Map(); // by the place of the video
 const canvas = document.getElementById("changes");
+const choosers = ["changes-a", "changes-b"].map((id) => document.getElementById(id)).filter(Boolean);
 let waiting = false; // the differences are drawn a moment after the last step, not at each
 const roots = [...document.querySelectorAll("[data-player]")];
 const clips = data.clips.map((clip, i) => [clip, i]).filter(([clip]) => clip !== null);
@@ -13,6 +15,7 @@ const LEVELS = 24; // grey levels from which on a difference counts: less is the
 clips.forEach(([clip, i], n) => {
   const lead = n === 0;
   players.push(new Player(roots[n], clip, { traces: data.traces[i], onFrame: lead ? (seconds) => follow(seconds) : null }));
+  playerOf.set(i, players[n]);
 });
 
 function follow(seconds) {
@@ -29,10 +32,11 @@ function schedule() {
   setTimeout(() => { waiting = false; drawChanges(); }, 120);
 }
 
-// Both frames in one size, and red where they differ: what an injected trace changed, beside its twin.
+// Both frames in one size, and red where they differ: what an edit changed, a sham's or a fake's.
 function drawChanges() {
-  const [a, b] = players;
-  if (!a || !b || a.video.readyState < 2 || b.video.readyState < 2) return;
+  const [a, b] = choosers.map((chooser) => playerOf.get(Number(chooser.value)));
+  if (!a || !b) { say("One of these two cannot be shown."); return; }
+  if (a.video.readyState < 2 || b.video.readyState < 2) return;
   const width = Math.min(480, a.clip.size[0]);
   const height = Math.round((width * a.clip.size[1]) / a.clip.size[0]);
   const pixels = [a, b].map((player) => {
@@ -53,7 +57,19 @@ function drawChanges() {
   }
   [canvas.width, canvas.height] = [width, height];
   canvas.getContext("2d").putImageData(pixels[0], 0, 0);
-  document.getElementById("changed").textContent = `${((100 * count) / (width * height)).toFixed(1)} % of the pixels differ by more than ${LEVELS} levels at ${a.seconds.toFixed(2)} s`;
+  canvas.dataset.share = String(count / (width * height));
+  say(`${((100 * count) / (width * height)).toFixed(1)} % of the pixels differ by more than ${LEVELS} levels at ${a.seconds.toFixed(2)} s`);
+}
+
+function say(words) { document.getElementById("changed").textContent = words; }
+
+for (const chooser of choosers) {
+  chooser.addEventListener("change", () => {
+    const address = new URL(location.href);
+    address.searchParams.set("changes", choosers.map((one) => Number(one.value) + 1).join(","));
+    history.replaceState(null, "", address); // the address is the view
+    drawChanges();
+  });
 }
 
 for (const player of players) player.video.addEventListener("seeked", schedule);

@@ -24,7 +24,7 @@ export class Editor {
     this.extra = []; // traces that are shown and cannot be edited
     const root = document.querySelector("[data-player]");
     this.player = root && data.clip
-      ? new Player(root, data.clip, { speakers: [{ name: "", kind: "person" }], onFrame: () => this.drawHandles?.() })
+      ? new Player(root, data.clip, { speakers: [{ name: "", kind: "person" }, { name: "", kind: "model" }], onFrame: () => this.drawHandles?.() })
       : null;
     if (this.player) this.setUpDrawing();
     this.setUpFields();

@@ -47,8 +47,14 @@ export class Player {
     const speaker = this.speakers[trace.speaker];
     const box = element("div", `box c${trace.color} ${speaker ? speaker.kind : ""}`);
     box.hidden = true;
-    box.append(element("span", "tag", speaker && this.speakers.length > 1 ? `${speaker.name}: ${trace.name}` : trace.name));
+    box.append(element("span", "tag", this.nameOf(trace)));
     return box;
+  }
+
+  // Who says it, where several speak, and what.
+  nameOf(trace) {
+    const who = this.speakers.length > 1 ? this.speakers[trace.speaker]?.name : "";
+    return who ? `${who}: ${trace.name}` : trace.name;
   }
 
   // One group of lanes a speaker; a trace goes into the first lane of its group that is free at its onset.
@@ -70,7 +76,7 @@ export class Player {
         ends[lane] = to;
         const bar = element("button", `bar c${trace.color} ${this.speakers[group]?.kind ?? ""}`);
         bar.type = "button";
-        const name = this.speakers.length > 1 ? `${this.speakers[group].name}: ${trace.name}` : trace.name;
+        const name = this.nameOf(trace);
         bar.append(element("span", "", name));
         bar.setAttribute("aria-label", `${name}, from ${from.toFixed(2)} to ${to.toFixed(2)} seconds. Go to its start.`);
         bar.style.left = this.percent(from);

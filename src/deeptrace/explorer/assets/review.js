@@ -1,21 +1,34 @@
 // The review of a video: its candidates, and accepting, correcting, disputing or voting.
 
 import { Editor, fillSummary, showMissing, showStatus } from "./editor.js";
-import { summaryLines } from "./model.js";
+import { fromBody, summaryLines, toShown } from "./model.js";
 import { data, element, newKey, send } from "./site.js";
 
+const COLORS = 10;
 const byId = (id) => document.getElementById(id);
 let review = data.review;
 let shown = null; // the candidate that is looked at
 let writing = null; // "edit" or "dispute" while an own version is written
+let reopening = false; // while the reason for opening it again is written
 
 const editor = new Editor({ onChange: () => {}, onSubmit: () => sendOwn() });
 for (const id of ["submit", "undo", "redo", "note-field"]) byId(id).hidden = true;
 
 function show(number) {
   shown = review.candidates[number - 1];
+  reopening = false;
+  showOthers();
   editor.load(shown.body, { frozen: true });
   render();
+}
+
+// The boxes of the other candidates over the same video, each in a colour of its own.
+function showOthers() {
+  const others = review.candidates.filter((candidate) => candidate !== shown);
+  byId("overlaid").hidden = others.length === 0;
+  const wanted = byId("show-others").checked ? others : [];
+  editor.extra = wanted.flatMap((candidate) => fromBody(candidate.body).traces.map((trace) => (
+    { ...toShown(trace, candidate.number % COLORS), speaker: 1, name: `${candidate.number}. ${candidate.by}` })));
 }
 
 function behind(number) {
@@ -27,9 +40,15 @@ function candidateItem(candidate) {
   const pick = element("button", "trace-pick");
   pick.type = "button";
   pick.setAttribute("aria-pressed", String(candidate === shown));
-  pick.append(element("b", "", `${candidate.number}. ${summaryLines(candidate.body)[0]}`));
+  const [head, ...lines] = summaryLines(candidate.body);
+  pick.append(element("b", "", `${candidate.number}. ${head}`));
   const kind = candidate.number === 1 ? "first pass" : candidate.disputes ? "disputes it" : "correction";
   pick.append(element("span", "quiet", ` by ${candidate.by} (${kind})`));
+  if (lines.length) {
+    const list = element("span", "candidate-lines");
+    for (const line of lines) list.append(element("bdi", "", line));
+    pick.append(list);
+  }
   if (candidate.reason) pick.append(element("bdi", "why", candidate.reason));
   const people = behind(candidate.number);
   pick.append(element("span", "quiet behind", people.length ? `For it: ${people.join(", ")}` : "Nobody is for it yet"));
@@ -47,7 +66,7 @@ function candidateItem(candidate) {
 
 function words() {
   const author = review.authors.includes(data.who);
-  if (review.status === "settled") return "Settled. It is part of the export of settled videos.";
+  if (review.status === "settled") return reopening ? "All that was proposed stays; somebody has to agree to one of them anew." : "Settled. It is part of the export of settled videos.";
   if (review.status === "disputed") {
     const people = Object.keys(review.behind).length;
     return people < 3 ? `Disputed. A majority of at least three people decides; ${people} have said which they are for.` : "Disputed. No candidate has more than half of the people yet.";
@@ -71,7 +90,9 @@ function render() {
     if (entry.reason) item.append(": ", element("bdi", "", entry.reason));
     return item;
   }));
-  byId("reason-field").hidden = !writing;
+  byId("reopen").hidden = review.status !== "settled" || reopening;
+  byId("reopen-buttons").hidden = !reopening;
+  byId("reason-field").hidden = !writing && !reopening;
   for (const id of ["submit", "undo", "redo", "note-field"]) byId(id).hidden = !writing;
 }
 
@@ -81,6 +102,13 @@ function write(kind) {
   render();
   showStatus(kind === "edit" ? "Correct it, then send. Nothing is sent before." : "Make it what you say it is, say why, then send.", "busy");
   (kind === "edit" ? editor.player?.stage : byId("reason"))?.focus();
+}
+
+function reopen(wanted) {
+  reopening = wanted;
+  showMissing([]);
+  render();
+  (wanted ? byId("reason") : byId("reopen")).focus();
 }
 
 function sendOwn() {
@@ -125,6 +153,11 @@ function onConflict(kind, body, current, error) {
 byId("accept").addEventListener("click", () => step("accept", {}));
 byId("correct").addEventListener("click", () => write("edit"));
 byId("dispute").addEventListener("click", () => write("dispute"));
+
+byId("reopen").addEventListener("click", () => reopen(true));
+byId("reopen-leave").addEventListener("click", () => reopen(false));
+byId("reopen-send").addEventListener("click", () => step("reopen", { reason: byId("reason").value }));
+byId("show-others").addEventListener("change", () => { showOthers(); editor.render(); });
 
 const passes = byId("passes");
 for (const pass of data.passes) {

@@ -5,7 +5,7 @@ import { data, element, newKey, send } from "./site.js";
 
 const byId = (id) => document.getElementById(id);
 const RETRY_MS = 1500;
-const MOST_HEIGHT_VH = 54;
+const MOST_HEIGHT_VH = 48;
 const SMALLEST_PX = 5;
 
 function problem(words) {

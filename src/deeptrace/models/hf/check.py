@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from deeptrace.errors import DeepTraceError, ModelError
-from deeptrace.models.hf.checkpoint import read_card, read_config, refuse_unsafe
+from deeptrace.models.hf.checkpoint import read_card, read_config, refuse_unsafe, training_state
 from deeptrace.models.hf.families.placement import LOADING
 from deeptrace.models.hf.library import load_errors, load_transformers, no_bars, one_line, quiet
 from deeptrace.models.hf.vetted import ADAPTER_CONFIG, read_adapter, vet_adapter, vetted
@@ -105,7 +105,10 @@ def _check_model(path: Path) -> dict[str, Any]:
             "missing": planned.missing,
             "extra": planned.extra,
             "wrong_shape": planned.wrong_shape,
-            "notes": ("not yet in the native format: deeptrace models convert",),
+            "notes": (
+                "not yet in the native format: deeptrace models convert SRC DST --trained-for general|rewarddata",
+                *_state_notes(path),
+            ),
         }
     report = _loading_report(path, model_type)
     return {
@@ -141,10 +144,14 @@ def _notes(path: Path) -> tuple[str, ...]:
     try:
         card = read_card(path)
     except DeepTraceError as error:
-        return (str(error),)
-    if card is None:
-        return ("no deeptrace.json: asked as the family's released models are",)
-    return ()
+        return (str(error), *_state_notes(path))
+    notes = () if card is not None else ("no deeptrace.json: asked as the family's released models are",)
+    return (*notes, *_state_notes(path))
+
+
+def _state_notes(path: Path) -> tuple[str, ...]:
+    names = training_state(path)
+    return (f"a trainer's state, never opened: {', '.join(names)}",) if names else ()
 
 
 # ── adapters ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -180,6 +187,7 @@ def _check_adapter(path: Path, base: str | os.PathLike[str] | None) -> dict[str,
         "missing": tuple(sorted(missing)),
         "extra": tuple(sorted(extra)),
         "wrong_shape": tuple(sorted(wrong)),
+        "notes": _state_notes(path),
     }
 
 

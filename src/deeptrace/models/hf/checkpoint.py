@@ -7,6 +7,7 @@ frame sampling. Training writes it, models read it; there is no other home for t
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -160,19 +161,35 @@ def refuse_unsafe(folder: Path) -> None:
                 f"{str(inner)!r} could run code when it is loaded; only safetensors and JSON are read. "
                 "Use the checkpoint's safetensors files without it, in a folder of their own."
             )
-        if path.suffix == ".safetensors" and path.is_file():
+        if path.suffix == ".safetensors" and path.is_file() and _used_when_loading(inner):
             _check_safetensors_start(path)
         if path.suffix == ".json" and path.is_file() and path.stat().st_size > MAX_JSON_BYTES:
             raise ModelError(f"{str(inner)!r} has {path.stat().st_size} bytes, more than {MAX_JSON_BYTES}.")
 
 
+# What trainers leave beside the weights of a checkpoint that can be gone on with: transformers' Trainer, then DeepSpeed
+# and torch's distributed checkpoints, which have a folder for it.
+_STATE_FILES: Final = frozenset({
+    "optimizer.pt", "optimizer.bin", "optimizer.safetensors", "scheduler.pt", "scheduler.bin", "scaler.pt",
+    "training_args.bin",
+})  # fmt: skip
+_STATE_FOLDERS: Final = re.compile(r"global_step\d+|optimizer_\d+|pytorch_model_fsdp_\d+")
+
+
+def training_state(folder: str | os.PathLike[str]) -> tuple[str, ...]:
+    """The files of a checkpoint folder that are a trainer's own state (its optimiser, say), by their names in it.
+
+    They are never opened, neither by inference nor by conversion.
+    """
+    path = Path(folder)
+    inner = (file.relative_to(path) for file in sorted(path.rglob("*")) if file.is_file())
+    return tuple(str(file) for file in inner if not _used_when_loading(file))
+
+
 def _used_when_loading(inner: Path) -> bool:
-    # A trainer's own state (optimizer.pt, rng_state.pth, training_args.bin) is never read by inference or conversion,
-    # and lies beside every checkpoint that can be resumed.
     name = inner.name
-    return not (
-        name in ("optimizer.pt", "scheduler.pt", "scaler.pt", "training_args.bin") or name.startswith("rng_state")
-    )
+    in_state = any(_STATE_FOLDERS.fullmatch(part) for part in inner.parts[:-1])
+    return not (in_state or name in _STATE_FILES or name.startswith("rng_state"))
 
 
 def _check_safetensors_start(path: Path) -> None:

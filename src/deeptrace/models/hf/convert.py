@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -24,9 +24,12 @@ from deeptrace.models.hf.checkpoint import (
     CheckpointCard,
     FrameTimes,
     check_size,
+    read_card,
     read_config,
+    training_state,
     write_card,
 )
+from deeptrace.models.hf.families.videollama3 import VideoLlama3
 from deeptrace.models.hf.library import load_errors, load_transformers, no_bars, one_line, quiet
 from deeptrace.models.hf.native import SOURCE_TYPE, USED_KEYS, ConversionPlan, match, native_config, native_shapes
 from deeptrace.models.hf.staging import staged
@@ -50,13 +53,17 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Converted:
-    """What was written: the folder, how many tensors and bytes, and what of the source was not taken over."""
+    """What was written: the folder, how many tensors and bytes, and what of the source was not taken over.
+
+    ``left_out`` are keys of its config.json, ``skipped`` files of a trainer beside its weights.
+    """
 
     folder: Path
     tensors: int
     nbytes: int
     left_out: tuple[str, ...]
     card: CheckpointCard
+    skipped: tuple[str, ...] = ()
 
 
 def plan(src: str | os.PathLike[str]) -> ConversionPlan:
@@ -95,8 +102,9 @@ def convert(
     src: str | os.PathLike[str],
     dst: str | os.PathLike[str],
     *,
-    trained_for: TrainedFor = "rewarddata",
+    trained_for: TrainedFor | None = None,
     frame_times: FrameTimes = "as-trained",
+    system_prompt: str | None = None,
     fps: float | None = None,
     max_frames: int | None = None,
     progress: Progress | None = None,
@@ -104,13 +112,16 @@ def convert(
     """Convert a ``videollama3_qwen2`` folder into a new folder ``dst``, and verify what was written.
 
     ``trained_for`` says what it will be asked: "rewarddata" the paper's question, answered in source pixels at 2 frames
-    a second; "general" the zero-shot question, answered in 0 to 1000 at 1 frame a second. ``fps`` and ``max_frames``
+    a second; "general" the zero-shot question, answered in 0 to 1000 at 1 frame a second. Weights do not tell which:
+    None takes what a ``deeptrace.json`` in ``src`` says, and is refused where there is none. ``system_prompt`` None is
+    that of the released inference example, "" none, as in the original training code. ``fps`` and ``max_frames``
     take the place of what the checkpoint (or, where it says nothing, the paper) says. ``frame_times`` is kept in
     ``deeptrace.json``, see `CheckpointCard`. ``progress`` is called with bytes done and bytes in all.
 
     Raises:
-        ModelError: a tensor is missing, left over, of another shape or not finite; the source is damaged, could run
-            code, or is of another kind; ``dst`` is there already; or what was written is not what was read.
+        ModelError: nothing says what it was trained for; a tensor is missing, left over, of another shape or not
+            finite; the source is damaged, could run code, or is of another kind; ``dst`` is there already; or what was
+            written is not what was read.
         FileError: the system refused to write.
     """
     source, target = Path(src), Path(dst)
@@ -119,13 +130,13 @@ def convert(
     planned = plan(source)
     if not planned.fits:
         raise ModelError(f"{source.name!r} does not fit the native class: {_misfits(planned)}. Nothing was written.")
-    card = _card(source, trained_for, frame_times, fps, max_frames)
+    card = _card(source, trained_for, frame_times, fps, max_frames, system_prompt)
     total = sum(file.stat().st_size for file in shard_files(source))
     with staged(target, "converting", nbytes=total) as work:
         nbytes = _write_weights(source, work, planned, progress)
         _write_rest(source, work, planned, card)
         _try_encoding(work)
-    return Converted(target, len(planned.names), nbytes, planned.left_out, card)
+    return Converted(target, len(planned.names), nbytes, planned.left_out, card, training_state(source))
 
 
 def _misfits(planned: ConversionPlan) -> str:
@@ -232,25 +243,46 @@ def _optional_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def _card(
-    source: Path, trained_for: TrainedFor, frame_times: FrameTimes, fps: float | None, max_frames: int | None
+def _card(  # noqa: PLR0917 - the options of `convert`
+    source: Path,
+    trained_for: TrainedFor | None,
+    frame_times: FrameTimes,
+    fps: float | None,
+    max_frames: int | None,
+    system_prompt: str | None,
 ) -> CheckpointCard:
+    stated = read_card(source)
+    if trained_for is None and stated is None:
+        raise ModelError(
+            f"nothing in {source.name!r} says what it was trained to be asked, and weights do not tell. Say which "
+            "(--trained-for): 'rewarddata' is the paper's own model or one fine-tuned like it, which answers in pixels "
+            "of the source; 'general' is a base model, which answers in 0 to 1000."
+        )
     source_sampling: dict[str, Any] = {}
     for name in ("config.json", "preprocessor_config.json", "processor_config.json"):
         row = _optional_json(source / name)
         source_sampling |= {key: row[key] for key in ("fps", "max_frames") if isinstance(row.get(key), int | float)}
     paper = trained_for == "rewarddata"
-    sampling = Sampling(
-        fps=float(fps or source_sampling.get("fps") or (2.0 if paper else 1.0)),
-        max_frames=int(max_frames or source_sampling.get("max_frames") or 180),
-    )
-    return CheckpointCard(
+    card = CheckpointCard(
         format="trained" if paper else "zero-shot",
         question=QUESTIONS["trained"] if paper else None,
         space="source" if paper else "per-mille",
-        sampling=sampling,
+        sampling=Sampling(fps=2.0 if paper else 1.0, max_frames=180),
+    )
+    if trained_for is None and stated is not None:
+        card = replace(stated, space=stated.space or card.space, sampling=stated.sampling or card.sampling)
+    assert card.sampling is not None
+    own = VideoLlama3.released_system_prompt if card.system_prompt is None else card.system_prompt
+    return replace(
+        card,
+        sampling=Sampling(
+            fps=float(fps or source_sampling.get("fps") or card.sampling.fps),
+            max_frames=int(max_frames or source_sampling.get("max_frames") or card.sampling.max_frames or 180),
+            short_side=card.sampling.short_side,
+        ),
+        system_prompt=own if system_prompt is None else system_prompt,
         frame_times=frame_times,
-        extra={"converted_from": SOURCE_TYPE},
+        extra={**card.extra, "converted_from": SOURCE_TYPE},
     )
 
 

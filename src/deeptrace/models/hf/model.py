@@ -1,8 +1,8 @@
 """``hf:`` models: a video language model from a folder or from the Hugging Face hub, run here through transformers.
 
-VideoLLaMA 3, Qwen 2.5 VL and Qwen 3 VL, released or fine-tuned. Frames and their exact times come from our reader; the
-family (`deeptrace.models.hf.families`) turns them into the model's inputs. ``deeptrace.json`` beside the weights says
-what a checkpoint is asked; options take its place. Greedy: one video, one answer.
+Frames and their exact times come from our reader; the family (`deeptrace.models.hf.families`: VideoLLaMA 3, the Qwen
+VLs and others) turns them into the model's inputs. ``deeptrace.json`` beside the weights says what a checkpoint is
+asked; options take its place. Greedy: one video, one answer, unless several are drawn (`deeptrace.models.consensus`).
 """
 
 from __future__ import annotations
@@ -55,11 +55,11 @@ class HfModel(TextModel):
     ``checkpoint`` is a folder, or a hub id as ``org/name`` or ``org/name@revision``; a branch is resolved to its
     commit, which stands in every row. What is None comes from ``deeptrace.json``, else from the family's released
     models: ``question`` (the name of an answer format, see `deeptrace.answer.FORMATS`) and its ``words``, the ``space``
-    of the answer's coordinates, the ``sampling`` of frames, ``size`` (bounds of a video's pixels) and ``frame_times``.
-    ``batch_size`` videos are answered at once; what does not fit into
-    memory is halved until it does. An answer longer than ``max_new_tokens`` is cut off and not read. ``dtype``,
-    ``device`` and ``quantization``: see `Family.load_model`. A ``calibration.json`` beside the weights, fitted on this
-    checkpoint, turns ``p_fake_raw`` into ``p_fake``.
+    of the answer's coordinates, the ``sampling`` of frames, ``size`` (bounds of a video's pixels), ``frame_times`` and
+    ``system_prompt`` ("": none), which stands in every row. ``batch_size`` videos are answered at once; what does not
+    fit into memory is halved until it does. An answer longer than ``max_new_tokens`` is cut off and not read.
+    ``dtype``, ``device`` and ``quantization``: see `Family.load_model`. A ``calibration.json`` beside the weights,
+    fitted on this checkpoint, turns ``p_fake_raw`` into ``p_fake``.
 
     Raises:
         ModelError: no such checkpoint, one that cannot be read safely, or options that do not fit.
@@ -77,6 +77,7 @@ class HfModel(TextModel):
         sampling: Sampling | None = None,
         size: Mapping[str, int] | None = None,
         frame_times: FrameTimes | None = None,
+        system_prompt: str | None = None,
         batch_size: int = 1,
         max_new_tokens: int = 512,
         dtype: Dtype = "auto",
@@ -86,10 +87,17 @@ class HfModel(TextModel):
         if batch_size < 1 or max_new_tokens < 1:
             raise ModelError(f"batch_size {batch_size} and max_new_tokens {max_new_tokens} must be positive.")
         load_transformers("an hf: model")
-        folder, self.name, commit = _locate(os.fspath(checkpoint))
+        folder, self.name, commit = locate(os.fspath(checkpoint))
         card = read_card(folder) or CheckpointCard()
         card = _with_options(
-            card, format=question, words=words, space=space, frame_times=frame_times, size=size, sampling=sampling
+            card,
+            format=question,
+            question=words,
+            space=space,
+            frame_times=frame_times,
+            size=size,
+            sampling=sampling,
+            system_prompt=system_prompt,
         )
         self.family: Family = family_of(folder, card=card)
         self.sampling = self.family.sampling
@@ -112,6 +120,15 @@ class HfModel(TextModel):
     def question(self) -> str:
         """The words of the question, as they stand in the rows."""
         return self._question
+
+    @property
+    def system_prompt(self) -> str:
+        """What stands before the question as the system's turn, as in the rows; "" where there is no such turn."""
+        return self.family.system_prompt
+
+    @system_prompt.setter
+    def system_prompt(self, words: str) -> None:
+        self.family.set_system_prompt(words)
 
     @override
     def space(self, frames: Frames) -> Space:
@@ -137,7 +154,19 @@ class HfModel(TextModel):
     @override
     def ask(self, batch: Sequence[PosedQuestion]) -> Sequence[Answer]:
         """Greedy answers; P(fake) comes with them from the token with which their label begins."""
-        return self._in_memory([self.encode(question) for question in batch], self._generate)
+        return self._in_memory(self._encode_all(batch), self._generate)
+
+    def _encode_all(self, batch: Sequence[PosedQuestion]) -> list[Encoded]:
+        """The inputs of each question; frames that are asked about several times in a row are prepared once."""
+        rows: list[Encoded] = []
+        for number, question in enumerate(batch):
+            before = batch[number - 1] if number else None
+            again = before is not None and before.frames is question.frames and before.text == question.text
+            encoded = rows[-1] if again else self.encode(question)
+            draw = question.draw
+            seeded = None if draw is None else (draw.temperature, draw.seed_for(question.origin.video_id))
+            rows.append(replace(encoded, draw=seeded))
+        return rows
 
     @override
     def rate(self, batch: Sequence[PosedQuestion]) -> Sequence[Answer]:
@@ -156,7 +185,9 @@ class HfModel(TextModel):
 
     def _generate(self, batch: Sequence[Encoded]) -> list[Answer]:
         inputs = self._on_device(batch)
-        generations = self.family.answer(self.model, inputs, max_new_tokens=self.max_new_tokens)
+        generations = self.family.answer(
+            self.model, inputs, max_new_tokens=self.max_new_tokens, draws=[one.draw for one in batch]
+        )
         answers: list[Answer] = []
         for encoded, generation in zip(batch, generations, strict=True):
             facts = {**self._facts(encoded), "answer_tokens": generation.tokens}
@@ -187,6 +218,7 @@ class HfModel(TextModel):
             "grid_thw": list(one.size.grid_thw),
             "resized_hw": list(one.size.resized_hw),
             "frame_times": self.frame_times,
+            "system_prompt": self.system_prompt,
             "dtype": str(self.model.dtype).removeprefix("torch."),
             "quantization": self._quantization,
         }
@@ -242,8 +274,12 @@ def _is_out_of_memory(error: BaseException) -> bool:
 # ── what is loaded ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _locate(checkpoint: str) -> tuple[Path, str, str | None]:
-    """The folder of a checkpoint, its name for rows (no path of this machine), and its commit on the hub."""
+def locate(checkpoint: str) -> tuple[Path, str, str | None]:
+    """The folder of a checkpoint, its name for rows (no path of this machine), and its commit on the hub.
+
+    Raises:
+        ModelError: it is neither a folder nor a hub id, or the hub does not give it.
+    """
     folder = Path(checkpoint)
     if folder.is_dir():
         return folder, f"hf:{folder.resolve().name}", None
@@ -256,28 +292,13 @@ def _locate(checkpoint: str) -> tuple[Path, str, str | None]:
     return fetched.folder, f"hf:{match['repo']}", fetched.commit
 
 
-def _with_options(
-    card: CheckpointCard,
-    *,
-    format: Format | None,
-    words: str | None,
-    space: SpaceKind | None,
-    sampling: Sampling | None,
-    frame_times: FrameTimes | None,
-    size: Mapping[str, int] | None,
-) -> CheckpointCard:
+def _with_options(card: CheckpointCard, *, format: Format | None, **options: Any) -> CheckpointCard:
+    """The card with the options that were given (not None), by the names of its fields."""
     if format is not None:
         check_format(format, FORMAT_VERSIONS.get(format, 0))
         # Another format than the checkpoint's is asked in that format's own words.
         own = card.question if format == card.format else None
         card = replace(card, format=format, format_version=FORMAT_VERSIONS[format], question=own)
-    options: dict[str, Any] = {
-        "question": words,
-        "space": space,
-        "frame_times": frame_times,
-        "size": size,
-        "sampling": sampling,
-    }
     return replace(card, **{name: value for name, value in options.items() if value is not None})
 
 

@@ -51,6 +51,14 @@ _TOP: Final = frozenset({
 _ROPE: Final = frozenset({"mrope_interleaved", "mrope_section", "rope_theta", "rope_type", "type"})
 _ROPE_TYPES: Final = frozenset({"default", "mrope", "axial"})
 _ACTIVATIONS: Final = frozenset({"silu", "gelu", "gelu_pytorch_tanh", "gelu_new", "quick_gelu", "relu"})
+_WORDS: Final = {
+    "hidden_act": _ACTIVATIONS,
+    "projector_hidden_act": _ACTIVATIONS,
+    "layer_types": frozenset({"full_attention", "sliding_attention"}),
+    "vision_aspect_ratio": frozenset({"anyres", *(f"anyres_max_{count}" for count in range(1, 17))}),
+    "norm_type": frozenset({"layer_norm", "rms_norm"}),
+    "vision_feature_select_strategy": frozenset({"default", "full"}),
+}
 _DTYPES: Final = frozenset({"float32", "bfloat16", "float16"})
 # Means nothing to what is built here, and stands in every released file.
 _HARMLESS: Final = frozenset({
@@ -88,7 +96,8 @@ def vet_config(config: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ..
     classes = family_class(config.get("model_type")).classes
     flat = not isinstance(config.get("text_config"), Mapping)  # as the first Qwen 2.5 VL were saved
     dropped: list[str] = []
-    vetted = _keep_known(config, _TOP | _TEXT if flat else _TOP, "", dropped)
+    top = _TOP | classes.top_keys
+    vetted = _keep_known(config, top | _TEXT if flat else top, "", dropped)
     for part, keys, own_types in (
         ("text_config", _TEXT, classes.text),
         ("vision_config", _VISION, classes.vision),
@@ -155,11 +164,11 @@ def plain(value: Any, at: str) -> Any:
         return [plain(item, at) for item in value]
     if isinstance(value, int) and not isinstance(value, bool):
         limit = MAX_LAYERS if name in ("num_hidden_layers", "depth") else MAX_NUMBER
-        if not -1 <= value <= limit:
+        lowest = -MAX_LAYERS if name == "vision_feature_layer" else -1  # counted from the last one
+        if not lowest <= value <= limit:
             raise ModelError(f"config.json: {at} is {value}, expected at most {limit}.")
     elif isinstance(value, str):
-        known = {"hidden_act": _ACTIVATIONS, "layer_types": frozenset({"full_attention", "sliding_attention"})}
-        words = known.get(name, _ROPE_TYPES if name in ("rope_type", "type") else None)
+        words = _WORDS.get(name, _ROPE_TYPES if name in ("rope_type", "type") else None)
         if name != "model_type" and (words is None or value not in words):
             raise ModelError(f"config.json: {at} is {value[:60]!r}, which is not known here.")
     elif value is not None and not isinstance(value, bool | float):
@@ -171,18 +180,24 @@ def plain(value: Any, at: str) -> Any:
 
 _TOKENIZER: Final = frozenset({
     "add_bos_token", "add_eos_token", "add_prefix_space", "added_tokens_decoder", "additional_special_tokens",
-    "backend", "bos_token", "clean_up_tokenization_spaces", "eos_token", "errors", "extra_special_tokens",
-    "image_token", "model_max_length", "pad_token", "padding_side", "processor_class", "split_special_tokens",
-    "tokenizer_class", "unk_token", "video_token", "vision_bos_token", "vision_end_token",
-    "vision_eos_token", "vision_start_token",
+    "backend", "bos_token", "clean_up_tokenization_spaces", "context_image_token", "end_image_token", "eos_token",
+    "errors", "extra_special_tokens", "image_token", "legacy", "model_max_length", "pad_token", "padding_token",
+    "stop_token", "padding_side", "processor_class", "split_special_tokens", "start_image_token", "tokenizer_class",
+    "unk_token", "video_token", "vision_bos_token", "vision_end_token", "vision_eos_token", "vision_start_token",
 })  # fmt: skip
 _PIXELS: Final = frozenset({
-    "cap_pixels_per_frame", "do_convert_rgb", "do_normalize", "do_rescale", "do_resize", "do_sample_frames", "fps",
-    "image_mean", "image_processor_type", "image_std", "max_frames", "max_pixels", "max_tokens", "max_video_tokens",
-    "merge_size", "min_frames", "min_pixels", "min_tokens", "num_frames", "patch_size", "processor_class", "resample",
-    "rescale_factor", "return_metadata", "size", "temporal_patch_size", "use_token_compression", "video_processor_type",
+    "cap_pixels_per_frame", "crop_size", "crop_to_patches", "default_to_square", "do_center_crop", "do_convert_rgb",
+    "do_normalize", "do_rescale", "do_resize", "do_sample_frames", "fps", "do_pad", "image_grid_pinpoints",
+    "image_mean", "image_processor_type", "image_std", "initial_shift", "max_frames", "max_patches", "min_patches",
+    "max_pixels", "max_tokens", "max_video_tokens", "merge_size", "min_frames", "min_pixels", "min_tokens",
+    "num_frames", "patch_size", "processor_class", "resample", "rescale_factor", "return_metadata", "size",
+    "temporal_patch_size", "use_token_compression", "video_processor_type",
 })  # fmt: skip
-_PROCESSOR: Final = frozenset({"image_processor", "processor_class", "video_processor"})
+_PROCESSOR: Final = frozenset({
+    "image_processor", "image_seq_length", "num_additional_image_tokens", "patch_size", "image_token",
+    "num_image_tokens", "processor_class", "video_processor", "video_token", "vision_aspect_ratio",
+    "vision_feature_select_strategy",
+})  # fmt: skip
 
 
 @cache

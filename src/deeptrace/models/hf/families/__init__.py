@@ -41,7 +41,7 @@ def family_class(model_type: object) -> type[Family]:
     if model_type == "videollama3_qwen2":
         raise ModelError(
             "the checkpoint is in the format of VideoLLaMA 3's own code (videollama3_qwen2), which is not run here. "
-            "Convert it once: deeptrace models convert SRC DST"
+            "Convert it once: deeptrace models convert SRC DST --trained-for general (rewarddata for the paper's own)"
         )
     known = families()
     if not isinstance(model_type, str) or model_type not in known:

@@ -7,6 +7,7 @@ program, and each family's prompt is written out in its own file here, frozen by
 
 from __future__ import annotations
 
+import math
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -22,7 +23,7 @@ from deeptrace.errors import FileError, JsonError, ModelError
 from deeptrace.files import loads, read_bytes
 from deeptrace.models.base import Sampling
 from deeptrace.models.hf.checkpoint import MAX_JSON_BYTES, CheckpointCard, SpaceKind, check_size
-from deeptrace.models.hf.families.generating import Generated, LabelMass, greedy, next_logprobs
+from deeptrace.models.hf.families.generating import Generated, LabelMass, next_logprobs, write_answers
 from deeptrace.models.hf.families.placement import LOADING, Dtype, Quantization, placement
 from deeptrace.models.hf.library import load_errors, load_transformers, no_bars, one_line
 from deeptrace.models.hf.vetted import vetted
@@ -81,7 +82,8 @@ class KnownClasses:
     """What a checkpoint of a family may name as its own: everything else in its configuration is refused.
 
     ``text`` and ``vision`` are the ``model_type`` of its two parts, the others names of classes in transformers, old
-    ones too. ``part_keys`` are settings of its parts that no other family has: numbers and switches.
+    ones too. ``part_keys`` are settings of its parts that no other family has, ``top_keys`` those that stand outside
+    of the parts: numbers, switches and the words that `deeptrace.models.hf.vetted` knows.
     """
 
     text: frozenset[str]
@@ -93,6 +95,7 @@ class KnownClasses:
         {"Qwen2Tokenizer", "Qwen2TokenizerFast", "PreTrainedTokenizerFast", "TokenizersBackend"}
     )
     part_keys: frozenset[str] = frozenset()
+    top_keys: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -143,6 +146,7 @@ class Encoded:
     labels: torch.Tensor | None
     space: Space  # of the coordinates in the answer
     size: VisionSize
+    draw: tuple[float, int] | None = None  # temperature and seed of an answer that is sampled
 
 
 class Family(ABC):
@@ -164,6 +168,10 @@ class Family(ABC):
     """Beginnings of parameter names, part by part; see `part_of`."""
     merge: ClassVar[int] = 2
     """Patches a side that become one token."""
+    tells_time: ClassVar[bool] = True
+    """Whether anything but the question's words says when a frame was shown."""
+    tokenizer_tokens: ClassVar[Mapping[str, str]] = {}
+    """Special tokens besides Qwen's, by the names under which the processor looks for them at its tokenizer."""
 
     def __init__(
         self, processor: Any, card: CheckpointCard | None = None, *, size: Mapping[str, int] | None = None
@@ -176,12 +184,22 @@ class Family(ABC):
         self.system_prompt: str = self.released_system_prompt if card_prompt is None else card_prompt
         self.size: dict[str, int] = check_size(size or self.card.size or self.released_size)
         self._set_up()
+        self._refuse_special(self.system_prompt, "the system prompt")
+
+    def set_system_prompt(self, words: str) -> None:
+        """Ask with other words in the system's turn; "" leaves the turn out.
+
+        Raises:
+            ModelError: they hold a control token of the tokenizer.
+        """
+        self._refuse_special(words, "the system prompt")
+        self.system_prompt = words
 
     def _set_up(self) -> None:
         from transformers.image_utils import SizeDict
 
         video = self.processor.video_processor
-        video.size = SizeDict(**self.size)
+        video.size = SizeDict(**self.processor_size())
         video.do_sample_frames = False  # frames are chosen by our reader, which knows their times
         if hasattr(video, "cap_pixels_per_frame"):
             video.cap_pixels_per_frame = True  # as the models' own tools do
@@ -214,7 +232,30 @@ class Family(ABC):
         own = size or (card.size if card is not None else None) or stated
         return cls(processor, card, size=own)
 
+    def processor_size(self) -> dict[str, int]:
+        """The size as the family's processor takes it: bounds of the pixels, unless the family says otherwise."""
+        return self.size
+
+    def square_side(self) -> int:
+        """The side in pixels, of a family that makes every frame a square of one size.
+
+        Raises:
+            ModelError: ``size`` is no such square.
+        """
+        side = math.isqrt(self.size["longest_edge"])
+        if self.size != {"shortest_edge": side * side, "longest_edge": side * side}:
+            raise ModelError(
+                f"size: the {self.name} family makes every frame a square of one size, so both edges hold its pixels "
+                f"({side * side}, say), not {self.size['shortest_edge']} and {self.size['longest_edge']}."
+            )
+        return side
+
     # ── the prompt ──
+
+    @property
+    def pixel_token(self) -> str:
+        """The token that stands for pixels in the text that the model reads."""
+        return self.chat.video
 
     @classmethod
     @abstractmethod
@@ -239,10 +280,11 @@ class Family(ABC):
         Raises:
             ModelError: the question holds one of the tokenizer's special tokens, or more than one ``<video>``.
         """
-        self._refuse_special(question, "the question")
         before, placeholder, after = question.partition(VIDEO_PLACEHOLDER)
         if VIDEO_PLACEHOLDER in after:
             raise ModelError(f"the question names {VIDEO_PLACEHOLDER} more than once.")
+        for words in (before, after):  # the placeholder is a control token of some families
+            self._refuse_special(words, "the question")
         if not placeholder:
             before, after = "", question
         system = self.chat.system.replace("{text}", self.system_prompt) if self.system_prompt else ""
@@ -285,7 +327,7 @@ class Family(ABC):
             height, width = frames.images.shape[1:3]
             raise ModelError(f"frames of {width} x {height} do not fit the processor: {one_line(error)}") from None
         inputs = {name: value for name, value in out.items() if isinstance(value, torch.Tensor)}
-        size = self._vision_size(inputs["video_grid_thw"][0].tolist())
+        size = self.shown_size(inputs, len(frames), *frames.images.shape[1:3])
         ids = inputs["input_ids"]
         labels = None
         if answer is not None or begun:
@@ -353,7 +395,7 @@ class Family(ABC):
 
     def _with_enough_frames(self, frames: Frames) -> Frames:
         """The frames; a single one twice where the family looks at pairs, which is what the processors pad to."""
-        if len(frames) >= self.processor.video_processor.temporal_patch_size or len(frames) > 1:
+        if len(frames) >= getattr(self.processor.video_processor, "temporal_patch_size", 1) or len(frames) > 1:
             return frames
         return replace(
             frames,
@@ -393,6 +435,10 @@ class Family(ABC):
         return VisionSize(
             (count, height, width), (height * patch, width * patch), count * height * width // self.merge**2
         )
+
+    def shown_size(self, inputs: Mapping[str, torch.Tensor], num_frames: int, height: int, width: int) -> VisionSize:
+        """What the frames became, by the inputs that the processor made of them."""
+        return self._vision_size(inputs["video_grid_thw"][0].tolist())
 
     def vision_size(self, num_frames: int, height: int, width: int) -> VisionSize:
         """What a video of this many frames of ``height`` x ``width`` pixels becomes; nothing is computed on pixels.
@@ -493,10 +539,26 @@ class Family(ABC):
         """Greedy answers to a batch of ``(B, L)`` that was collated with ``pad_left=True``, on the model's device."""
         return [one.text for one in self.answer(model, batch, max_new_tokens=max_new_tokens)]
 
-    def answer(self, model: Any, batch: Mapping[str, torch.Tensor], *, max_new_tokens: int) -> list[Generated]:
-        """As `generate`, with whether each answer came to its end and the log-probabilities of its first token."""
-        tokens, logprobs, masses = greedy(
-            model, batch, max_new_tokens=max_new_tokens, end=self.end_id, pad=self.pad_id, labels=self.label_ids
+    def answer(
+        self,
+        model: Any,
+        batch: Mapping[str, torch.Tensor],
+        *,
+        max_new_tokens: int,
+        draws: Sequence[tuple[float, int] | None] | None = None,
+    ) -> list[Generated]:
+        """As `generate`, with whether each answer came to its end and the log-probabilities of its first token.
+
+        ``draws``: temperature and seed of each answer that is sampled, None of one that is greedy.
+        """
+        tokens, logprobs, masses = write_answers(
+            model,
+            batch,
+            max_new_tokens=max_new_tokens,
+            end=self.end_id,
+            pad=self.pad_id,
+            labels=self.label_ids,
+            draws=draws,
         )
         return [
             Generated(
@@ -552,11 +614,28 @@ def _video_size_in(folder: Path) -> dict[str, int] | None:
         except (FileError, JsonError):
             continue
         row = row if key is None else (row.get(key) if isinstance(row, dict) else None)
-        size = row.get("size") if isinstance(row, dict) else None
+        size = (row.get("crop_size") or row.get("size")) if isinstance(row, dict) else None
         if isinstance(size, dict) and size.get("shortest_edge") and size.get("longest_edge"):
             return check_size({edge: size[edge] for edge in ("shortest_edge", "longest_edge")})
+        height, width = (size.get("height"), size.get("width")) if isinstance(size, dict) else (None, None)
+        if isinstance(height, int) and isinstance(width, int) and 0 < height < 1 << 15 and 0 < width < 1 << 15:
+            return check_size({"shortest_edge": height * width, "longest_edge": height * width})
     return None
 
 
 def _count_until(ids: Sequence[int], end: int) -> int:
     return ids.index(end) + 1 if end in ids else len(ids)
+
+
+def refuse_other_lengths(name: str, batch: Sequence[Encoded]) -> None:
+    """Make sure that all videos of a batch have the same number of frames.
+
+    Raises:
+        ModelError: they do not.
+    """
+    counts = sorted({one.size.grid_thw[0] for one in batch})
+    if len(counts) > 1:
+        raise ModelError(
+            f"videos of {counts[0]} and of {counts[-1]} frames do not fit one batch of the {name} family: take a batch "
+            "size of 1."
+        )

@@ -1,4 +1,4 @@
-"""Tokens out of a model: greedy answers, and the first token's log-probabilities by one pass. Knows no family."""
+"""Tokens out of a model: answers, greedy or drawn, and the first token by one pass. Knows no family."""
 
 from __future__ import annotations
 
@@ -50,12 +50,21 @@ class Generated:
 
 
 class _Logits:
-    """A step of the library's generation that changes nothing and keeps the first logits; all would be too many.
+    """A step of the library's generation that keeps the first logits; all would be too many.
 
-    Of the first `LABEL_STEPS` it keeps how likely a label was.
+    Of the first `LABEL_STEPS` it keeps how likely a label was. To rows that are drawn it adds Gumbel's noise times the
+    temperature: the largest sum is a sample of the softmax at that temperature, whatever stands in the other rows.
     """
 
-    def __init__(self, labels: tuple[Sequence[int], Sequence[int]] | None) -> None:
+    def __init__(
+        self,
+        labels: tuple[Sequence[int], Sequence[int]] | None,
+        draws: Sequence[tuple[float, int] | None] | None = None,
+    ) -> None:
+        import torch
+
+        self._temperatures = [0.0 if draw is None else draw[0] for draw in draws or ()]
+        self._generators = [torch.Generator().manual_seed(0 if draw is None else draw[1]) for draw in draws or ()]
         self.logits: Any = None
         self.masses: list[list[LabelMass]] = []
         self._labels = labels
@@ -66,10 +75,20 @@ class _Logits:
         if self._labels is not None and len(self.masses) < LABEL_STEPS:
             logprobs = scores.float().log_softmax(dim=-1)
             self.masses.append([label_mass(row, self._labels) for row in logprobs])
-        return scores
+        return self._with_noise(scores) if any(self._temperatures) else scores
+
+    def _with_noise(self, scores: torch.Tensor) -> torch.Tensor:
+        import torch
+
+        noise = torch.zeros(scores.shape, dtype=torch.float64)
+        for row, (temperature, generator) in enumerate(zip(self._temperatures, self._generators, strict=True)):
+            if temperature:
+                uniform = torch.rand(scores.shape[1], generator=generator, dtype=torch.float64).clamp_min(1e-300)
+                noise[row] = -temperature * torch.log(-torch.log(uniform))
+        return (scores.double() + noise.to(scores.device)).float()
 
 
-def greedy(
+def write_answers(
     model: Any,
     batch: Mapping[str, torch.Tensor],
     *,
@@ -77,16 +96,18 @@ def greedy(
     end: int,
     pad: int,
     labels: tuple[Sequence[int], Sequence[int]] | None = None,
+    draws: Sequence[tuple[float, int] | None] | None = None,
 ) -> tuple[list[list[int]], torch.Tensor, list[list[LabelMass]]]:
     """The tokens of each answer; the log-probabilities ``(B, vocabulary)`` of their first ones (float32, CPU).
 
-    Third, for each answer the masses of its first tokens, where ``labels`` are given: see `LabelMass`.
+    Third, for each answer the masses of its first tokens, where ``labels`` are given: see `LabelMass`. Answers are
+    greedy but those with a temperature and a seed in ``draws``.
     """
     import torch
     from transformers import LogitsProcessorList
 
     inputs = {name: value for name, value in batch.items() if name != "labels"}
-    recorder = _Logits(labels)
+    recorder = _Logits(labels, draws)
     with torch.inference_mode():
         out = model.generate(
             **inputs,
