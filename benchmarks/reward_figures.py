@@ -195,29 +195,32 @@ def tell_ladders(rows: list[Row], footage: str) -> Iterator[str]:
         yield group
         yield len(members)
         for name in REWARDS:
-            tau, monotone = taus[name][group]
-            yield number(tau) if members else "-"
-            yield percent(monotone) if members else "-"
+            tau, monotone, count = taus[name][group]
+            note = "" if count == len(members) else f" of {count}"
+            yield number(tau) + note if count else "-"
+            yield percent(monotone) + note if count else "-"
 
     yield from table(head, (cells(group) for group in groups))
     yield ""
     few = [category for category in CATEGORIES if len(groups[category]) < FEWEST]
     for name in REWARDS:
-        flat = [c for c in CATEGORIES if c not in few and taus[name][c][0][1] <= 0]
+        flat = [c for c in CATEGORIES if taus[name][c][2] >= FEWEST and taus[name][c][0][1] <= 0]
         yield f"At chance by `{name}`: {listed(flat)}."
     yield f"Fewer than {FEWEST} ladders, nothing concluded: {listed(few)}."
 
 
-def _taus(rows: list[Row], name: RewardName) -> tuple[Interval, Interval]:
-    """Kendall's tau and the share of monotone ladders."""
+def _taus(rows: list[Row], name: RewardName) -> tuple[Interval, Interval, int]:
+    """Kendall's tau, the share of monotone ladders, and how many there are."""
     taus, monotone, clips = [], [], []
     for row in rows:
         levels = {float(level): logit_of(value, name) for level, value in row["levels"].items()}
         points = sorted((level, value) for level, value in levels.items() if value is not None)
+        if len(points) < 3:
+            continue
         taus.append(kendall([level for level, _ in points], [value for _, value in points]))
         monotone.append(float(all(b < a for (_, a), (_, b) in pairwise(points))))
         clips.append(row["clip"])
-    return interval(taus, clips), interval(monotone, clips)
+    return interval(taus, clips), interval(monotone, clips), len(taus)
 
 
 # ── tricks ──
@@ -231,10 +234,8 @@ def changes_by(rows: list[Row], trick: str, name: RewardName, unit: float) -> li
 
 def tell_tricks(rows: list[Row]) -> Iterator[str]:
     """Does damage earn more? One table for all rewards."""
-    units = {
-        name: float(np.std([v for row in rows if (v := logit_of(row["rows"]["clean"], name)) is not None]))
-        for name in REWARDS
-    }
+    clean = {name: [v for row in rows if (v := logit_of(row["rows"]["clean"], name)) is not None] for name in REWARDS}
+    units = {name: float(np.std(values)) if values else float("nan") for name, values in clean.items()}
     tricks = [*TRICKS, *FILE_TRICKS]
     changes = {(t, name): changes_by(rows, t, name, units[name]) for t in tricks for name in REWARDS}
     yield f"### Does damage earn more? {len(rows)} clips"
@@ -249,7 +250,8 @@ def tell_tricks(rows: list[Row]) -> Iterator[str]:
         for name in REWARDS:
             change = changes[trick, name]
             more = 100 * float(np.mean(np.array(change) > MARGIN)) if change else 0.0
-            yield f"{number(interval(change), '+')}, {more:.0f} %" if change else "-"
+            note = "" if len(change) == len(rows) else f" of {len(change)}"
+            yield f"{number(interval(change), '+')}, {more:.0f} %{note}" if change else "-"
 
     yield from table(["trick", "refused", *REWARDS], (cells(trick) for trick in tricks))
     yield ""

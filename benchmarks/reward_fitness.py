@@ -283,8 +283,10 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=0)
     parser.add_argument("--model", default="embedded")
     options = parser.parse_args()
-    with Journal(options.rows) as journal:
-        work[options.what](Measuring(options.folder, journal, Reward(options.model)), options.clips)
+    reward = Reward(options.model)
+    settings = {"model": reward.model.name, "revision": reward.model.revision}  # rows of two models do not mix
+    with Journal(options.rows, settings) as journal:
+        work[options.what](Measuring(options.folder, journal, reward), options.clips)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ that rate, whatever is answered: accepted requests must all be answered, refusal
 from __future__ import annotations
 
 import argparse
+import contextlib
 import subprocess
 import sys
 import tempfile
@@ -69,10 +70,48 @@ class Served:
 
 
 def cpu_of_self() -> float:
-    """Processor seconds of this process and its children, also of those that have ended."""
+    """Processor seconds of this process and its children so far."""
     me = psutil.Process()
-    times = [process.cpu_times() for process in [me, *me.children(recursive=True)]]
-    return sum(t.user + t.system + t.children_user + t.children_system for t in times)
+    return sum(t.user + t.system for t in (p.cpu_times() for p in [me, *me.children(recursive=True)]))
+
+
+class Watch:
+    """Processor seconds of this process and all below it since the start, also of those that end meanwhile unseen.
+
+    Looks at every process four times a second: a parent that never asks for its children loses what they used.
+    """
+
+    def __init__(self) -> None:
+        self._used: dict[tuple[int, float], float] = {}
+        self._before = 0.0
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> Watch:
+        self._look()
+        self._before = sum(self._used.values())
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._over.wait(0.25):
+            self._look()
+
+    def _look(self) -> None:
+        me = psutil.Process()
+        for process in [me, *me.children(recursive=True)]:
+            with contextlib.suppress(psutil.Error):
+                times = process.cpu_times()
+                self._used[process.pid, process.create_time()] = times.user + times.system
+
+    def seconds(self) -> float:
+        """What was used until now."""
+        self._look()
+        return sum(self._used.values()) - self._before
 
 
 def throughput(folder: Path, count: int, clients: int, rounds: int) -> None:
@@ -129,16 +168,15 @@ def with_ray(folder: Path, count: int) -> None:
         return score_with_ray(paths, out, actors=1)
 
     def used(score: Callable[[list[str], Path], list[RewardRow]], some: list[str]) -> tuple[float, list[object]]:
-        with tempfile.TemporaryDirectory() as out:
-            cpu = cpu_of_self()
+        with tempfile.TemporaryDirectory() as out, Watch() as watch:
             rows = score(some, Path(out) / "rows.jsonl")
-            return cpu_of_self() - cpu, [row.values for row in rows]
+            return watch.seconds(), [row.values for row in rows]
 
     local = [used(here, some) for some in (few, many)]
-    cpu = cpu_of_self()
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, configure_logging=False)
-    ray.data.DataContext.get_current().enable_progress_bars = False
-    start = cpu_of_self() - cpu
+    with Watch() as watch:
+        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, configure_logging=False)
+        ray.data.DataContext.get_current().enable_progress_bars = False
+        start = watch.seconds()
     by_ray = [used(there, some) for some in (few, many)]
     ray.shutdown()
     assert [values for _, values in local] == [values for _, values in by_ray], "the values differ"
