@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
+from starlette.responses import Response
 
 from deeptrace.errors import WebError
 from deeptrace.pages.web import BoundedQueue, Roots, WebRules, guard, is_loopback, serve
@@ -106,6 +109,20 @@ def test_without_a_token_the_host_and_the_origin_are_checked(root: Path) -> None
         assert client.post("/echo", headers={"origin": "http://evil.example"}).status_code == 403
         two = b"GET /health HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n"
         assert status_of(server.raw(two, wait=1)) in (400, 403)
+
+
+@pytest.mark.parametrize("token", [None, TOKEN])
+def test_the_printed_address_opens_beside_named_hosts(token: str | None) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await Response("in")(scope, receive, send)
+
+    async def statuses() -> list[int]:
+        guarded = guard(app, WebRules(token=token, hosts=("rewards.example",)))
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(guarded), base_url="http://127.0.0.1") as client:
+            names = ("127.0.0.1:8000", "localhost", "rewards.example", "evil.example")
+            return [(await client.get("/health", headers={"host": name})).status_code for name in names]
+
+    assert asyncio.run(statuses()) == [200, 200, 200, 403]
 
 
 def test_others_reach_no_server_without_a_token() -> None:

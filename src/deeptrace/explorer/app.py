@@ -35,7 +35,7 @@ try:
 except ImportError:
     raise MissingExtra("the explorer", "serve") from None
 
-from deeptrace.pages.web import LOOPBACK_NAMES, Roots, WebRules, guard, serve_video
+from deeptrace.pages.web import Roots, WebRules, guard, serve_video
 
 __all__ = ["MAX_BODY_BYTES", "guarded", "make_app", "make_site", "page_error", "rules_for"]
 
@@ -56,13 +56,9 @@ WriteHandler = Callable[[Site, Request, Mapping[str, Any]], JSONResponse]
 
 
 def rules_for(token: str | None, hosts: Sequence[str] = ()) -> WebRules:
-    """What the guard demands of the explorer's requests: cookies for browsers, small bodies.
-
-    Whoever names hosts still opens the address that is printed: this machine's own names stay allowed.
-    """
-    names = (*hosts, *LOOPBACK_NAMES) if hosts else ()
+    """What the guard demands of the explorer's requests: cookies for browsers, small bodies."""
     return WebRules(
-        token=token, cookie=True, hosts=names, max_body_bytes=MAX_BODY_BYTES, max_held_bytes=64 << 20,
+        token=token, cookie=True, hosts=tuple(hosts), max_body_bytes=MAX_BODY_BYTES, max_held_bytes=64 << 20,
         request_seconds=300.0,
     )  # fmt: skip
 

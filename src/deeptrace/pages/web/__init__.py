@@ -20,7 +20,6 @@ except ImportError:
     raise MissingExtra("a web server", "serve") from None
 
 from deeptrace.pages.roots import Roots
-from deeptrace.pages.web.access import LOOPBACK_NAMES
 from deeptrace.pages.web.errors import error_handlers, error_response
 from deeptrace.pages.web.guard import guard
 from deeptrace.pages.web.queue import BoundedQueue
@@ -29,7 +28,6 @@ from deeptrace.pages.web.serving import is_loopback, serve
 from deeptrace.pages.web.videos import serve_video
 
 __all__ = [
-    "LOOPBACK_NAMES",
     "BoundedQueue",
     "Roots",
     "WebRules",

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 """Methods that change nothing: no Origin is asked for, nothing is queued."""
-LOOPBACK_NAMES: Final = ("127.0.0.1", "localhost", "[::1]")
+_LOOPBACK_NAMES: Final = ("127.0.0.1", "localhost", "[::1]")
 """What this machine calls itself in a Host header."""
 
 
@@ -38,7 +38,8 @@ class Access:
         hosts = headers.getlist("host")
         name = _host_name(hosts[0]) if len(hosts) == 1 else None
         rules = self.rules
-        allowed = rules.hosts or (None if rules.token is not None else LOOPBACK_NAMES)
+        # Whoever names hosts still opens the address that is printed: this machine's own names stay allowed.
+        allowed = None if rules.token is not None and not rules.hosts else (*rules.hosts, *_LOOPBACK_NAMES)
         if name is None or (allowed is not None and name not in allowed):
             raise WebError(403, "HOST_NOT_ALLOWED", "this server does not go by that name; see --allow-host")
 
