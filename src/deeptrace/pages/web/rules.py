@@ -12,13 +12,14 @@ from deeptrace.errors import WebError
 class WebRules:
     """What `guard` demands.
 
-    ``token`` None: anyone may ask, which `serve` allows on a loopback address alone. ``cookie``: a browser that opens
-    a page with ``?token=`` gets a cookie and is sent on to the address without it. ``hosts`` are the names a request
-    may give in its Host header, without port, beside loopback names; empty: those alone, and with a token any.
-    ``open_paths`` need no token. Bodies: at most ``max_body_bytes``, all of those held at once at most ``max_held_bytes``; whole within
-    ``body_seconds`` and at least ``min_bytes_per_second`` from then on. An answer begins within ``request_seconds``
-    and its reader takes each piece of it within ``reply_seconds``. ``admit`` is called before the body of a request
-    that is not a GET is read; it may raise `WebError`, as `BoundedQueue.check` does.
+    ``token`` None: anyone may ask, which `serve` allows on a loopback address alone. ``cookie``: a browser that opens a
+    page with ``?token=`` gets a cookie and is sent on to the address without it. ``hosts`` are the names a request may
+    give in its Host header, without port, beside loopback names; empty: those alone, and with a token any.
+    ``open_paths`` need no token. Bodies: at most ``max_body_bytes``, all of those held at once at most
+    ``max_held_bytes``; whole within ``body_seconds`` and at least ``min_bytes_per_second`` from then on. An answer
+    begins within ``request_seconds`` and its reader takes each piece of it within ``reply_seconds``. ``admit`` is
+    called before the body of a request that is not a GET is read; it may raise `WebError`, as `BoundedQueue.check`
+    does.
     """
 
     token: str | None = None
