@@ -197,16 +197,17 @@ def tell_ladders(rows: list[Row], footage: str) -> Iterator[str]:
         for name in REWARDS:
             tau, monotone, count = taus[name][group]
             note = "" if count == len(members) else f" of {count}"
-            yield number(tau) + note if count else "-"
-            yield percent(monotone) + note if count else "-"
+            few = count < FEWEST  # no interval then
+            yield f"{tau[0]:.2f}{note}" if few and count else number(tau) + note if count else "-"
+            yield f"{100 * monotone[0]:.0f} %{note}" if few and count else percent(monotone) + note if count else "-"
 
     yield from table(head, (cells(group) for group in groups))
     yield ""
-    few = [category for category in CATEGORIES if len(groups[category]) < FEWEST]
     for name in REWARDS:
-        flat = [c for c in CATEGORIES if taus[name][c][2] >= FEWEST and taus[name][c][0][1] <= 0]
-        yield f"At chance by `{name}`: {listed(flat)}."
-    yield f"Fewer than {FEWEST} ladders, nothing concluded: {listed(few)}."
+        enough = [category for category in CATEGORIES if taus[name][category][2] >= FEWEST]
+        flat = [category for category in enough if taus[name][category][0][1] <= 0]
+        said = listed(flat) if enough else "cannot be told"
+        yield f"At chance by `{name}`: {said}; fewer than {FEWEST} ladders: {listed(c for c in CATEGORIES if c not in enough)}."
 
 
 def _taus(rows: list[Row], name: RewardName) -> tuple[Interval, Interval, int]:
