@@ -207,7 +207,8 @@ def tell_ladders(rows: list[Row], footage: str) -> Iterator[str]:
         enough = [category for category in CATEGORIES if taus[name][category][2] >= FEWEST]
         flat = [category for category in enough if taus[name][category][0][1] <= 0]
         said = listed(flat) if enough else "cannot be told"
-        yield f"At chance by `{name}`: {said}; fewer than {FEWEST} ladders: {listed(c for c in CATEGORIES if c not in enough)}."
+        few = listed(category for category in CATEGORIES if category not in enough)
+        yield f"- At chance by `{name}`: {said}. Fewer than {FEWEST} ladders: {few}."
 
 
 def _taus(rows: list[Row], name: RewardName) -> tuple[Interval, Interval, int]:
@@ -259,7 +260,7 @@ def tell_tricks(rows: list[Row]) -> Iterator[str]:
     for name in REWARDS:
         means = {trick: interval(changes[trick, name]) for trick in tricks if len(changes[trick, name]) >= FEWEST}
         pays = sorted((t for t, m in means.items() if m[1] > 0 and m[0] > 0.1), key=lambda t: -means[t][0])
-        yield f"Pays by `{name}`: {listed(pays)}."
+        yield f"- Pays by `{name}`: {listed(pays)}."
 
 
 def noise_of(rows: list[Row], name: RewardName) -> float:
