@@ -24,8 +24,6 @@ from tests.os_calls import Observer, OsCall, observed
 
 Flow = Callable[[Path], object]
 
-JOURNAL = "journal.jsonl"
-
 
 @dataclass(frozen=True)
 class Refusal:
@@ -133,8 +131,7 @@ def attack(
     """Run ``flow`` in a fresh folder for every refusal and every k.
 
     ``before`` fills the folder. ``kept`` is called after a failure, ``done`` after the flow has ended well; each raises
-    what is wrong. Without ``done`` the folder must hold the same files with the same bytes as after an undisturbed run;
-    of a journal the same lines.
+    what is wrong. Without ``done`` the folder must hold the same files with the same bytes as after an undisturbed run.
     ``most`` bounds the k of one refusal: the first, the last, and seeded ones between. With DEEPTRACE_EVERY_CALL in the
     environment it is every k.
     """
@@ -204,15 +201,10 @@ def _run(step: Flow | None, folder: Path, where: str) -> None:
 
 
 def _check_same(folder: Path, whole: Path) -> None:
-    there, wanted = (_in_any_order(contents(each)) for each in (folder, whole))
+    there, wanted = contents(folder), contents(whole)
     assert sorted(there) == sorted(wanted), f"other files: {sorted(set(there) ^ set(wanted))}"
     other = [name for name in wanted if there[name] != wanted[name]]
     assert not other, f"other bytes: {other}"
-
-
-def _in_any_order(files: dict[str, bytes]) -> dict[str, object]:
-    """The files; of a journal its lines, sorted: what is done at once ends in any order, and each end is a line."""
-    return {name: sorted(data.splitlines()) if name.endswith(JOURNAL) else data for name, data in files.items()}
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -101,13 +101,14 @@ def _seconds(path: Path, text: str) -> float:
 def test_four_times_the_bytes_cost_four_times_the_time(tmp_path: Path, name: str) -> None:
     file, text = INPUTS[name]
     _seconds(tmp_path / file, text(2_000))  # imports
-    small = max(_seconds(tmp_path / file, text(SMALL)), 0.02)
-    bound = 9 * small  # 16 times, were it the square
-    for _ in range(3):  # other work beside it can make one measurement long, not all
+    tries = []
+    for _ in range(6):  # other work beside it can make one measurement long, not all
+        small = max(_seconds(tmp_path / file, text(SMALL)), 0.02)
         large = _seconds(tmp_path / file, text(LARGE))
-        if large < bound:
+        if large < 9 * small:  # 16 times, were it the square
             return
-    raise AssertionError((small, large))
+        tries.append((small, large))
+    raise AssertionError(tries)
 
 
 @pytest.mark.parametrize("piece", ['"a":#,', '"a":#,"b":#,', '{"box":#},', '"label":"FAKE",'])

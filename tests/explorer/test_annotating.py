@@ -184,7 +184,7 @@ def test_two_reviewers_meet_and_a_majority_ends_the_dispute(browser: Any, data: 
                 eve.wait_for_function("() => document.querySelectorAll('.boxes .box.model').length === 1")
                 eve.click("#reopen")
                 eve.click("#reopen-send")
-                assert "say why" in eve.locator("#missing").inner_text()
+                eve.wait_for_selector("#missing:has-text('say why')")
                 eve.fill("#reason", "Look at the arm.")
                 eve.click("#reopen-send")
                 eve.wait_for_selector("text=A majority of at least three people decides; 0 have said")

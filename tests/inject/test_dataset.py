@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib import import_module
 from pathlib import Path
 
 import cv2
@@ -93,6 +94,17 @@ def test_what_a_sham_was_made_from_is_kept_for_people_and_is_no_record(dataset: 
         original, fake, sham = (sample_frames(dataset / str(path), fps=8.0).images.astype(np.int16) for path in paths)
         assert original.shape == fake.shape
         assert np.abs(original - sham).mean() < np.abs(original - fake).mean()
+
+
+def test_originals_of_all_shams_are_kept_on_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(import_module("deeptrace.cli.inject"), "_LOOK", 0)  # none is among the first ones
+    assert plan_pair(0, 0).sham
+    assert run(tmp_path / "plain", "--scenes", 1, "--small")[0] == 0
+    assert not (tmp_path / "plain/originals").exists()
+    assert run(tmp_path / "all", "--scenes", 1, "--small", "--originals")[0] == 0
+    assert [path.name for path in (tmp_path / "all/originals").iterdir()] == ["inj000000.mp4"]
+    with pytest.raises(Exception, match="other settings"):  # half of the pairs would have theirs
+        run(tmp_path / "all", "--scenes", 1, "--small")
 
 
 def test_a_run_that_was_cut_off_goes_on_to_the_same_dataset(clip: Path, dataset: Path, tmp_path: Path) -> None:

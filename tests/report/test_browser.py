@@ -22,6 +22,7 @@ from tests.report.test_page import page_of
 
 pytestmark = pytest.mark.browser
 
+WINDOW: dict[str, Any] = {"viewport": {"width": 1200, "height": 900}}
 PORTRAIT = Trace((0.2, 0.4, 0.6, 0.5), None, None, ("Object Distortion",), "The whole time.", None, None)
 
 
@@ -43,6 +44,7 @@ def report_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     with chromium(tmp_path_factory.mktemp("browser")) as made:
+        made.new_context(**WINDOW)  # of all pages without options of their own: a new one takes longer than the page
         yield made
 
 
@@ -53,7 +55,7 @@ def page(browser: Any, report_page: Path) -> Iterator[Any]:
 
 
 def opened(browser: Any, path: Path, **options: Any) -> Iterator[Any]:
-    context = browser.new_context(**{"viewport": {"width": 1200, "height": 900}, **options})
+    context = browser.new_context(**WINDOW | options) if options else browser.contexts[0]
     tab = context.new_page()
     said: list[str] = []
     asked: list[str] = []
@@ -71,7 +73,11 @@ def opened(browser: Any, path: Path, **options: Any) -> Iterator[Any]:
     assert tab.evaluate("window.__xss") is None
     assert asked
     assert [url for url in asked if not url.startswith("file:")] == []
-    context.close()
+    if options:
+        context.close()
+    else:
+        tab.evaluate("try { localStorage.clear(); sessionStorage.clear(); } catch {}")
+        tab.close()
 
 
 def visible_boxes(page: Any, clip: int = 0) -> dict[int, list[float]]:

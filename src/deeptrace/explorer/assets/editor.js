@@ -9,6 +9,7 @@ const HANDLE_PX = 10; // how near to an edge or corner a box is resized instead 
 const SMALLEST_PX = 5; // a smaller drag is a click
 const COLORS = 10;
 const MOST_UNDOS = 300;
+const NO_TRACES = "None yet. Stop on the first frame on which you see it, and drag a box around it.";
 const byId = (id) => document.getElementById(id);
 
 export class Editor {
@@ -164,7 +165,9 @@ export class Editor {
     }
     const list = byId("traces");
     list.replaceChildren(...state.traces.map((trace, i) => this.traceItem(trace, i)));
-    byId("no-traces").hidden = state.traces.length > 0 || frozen;
+    byId("no-traces").hidden = state.traces.length > 0;
+    if (frozen) byId("no-traces").textContent = "No trace is marked here.";
+    else byId("no-traces").textContent = NO_TRACES;
     byId("trace-form").hidden = this.chosen < 0;
     if (this.trace) this.renderTrace(this.trace);
     this.setField(byId("note"), state.note);

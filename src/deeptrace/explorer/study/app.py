@@ -329,7 +329,7 @@ def _welcome(site: StudySite, request: Request) -> Response:
     count = site.design.trials + site.design.checks
     return template_page(
         site, "study.html.j2", request, data={"begin": True}, begin=True, trials=count, mode=site.design.mode,
-        minutes=max(1, round(count * 15 / 60)),
+        minutes=max(1, round(count * 15 / 60)), checks=site.design.checks,
     )  # fmt: skip
 
 
