@@ -197,16 +197,18 @@ def tell_ladders(rows: list[Row], footage: str) -> Iterator[str]:
         for name in REWARDS:
             tau, monotone, count = taus[name][group]
             note = "" if count == len(members) else f" of {count}"
-            yield number(tau) + note if count else "-"
-            yield percent(monotone) + note if count else "-"
+            few = count < FEWEST  # no interval then
+            yield f"{tau[0]:.2f}{note}" if few and count else number(tau) + note if count else "-"
+            yield f"{100 * monotone[0]:.0f} %{note}" if few and count else percent(monotone) + note if count else "-"
 
     yield from table(head, (cells(group) for group in groups))
     yield ""
-    few = [category for category in CATEGORIES if len(groups[category]) < FEWEST]
     for name in REWARDS:
-        flat = [c for c in CATEGORIES if taus[name][c][2] >= FEWEST and taus[name][c][0][1] <= 0]
-        yield f"At chance by `{name}`: {listed(flat)}."
-    yield f"Fewer than {FEWEST} ladders, nothing concluded: {listed(few)}."
+        enough = [category for category in CATEGORIES if taus[name][category][2] >= FEWEST]
+        flat = [category for category in enough if taus[name][category][0][1] <= 0]
+        said = listed(flat) if enough else "cannot be told"
+        few = listed(category for category in CATEGORIES if category not in enough)
+        yield f"- At chance by `{name}`: {said}. Fewer than {FEWEST} ladders: {few}."
 
 
 def _taus(rows: list[Row], name: RewardName) -> tuple[Interval, Interval, int]:
@@ -258,7 +260,7 @@ def tell_tricks(rows: list[Row]) -> Iterator[str]:
     for name in REWARDS:
         means = {trick: interval(changes[trick, name]) for trick in tricks if len(changes[trick, name]) >= FEWEST}
         pays = sorted((t for t, m in means.items() if m[1] > 0 and m[0] > 0.1), key=lambda t: -means[t][0])
-        yield f"Pays by `{name}`: {listed(pays)}."
+        yield f"- Pays by `{name}`: {listed(pays)}."
 
 
 def noise_of(rows: list[Row], name: RewardName) -> float:
