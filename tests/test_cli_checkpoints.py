@@ -42,7 +42,10 @@ def test_convert_check_estimate_and_inspect(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     source = make_source(tmp_path / "src")
-    code, out, err = run(monkeypatch, capsys, "models", "convert", source, tmp_path / "dst", "--fps", "1")
+    convert = ("models", "convert", source, tmp_path / "dst")
+    code, _, err = run(monkeypatch, capsys, *convert)  # nothing in the weights tells
+    assert (code, "--trained-for" in err, (tmp_path / "dst").exists()) == (2, True, False)
+    code, out, err = run(monkeypatch, capsys, *convert, "--trained-for", "rewarddata", "--fps", "1")
     assert (code, "67 tensors" in out, "frames: 1 a second, 180 at most, times as-trained" in out) == (0, True, True)
     assert "mm_attn_implementation" in err
     code, out, _ = run(monkeypatch, capsys, "models", "check", tmp_path / "dst")
@@ -53,7 +56,7 @@ def test_convert_check_estimate_and_inspect(
     assert (code, "1288 x 728" in out, "11,960" in out) == (0, True, True)
     code, out, _ = run(monkeypatch, capsys, "models", "estimate", tmp_path / "dst", "--json")
     assert json.loads(out)["total"] > 0
-    code, _, err = run(monkeypatch, capsys, "models", "convert", source, tmp_path / "dst")
+    code, _, err = run(monkeypatch, capsys, *convert, "--trained-for", "rewarddata")
     assert (code, "is there already" in err) == (2, True)
 
 

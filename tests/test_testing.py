@@ -18,6 +18,10 @@ CLASSES = {
     "videollama3": ("VideoLlama3ForConditionalGeneration", "VideoLlama3Processor"),
     "qwen2.5-vl": ("Qwen2_5_VLForConditionalGeneration", "Qwen2_5_VLProcessor"),
     "qwen3-vl": ("Qwen3VLForConditionalGeneration", "Qwen3VLProcessor"),
+    "qwen2-vl": ("Qwen2VLForConditionalGeneration", "Qwen2VLProcessor"),
+    "internvl": ("InternVLForConditionalGeneration", "InternVLProcessor"),
+    "llava-onevision": ("LlavaOnevisionForConditionalGeneration", "LlavaOnevisionProcessor"),
+    "video-llava": ("VideoLlavaForConditionalGeneration", "VideoLlavaProcessor"),
 }
 
 
