@@ -39,7 +39,6 @@ LADDER_FPS, LADDER_FRAMES, LADDERS_A_CLIP = 8.0, 24, 4
 RENDERED_SEED = 70_000  # the first of scenes that nothing else is made of
 SIDE = 192  # pixels of the shorter side: the model looks at less
 TRICK_SECONDS = 3.0
-MARGIN = 0.5  # in standard deviations of the reward's logit over untouched clips
 
 
 # ── rows ──
@@ -99,6 +98,8 @@ def ladder(run: Measuring, count: int) -> None:
 
 def rendered(run: Measuring, count: int) -> None:
     """Ladders on rendered scenes: every category finds its thing there, which camera clips seldom offer."""
+    if count < 1:
+        raise SystemExit("rendered: how many scenes? --clips N")
     for seed in range(RENDERED_SEED, RENDERED_SEED + count):
         name = f"rendered {seed}"
         if f"ladders {name}" not in run.journal.rows:
@@ -112,12 +113,15 @@ def climb(run: Measuring, name: str, footage: str, frames: Frames | None, things
     known = [row for row in run.journal.rows.values() if row["kind"] == "ladder"]
     alike = [row for row in known if row.get("footage", "camera") == footage]
     done = Counter(row["category"] for row in alike if has_ladder(row["levels"]))
-    made = 0
+    of_this = {row["category"]: row for row in alike if row["clip"] == name}  # of a run that ended within the clip
+    made = sum(has_ladder(row["levels"]) for row in of_this.values())
     if frames is not None and things is not None and any(thing.whole for thing in things):
         clean = row_of(run.reward([frames])[0])
         for category in sorted(CATEGORIES, key=lambda one: done[one]):
             if made == LADDERS_A_CLIP or "code" in clean:
                 break
+            if category in of_this:
+                continue
             levels = {"0": clean, **rungs(frames, category, things, run.reward)}
             facts = {"kind": "ladder", "clip": name, "footage": footage, "category": category}
             run.journal.add(f"ladder {name} {category}", {**facts, "levels": levels})

@@ -18,7 +18,16 @@ TOGETHER = "() => new Set([...document.querySelectorAll('.now')].map((node) => n
 
 @pytest.mark.parametrize(
     ("text", "chosen"),
-    [("", None), ("1", (0, 2)), ("1,2", (0, 1)), ("3,2", (2, 1)), ("2,2", (0, 2)), ("0,4", (0, 2)), ("²,1", (0, 2))],
+    [
+        ("", None),
+        ("0", None),
+        ("1", (0, 2)),
+        ("1,2", (0, 1)),
+        ("3,2", (2, 1)),
+        ("2,2", (0, 2)),
+        ("0,4", (0, 2)),
+        ("²,1", (0, 2)),
+    ],
 )
 def test_an_address_says_which_two_are_compared(text: str, chosen: tuple[int, int] | None) -> None:
     assert pair_of(text, 3, otherwise=(0, 2)) == chosen

@@ -93,7 +93,7 @@ def test_agreement_is_of_what_was_said_before_the_review(store: Store) -> None:
     assert reviews.open_if_ready("v") is None
     hand_in(store, "ben", REAL)
     assert reviews.open_if_ready("v") is not None
-    reviews.step("v", "accept", {}, who="cem", base=1, key="accept")
+    reviews.step("v", "accept", {"candidate": 1}, who="cem", base=1, key="accept")
     measured = agreement(FirstPass(store).records([Record("v")]))
     assert (measured.videos, measured.label.raw) == (1, 0.0)
 
@@ -103,13 +103,13 @@ def test_a_review_is_settled_when_enough_accept_the_newest(store: Store) -> None
     hand_in(store, "ann")
     reviews.open_if_ready("v")
     with pytest.raises(StoreError, match="own first pass"):
-        reviews.step("v", "accept", {}, who="ann", base=1, key="own")
-    assert reviews.step("v", "accept", {}, who="ben", base=1, key="ben").status == "waiting"
+        reviews.step("v", "accept", {"candidate": 1}, who="ann", base=1, key="own")
+    assert reviews.step("v", "accept", {"candidate": 1}, who="ben", base=1, key="ben").status == "waiting"
     corrected = body_of(Annotation((ELSEWHERE,), "fake"))
     review = reviews.step("v", "edit", {"annotation": corrected}, who="cem", base=2, key="cem")
     assert review.status == "waiting"  # ben accepted another one
     assert review.waits_for("ben")
-    review = reviews.step("v", "accept", {}, who="ben", base=3, key="ben again")
+    review = reviews.step("v", "accept", {"candidate": 2}, who="ben", base=3, key="ben again")
     assert review.settled is not None
     assert review.settled.by == "cem"
     with pytest.raises(StoreError) as error:
@@ -124,7 +124,7 @@ def test_two_reviewers_at_once_are_a_conflict_and_both_versions_are_there(store:
     reviews.open_if_ready("v")
     reviews.step("v", "edit", {"annotation": body_of(Annotation((ELSEWHERE,), "fake"))}, who="ben", base=1, key="ben")
     with pytest.raises(StoreError) as error:
-        reviews.step("v", "accept", {}, who="cem", base=1, key="cem")
+        reviews.step("v", "accept", {"candidate": 1}, who="cem", base=1, key="cem")
     assert error.value.code == "CONFLICT"
     assert error.value.current is not None
     assert error.value.current.who == "ben"
@@ -142,7 +142,7 @@ def test_a_majority_of_three_ends_a_dispute(store: Store) -> None:
     assert review.status == "disputed"
     assert review.waits_for("cem")
     with pytest.raises(StoreError, match="vote"):
-        reviews.step("v", "accept", {}, who="cem", base=2, key="accept")
+        reviews.step("v", "accept", {"candidate": 1}, who="cem", base=2, key="accept")
     for number in (0, 3, True, None):
         with pytest.raises(StoreError):
             reviews.step("v", "vote", {"candidate": number}, who="cem", base=2, key=f"{number}")
@@ -187,7 +187,7 @@ def test_what_is_settled_can_be_opened_again_and_nothing_of_it_is_lost(store: St
     reviews.open_if_ready("v")
     with pytest.raises(StoreError, match="open already"):
         reviews.step("v", "reopen", {"reason": "Look again."}, who="ben", base=1, key="early")
-    assert reviews.step("v", "accept", {}, who="ben", base=1, key="ben").status == "settled"
+    assert reviews.step("v", "accept", {"candidate": 1}, who="ben", base=1, key="ben").status == "settled"
     with pytest.raises(StoreError, match="say why"):
         reviews.step("v", "reopen", {}, who="cem", base=2, key="mute")
     review = reviews.step("v", "reopen", {"reason": "The cup moves too."}, who="cem", base=2, key="again")
@@ -222,4 +222,31 @@ def test_without_reviewers_what_is_opened_again_waits_for_one(store: Store) -> N
     hand_in(store, "ann")
     reviews.open_if_ready("v")
     assert reviews.step("v", "reopen", {"reason": "A slip."}, who="ann", base=1, key="a").status == "waiting"
-    assert reviews.step("v", "accept", {}, who="ben", base=2, key="b").status == "settled"
+    assert reviews.step("v", "accept", {"candidate": 1}, who="ben", base=2, key="b").status == "settled"
+
+
+def test_what_is_agreed_to_is_what_was_looked_at(store: Store) -> None:
+    reviews = Reviews(store, reviewers=2)
+    hand_in(store, "ann")
+    reviews.open_if_ready("v")
+    reviews.step("v", "edit", {"annotation": body_of(Annotation((), "unsure"))}, who="cem", base=1, key="edit")
+    with pytest.raises(StoreError, match="look at 2, the newest"):
+        reviews.step("v", "accept", {"candidate": 1}, who="ben", base=2, key="old")
+    for number in (0, 3, True, None):
+        with pytest.raises(StoreError, match="a number from 1 to 2"):
+            reviews.step("v", "accept", {"candidate": number}, who="ben", base=2, key=f"none {number}")
+    assert reviews.step("v", "accept", {"candidate": 2}, who="ben", base=2, key="new").status == "settled"
+    # Opened again, each of them can be agreed to.
+    reviews.step("v", "reopen", {"reason": "The first was right."}, who="ben", base=3, key="again")
+    reviews.step("v", "accept", {"candidate": 1}, who="ben", base=4, key="first")
+    assert reviews.step("v", "accept", {"candidate": 1}, who="cem", base=5, key="too").settled.number == 1  # type: ignore[union-attr]
+
+
+def test_alone_what_was_opened_again_is_closed_again(store: Store) -> None:
+    reviews = Reviews(store, reviewers=0)
+    hand_in(store, "ann")
+    reviews.open_if_ready("v")
+    reviews.step("v", "reopen", {"reason": "A slip."}, who="ann", base=1, key="a")
+    body = {"annotation": body_of(Annotation((), "unsure"))}
+    assert reviews.step("v", "edit", body, who="ann", base=2, key="b").status == "settled"
+    assert reviews.final()["v"].label == "unsure"

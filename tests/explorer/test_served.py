@@ -62,7 +62,8 @@ def test_a_team_shares_a_server_by_a_token_and_its_names(tmp_path: Path) -> None
             for page, name in ((ann, "ann"), (ben, "ben")):
                 page.goto(f"{server.address}/?token={TOKEN}")
                 assert TOKEN not in page.url  # it is not left in the address, to be sent on by mistake
-                page.click("text=Annotate")
+                with page.expect_navigation():
+                    page.click("text=Annotate")
                 assert page.locator("#name-form button").all_inner_texts() == ["ann", "ben"]
                 page.click(f"#name-form button:has-text('{name}')")
                 page.wait_for_selector("#start")
@@ -70,8 +71,10 @@ def test_a_team_shares_a_server_by_a_token_and_its_names(tmp_path: Path) -> None
             ben.allowed = ["422"]
             refused = ben.evaluate(AS_SOMEBODY_ELSE)
             assert refused == 422  # a name that is not on the list
-            ben.click("nav >> text=Review")
-            ben.click("#start")
+            with ben.expect_navigation():
+                ben.click("nav >> text=Review")
+            with ben.expect_navigation():
+                ben.click("#start")
             ben.click("#accept")
             ben.wait_for_selector("text=Settled.")
     target = tmp_path / "out.jsonl"

@@ -16,20 +16,31 @@ import pytest
 
 from deeptrace.data import load_records, write_records
 from deeptrace.files import read_jsonl
+from deeptrace.testing import tiny_model
 from deeptrace.train.recipe import build
 from deeptrace.train.vlm.grpo import GrpoRecipe, run
+from deeptrace.train.vlm.reward import CLEAN, VERDICT
 from deeptrace.train.vlm.sft import run as run_sft
 from tests.train.clips import sft_recipe
 
 pytestmark = [pytest.mark.recipe, pytest.mark.timeout(900)]
 
 FORMAT = "trained-no-box-no-time-no-explanation"
-STEPS = 8
+STEPS = 24
 SAMPLING = {"fps": 1.0, "max_frames": 2}
 
 
 @pytest.fixture(scope="module")
-def undecided(records: Path, bases: dict[str, Path], seed: int, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def base(seed: int, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Smaller than the room's other tiny models: a word for four clips needs no more."""
+    folder = tmp_path_factory.mktemp("base") / "videollama3"
+    return tiny_model(
+        "videollama3", folder, seed=seed, hidden_size=96, num_layers=2, vision_hidden_size=48, vision_layers=1
+    )
+
+
+@pytest.fixture(scope="module")
+def undecided(records: Path, base: Path, seed: int, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model that knows the words, and tosses a coin for the label."""
     clips = [replace(record, annotations=()) for record in list(load_records(records))[7:11]]
     both = [
@@ -42,7 +53,7 @@ def undecided(records: Path, bases: dict[str, Path], seed: int, tmp_path_factory
     out = tmp_path_factory.mktemp("undecided") / "out"
     out.mkdir()
     recipe = sft_recipe(
-        bases["videollama3"],
+        base,
         records.parent / "both.jsonl",
         seed=seed,
         question={"format": FORMAT},
@@ -64,7 +75,7 @@ def test_reward_rises(
         "question": {"format": FORMAT},
         "sampling": SAMPLING,
         "grpo": {"group": 8, "max_new_tokens": 16},
-        "optim": {"learning_rate": 2e-4, "batch_size": 4, "max_steps": STEPS, "schedule": "constant", "warmup": 0.0},
+        "optim": {"learning_rate": 6e-4, "batch_size": 4, "max_steps": STEPS, "schedule": "constant", "warmup": 0.0},
         "eval": {"videos": 0},
         "log": {"every_steps": 1},
         "hardware": {"device": "cpu"},
@@ -75,7 +86,8 @@ def test_reward_rises(
     rows = [row for _, row in read_jsonl(out / "log.jsonl") if "reward" in row]
     assert len(rows) == STEPS
     first, last = (fmean(row["reward"] for row in some) for some in (rows[:2], rows[-2:]))
-    record_property("reward", f"{first:.3g} to {last:.3g} ({first + 0.1:.3g})")
-    assert last > first + 0.1
+    half_way = (first + VERDICT + CLEAN) / 2  # to what it earns that says FAKE of all
+    record_property("reward", f"{first:.3g} to {last:.3g} ({half_way:.3g})")
+    assert last > half_way
     assert all(0 <= row["entropy_verdict"] <= 2 for row in rows)
     assert rows[0]["reward_spread"] > 0

@@ -42,11 +42,13 @@ def injected_videos(index: DatasetIndex, entry: Entry) -> list[BesideVideo]:
     """The original (where it was kept), the twin and the fake of the pair that a video belongs to.
 
     Raises:
-        WebError: 404: it is of no pair, or the other one is not in this dataset.
+        WebError: 404: it is of no pair, the other one is not in this dataset, or the two are not a fake and its twin.
     """
     twin = index.by_id.get(extra_text(entry, "inject_twin") or "")
     if twin is None:
         raise WebError(404, "NOT_FOUND", "this video has no injected twin in this dataset")
+    if {entry.record.label, twin.record.label} != {"fake", "real"}:
+        raise WebError(404, "NOT_FOUND", "by their labels these two are not a fake and its twin")
     fake, real = (entry, twin) if entry.record.label == "fake" else (twin, entry)
     is_sham = real.record.extra.get("sham") is True or any(
         annotation.extra.get("sham") is True for annotation in real.record.annotations
@@ -62,8 +64,8 @@ def injected_videos(index: DatasetIndex, entry: Entry) -> list[BesideVideo]:
 
 
 def pair_of(text: str, count: int, *, otherwise: tuple[int, int]) -> tuple[int, int] | None:
-    """Which two of ``count`` videos are compared, from 0: "2,3" is (1, 2), "" none, any other text ``otherwise``."""
-    if not text:
+    """Which two of ``count`` videos are compared, from 0: "2,3" is (1, 2), "" and "0" none, other text ``otherwise``."""
+    if text in ("", "0"):
         return None
     first, _, second = text.partition(",")
     numbers = [int(part) for part in (first, second) if part.isascii() and part.isdigit() and len(part) == 1]

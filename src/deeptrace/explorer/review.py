@@ -74,7 +74,15 @@ class Review:
             return False
         if self.disputed:
             return who not in self.behind
-        return who not in self.authors and self.behind.get(who) != self.newest.number
+        return self.may_review(who) and (who not in self.behind or self.behind[who] != self.newest.number)
+
+    def may_review(self, who: str) -> bool:
+        """Whether this person may accept or correct: no author, but where nobody else is asked for to close it again."""
+        return who not in self.authors or (self.reopened and self.reviewers == 0)
+
+    def may_accept(self, number: int) -> bool:
+        """Whether this candidate can be accepted: the newest; of a review that was opened again each of them."""
+        return self.reopened or number == self.newest.number
 
     def take(self, event: Event) -> None:
         """Go on by one step."""
@@ -87,7 +95,7 @@ class Review:
                 self._add(str(body["by"]), body["annotation"])
                 self.behind = dict.fromkeys(body["agreeing"], 1)
             case "accept":
-                self.behind[event.who] = self.newest.number
+                self.behind[event.who] = int(body["candidate"])
             case "edit" | "dispute":
                 self._add(event.who, body["annotation"], event.kind == "dispute", str(body.get("reason", "")))
                 self.disputed = self.disputed or event.kind == "dispute"
@@ -108,9 +116,11 @@ class Review:
                 return None
             number, votes = counts.most_common(1)[0]
             return self.candidates[number - 1] if 2 * votes > len(self.behind) else None
-        reviewers = sum(n == self.newest.number for who, n in self.behind.items() if who not in self.authors)
-        needed = max(1, self.reviewers) if self.reopened else self.reviewers
-        return self.newest if reviewers >= needed else None
+        counts = Counter(number for who, number in self.behind.items() if self.may_review(who))
+        if not self.reopened:
+            return self.newest if counts[self.newest.number] >= self.reviewers else None
+        number, votes = max(counts.items(), key=lambda pair: (pair[1], pair[0]), default=(0, 0))
+        return self.candidates[number - 1] if votes >= max(1, self.reviewers) else None
 
     def to_json(self) -> dict[str, Any]:
         """The review as a page needs it."""
@@ -118,6 +128,8 @@ class Review:
             "version": self.version,
             "status": self.status,
             "authors": list(self.authors),
+            "reopened": self.reopened,
+            "alone": self.reopened and self.reviewers == 0,
             "candidates": [vars(candidate) | {"body": dict(candidate.body)} for candidate in self.candidates],
             "behind": self.behind,
             "settled": None if self.settled is None else self.settled.number,
@@ -219,16 +231,18 @@ def _refuse_step(review: Review, step: Step, body: Mapping[str, Any], who: str, 
         return
     if review.settled is not None:
         raise StoreError("FROZEN", "this review is settled; open it again first", current=review.steps[-1])
-    if who in review.authors and step != "vote" and not review.disputed:
+    if not review.may_review(who) and step != "vote" and not review.disputed:
         raise StoreError("REFUSED", "authors do not review their own first pass")
-    if step == "vote":
+    if step in ("vote", "accept"):
         number = body.get("candidate")
         if isinstance(number, bool) or not isinstance(number, int) or not 1 <= number <= len(review.candidates):
             raise StoreError("REFUSED", f"candidate: a number from 1 to {len(review.candidates)} is needed")
-        if not review.disputed:
+        if step == "vote" and not review.disputed:
             raise StoreError("REFUSED", "nobody disputes it: accept it, correct it, or dispute it")
-    if step == "accept" and review.disputed:
-        raise StoreError("REFUSED", "it is disputed: vote for one of the candidates")
+        if step == "accept" and review.disputed:
+            raise StoreError("REFUSED", "it is disputed: vote for one of the candidates")
+        if step == "accept" and not review.may_accept(number):
+            raise StoreError("REFUSED", f"candidate {number} was corrected; look at {review.newest.number}, the newest")
 
 
 def _step_body(step: Step, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -237,7 +251,7 @@ def _step_body(step: Step, body: Mapping[str, Any]) -> dict[str, Any]:
         raise StoreError("REFUSED", "reason: a text of at most 20,000 characters is needed")
     if step == "reopen" and not reason.strip():
         raise StoreError("REFUSED", "reason: say why it is opened again; the others read it")
-    if step == "vote":
+    if step in ("vote", "accept"):
         return {"candidate": body.get("candidate"), "reason": reason}
     if step in ("edit", "dispute"):
         annotation = check_body(body.get("annotation"))

@@ -65,23 +65,27 @@ function candidateItem(candidate) {
 }
 
 function words() {
-  const author = review.authors.includes(data.who);
+  const author = review.authors.includes(data.who) && !review.alone;
   if (review.status === "settled") return reopening ? "All that was proposed stays; somebody has to agree to one of them anew." : "Settled. It is part of the export of settled videos.";
   if (review.status === "disputed") {
     const people = Object.keys(review.behind).length;
     return people < 3 ? `Disputed. A majority of at least three people decides; ${people} have said which they are for.` : "Disputed. No candidate has more than half of the people yet.";
   }
   if (author) return "This is your own first pass: somebody else has to look at it.";
-  if (review.behind[data.who] === review.candidates.length) return "You are for it; it waits for others.";
+  if (review.behind[data.who] === shown.number) return "You are for it; it waits for others.";
+  if (!mayAccept()) return `It was corrected since. Look at ${review.candidates.length}, the newest.`;
   return "Look at every box, at its onset first. Then accept it, correct it, or say why you dispute it.";
 }
+
+// Of a review that was opened again any candidate may be agreed to; else the newest alone.
+function mayAccept() { return review.reopened || shown.number === review.candidates.length; }
 
 function render() {
   byId("candidates").replaceChildren(...review.candidates.map(candidateItem));
   byId("review-words").textContent = words();
-  const open = review.status === "waiting" && !review.authors.includes(data.who) && !writing;
+  const open = review.status === "waiting" && (review.alone || !review.authors.includes(data.who)) && !writing;
   const may = review.status === "disputed" && !writing;
-  byId("accept").hidden = !open || review.behind[data.who] === review.candidates.length;
+  byId("accept").hidden = !open || !mayAccept() || review.behind[data.who] === shown.number;
   byId("correct").hidden = !open;
   byId("dispute").hidden = !(open || may);
   byId("dispute").textContent = may ? "Propose another one" : "Dispute it";
@@ -144,13 +148,13 @@ function onConflict(kind, body, current, error) {
   fillSummary(byId("yours"), summaryLines(body.annotation ?? shown.body));
   fillSummary(byId("theirs"), current.body.annotation ? summaryLines(current.body.annotation) : [`${current.kind}${current.body.reason ? `: ${current.body.reason}` : ""}`]);
   byId("take-theirs").onclick = () => location.reload();
-  byId("keep-mine").hidden = error.code === "FROZEN";
+  byId("keep-mine").hidden = error.code === "FROZEN" || kind === "accept"; // what was agreed to is no longer what is there
   byId("keep-mine").onclick = () => { dialog.close(); step(kind, body, current.version); };
   dialog.oncancel = (event) => event.preventDefault();
   dialog.showModal();
 }
 
-byId("accept").addEventListener("click", () => step("accept", {}));
+byId("accept").addEventListener("click", () => step("accept", { candidate: shown.number }));
 byId("correct").addEventListener("click", () => write("edit"));
 byId("dispute").addEventListener("click", () => write("dispute"));
 
