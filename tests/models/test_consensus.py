@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.consensus_gain import Figures, measure
+from deeptrace.bench.run.verdicts import worth_another_try
 from deeptrace.cli import cli
 from deeptrace.errors import ModelError
 from deeptrace.models.consensus import Consensus, Draw, consensus, likeness
@@ -60,6 +61,19 @@ def test_what_was_not_understood_does_not_vote_and_is_counted() -> None:
         consensus([])
 
 
+def test_few_answers_among_failures_are_a_failure_to_ask_about_again() -> None:
+    late, filtered = Failed("TIMEOUT", "late"), Failed("CONTENT_FILTER", "no")
+    outcome = consensus([fake(1.0), late, filtered])
+    assert isinstance(outcome, Failed)
+    assert outcome.code == "TOO_FEW_ANSWERS"
+    assert outcome.reason == "2 of 3 calls brought no answer (CONTENT_FILTER, TIMEOUT); the first: late. Run again"
+    assert notes(outcome)["fake"] == 1
+    assert worth_another_try(outcome)
+    assert isinstance(consensus([fake(1.0), late]), Verdict)  # half of them
+    assert consensus([Unparsed("no label", "hm"), late, late]).code == "TOO_FEW_ANSWERS"  # type: ignore[union-attr]
+    assert consensus([filtered, filtered]).code == "CONTENT_FILTER"  # type: ignore[union-attr]  # it lasts
+
+
 # ── where and when ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -96,6 +110,14 @@ def test_answers_that_name_no_place_still_agree() -> None:
     assert isinstance(outcome, Verdict)
     assert [trace.explanation for trace in outcome.traces] == ["0"]
     assert consensus([Verdict("fake")] * 3).origin.sampling["samples"]["spread"] == []  # type: ignore[index]
+
+
+def test_a_trace_without_a_place_holds_no_others_together() -> None:
+    left, right, nowhere = Trace(BOX, 1.0), Trace((0.6, 0.6, 0.9, 0.9), 3.0), Trace(explanation="somewhere")
+    assert (likeness(nowhere, left), likeness(Trace(BOX), Trace(None, 1.0)), likeness(nowhere, nowhere)) == (0, 0, 1)
+    outcome = consensus([Verdict("fake", traces=(one,)) for one in (nowhere, left, left, right)])
+    assert isinstance(outcome, Verdict)
+    assert [(trace.bbox_xyxy, trace.confidence) for trace in outcome.traces] == [(BOX, 0.5)]
 
 
 unit = st.floats(0, 1, allow_nan=False)
@@ -143,6 +165,10 @@ def test_a_script_of_several_answers_is_asked_so_often(tmp_path: Path) -> None:
     assert once.label == "fake"
     [short] = Consensus(ScriptedModel.from_file(script), 5).inspect([tmp_path / "a.mp4"])
     assert notes(short)["failed"] == 1
+    make_clip(tmp_path / "b.mp4")
+    [unknown] = ScriptedModel.from_file(script).inspect([tmp_path / "b.mp4"])
+    assert isinstance(unknown, Failed)
+    assert unknown.reason == "the script 'script.jsonl' holds no answer for 'b'"
     [broken] = model.inspect([tmp_path / "nothing.mp4"])
     assert isinstance(broken, Failed)
 

@@ -27,6 +27,12 @@ SAME_TRACE: Final = 0.1
 SUPPORT: Final = 0.5
 """The share of the agreeing answers that must have a trace for the consensus to have it."""
 
+ANSWERED: Final = 0.5
+"""The share of the calls that must bring an answer for there to be a consensus; with fewer it is a failure."""
+
+TOO_FEW_ANSWERS: Final = "TOO_FEW_ANSWERS"
+"""Code of the `Failed` for a video about which too many of the calls failed. Another run asks again."""
+
 
 @dataclass(frozen=True)
 class Draw:
@@ -116,7 +122,8 @@ def consensus(outcomes: Sequence[Outcome]) -> Outcome:
     them have (see `likeness`) is kept, each edge of its box and each of its times the median of theirs, its confidence
     the share that has it. Text and explanations are of the answer nearest to that. Answers that were not understood
     and calls that failed do not vote, and are counted. Where none is a verdict, the first that was not understood
-    stands for all, else the first failure.
+    stands for all. Where fewer than `ANSWERED` of the calls brought an answer, understood or not, it is a failure that
+    is worth asking again (`TOO_FEW_ANSWERS`); the first failure itself where all failed alike.
 
     ``origin.sampling["samples"]`` counts ``fake``, ``real``, ``unparsed``, ``failed``; ``label_token_p_fake`` is the
     mean P(fake) at the label's token, None where no answer has it (one pass over the prompt gives the same where an
@@ -130,16 +137,19 @@ def consensus(outcomes: Sequence[Outcome]) -> Outcome:
     if not outcomes:
         raise ModelError("a consensus of no answers.")
     verdicts = [(place, one) for place, one in enumerate(outcomes) if isinstance(one, Verdict)]
+    failed = [one for one in outcomes if isinstance(one, Failed)]
     fakes = sum(one.label == "fake" for _, one in verdicts)
     counts: dict[str, Any] = {
         "fake": fakes,
         "real": len(verdicts) - fakes,
         "unparsed": sum(isinstance(one, Unparsed) for one in outcomes),
-        "failed": sum(isinstance(one, Failed) for one in outcomes),
+        "failed": len(failed),
         "label_token_p_fake": _label_token(outcomes),
     }
+    if len(outcomes) - len(failed) < ANSWERED * len(outcomes):
+        return _noted(_too_few(failed, len(outcomes)), counts)
     if not verdicts:
-        first = next((one for one in outcomes if isinstance(one, Unparsed)), outcomes[0])
+        first = next(one for one in outcomes if isinstance(one, Unparsed))
         return _noted(first, counts)
     p_fake = (fakes + 1) / (len(verdicts) + 2)
     label: Label = "fake" if p_fake >= 0.5 else "real"
@@ -170,10 +180,20 @@ def consensus(outcomes: Sequence[Outcome]) -> Outcome:
     return _noted(verdict, {**counts, "p_fake_from": "votes"})
 
 
-def likeness(a: Trace, b: Trace) -> float:
-    """How alike two traces are, in [0, 1]: vIoU of their tubes, else of boxes or of times alone, else 1.
+def _too_few(failed: Sequence[Failed], asked: int) -> Failed:
+    first = failed[0]
+    if len(failed) == asked and len({one.code for one in failed}) == 1:
+        return first
+    codes = ", ".join(sorted({one.code for one in failed}))
+    words = f"{len(failed)} of {asked} calls brought no answer ({codes}); the first: {first.reason}. Run again"
+    return replace(first, code=TOO_FEW_ANSWERS, reason=words)
 
-    Tubes end with the later of what both say, and a second after an onset without an end.
+
+def likeness(a: Trace, b: Trace) -> float:
+    """How alike two traces are, in [0, 1]: vIoU of their tubes, else of boxes or of times alone.
+
+    Two that say neither where nor when are alike (1); two that have nothing to be compared by are not (0). Tubes end
+    with the later of what both say, and a second after an onset without an end.
     """
     length = max(0.1, *(_end(trace) for trace in (a, b)))
     tubes = (tube_of(a, length), tube_of(b, length))
@@ -183,7 +203,11 @@ def likeness(a: Trace, b: Trace) -> float:
         return box_iou(a.bbox_xyxy, b.bbox_xyxy)
     if a.onset_seconds is not None and b.onset_seconds is not None:
         return tiou((a.onset_seconds, _end(a)), (b.onset_seconds, _end(b)))
-    return 1.0
+    return float(not any(_has_place(trace) for trace in (a, b)))
+
+
+def _has_place(trace: Trace) -> bool:
+    return trace.bbox_xyxy is not None or trace.onset_seconds is not None
 
 
 def _end(trace: Trace) -> float:

@@ -29,7 +29,7 @@ class ScriptedModel(FrameModel):
     ``answers`` is a list, given out in order (one a video that can be read), or a mapping from ``video_id``. An answer
     that is a list of texts is what is said one time after the other (`deeptrace.models.consensus`); asked once, it says
     the first. Each text goes through `deeptrace.answer.parse`, in pixels of the source unless ``space`` is given. A
-    video that has no answer is `Failed` with code ``NO_ANSWER``. The video itself is opened, so that an unreadable one
+    video that has no answer is `Failed` with code ``NO_ANSWER``, which names ``file_name`` where there is one. The video itself is opened, so that an unreadable one
     fails as it does for every model.
     """
 
@@ -43,12 +43,14 @@ class ScriptedModel(FrameModel):
         *,
         format: Format = "trained",
         space: Space | None = None,
+        file_name: str | None = None,
     ) -> None:
         self._by_id = dict(answers) if isinstance(answers, Mapping) else None
         self._in_order = iter(()) if isinstance(answers, Mapping) else iter(list(answers))
         self._names: dict[str, str] = {}
         self._format = format
         self._space = space
+        self._script_name = "the script" if file_name is None else f"the script {file_name!r}"
         self.question = QUESTIONS[format]
 
     @classmethod
@@ -73,7 +75,7 @@ class ScriptedModel(FrameModel):
             if video_id in answers:
                 raise ModelError(f"{name} line {number}: video {video_id!r} has an answer already")
             answers[video_id] = text
-        return cls(answers, format=format, space=space)
+        return cls(answers, format=format, space=space, file_name=name)
 
     def call_videos(self, names: Mapping[str, str]) -> None:
         """Give videos their ids, by path, where a file is not called after its video: in a dataset, for example."""
@@ -107,7 +109,8 @@ class ScriptedModel(FrameModel):
         texts = [script] * (index + 1) if isinstance(script, str) else script
         if texts is None or index >= len(texts):
             which = "" if index == 0 else f", asked for the {index + 1}th time"
-            return Failed(NO_ANSWER, f"the script holds no answer for {origin.video_id!r}{which}", origin)
+            words = f"{self._script_name} holds no answer for {origin.video_id!r}{which}"
+            return Failed(NO_ANSWER, words, origin)
         text = texts[index]
         height, width = frames.source_hw
         space = self._space or Space("source", width, height)
