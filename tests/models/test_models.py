@@ -76,7 +76,7 @@ def test_scripted_from_a_file(clip: Path, tmp_path: Path) -> None:
     fake, absent = load(f"scripted:{script}").inspect([clip, other])
     assert isinstance(fake, Verdict)
     assert isinstance(absent, Failed)
-    assert absent.reason == "the script holds no answer for 'other'"
+    assert absent.reason == "the script 'answers.jsonl' holds no answer for 'other'"
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ import pytest
 
 from deeptrace.answer import QUESTIONS
 from deeptrace.chat import ChatStopped, Prices, Timeouts
+from deeptrace.cli.inspect.command import settings_of
 from deeptrace.errors import AnswerError, ModelError
 from deeptrace.models import Model, Sampling, load
 from deeptrace.models.consensus import Consensus
@@ -26,6 +27,7 @@ from deeptrace.models.two_pass import SECOND_LOOK_DISAGREES, TwoPass
 from deeptrace.records import Failed, Frames, Outcome, Score, Unparsed, Verdict
 from deeptrace.rows import outcome_from_row, outcome_to_row
 from deeptrace.video import write_video
+from tests.clips import make_clip
 from tests.fault_server import FaultServer, Handler, completion, html, ok, reset, send_json, status
 
 Make = Callable[..., OpenAIModel]
@@ -463,6 +465,34 @@ def test_each_drawn_answer_is_a_request_of_its_own_with_a_seed(server: FaultServ
     assert said.origin.sampling is not None
     assert said.origin.sampling["samples"]["spread"][0]["support"] == 2
     assert outcome_from_row(outcome_to_row(said)) == said
-    Consensus(make("gpt-5", concurrency=1), 2).inspect([clip()])  # a model that reasons takes no temperature
-    assert "temperature" not in server.requests[-1].json
-    assert "seed" in server.requests[-1].json
+
+
+def test_a_temperature_that_is_not_sent_is_not_said(server: FaultServer, make: Make) -> None:
+    server.default = ok(REAL)
+    for model in (make("gpt-5", concurrency=1), make(params={"temperature": None}, concurrency=1)):
+        drawn = Consensus(model, 2, temperature=0.8)
+        [said] = drawn.inspect([clip()])
+        assert "temperature" not in server.requests[-1].json
+        assert "seed" in server.requests[-1].json
+        assert said.origin.sampling is not None
+        assert said.origin.sampling["samples"]["temperature"] is None
+        assert drawn.settings["temperature"] is None
+
+
+def test_two_videos_of_one_name_do_not_share_their_seeds(server: FaultServer, make: Make, tmp_path: Path) -> None:
+    server.default = ok(REAL)
+    for folder, images in (("one", None), ("two", [np.full((64, 96, 3), 90, np.uint8)] * 24)):
+        (tmp_path / folder).mkdir()
+        make_clip(tmp_path / folder / "clip.mp4", images=images)
+    videos = [tmp_path / "one" / "clip.mp4", tmp_path / "two" / "clip.mp4", clip(), clip(brightness=90), clip()]
+    Consensus(make(concurrency=1), 2).inspect(videos)
+    seeds = [tuple(request.json["seed"] for request in server.requests[at : at + 2]) for at in range(0, 10, 2)]
+    assert len(set(seeds)) == 4
+    assert seeds[2] == seeds[4]
+
+
+def test_answers_in_other_coordinates_do_not_count(make: Make) -> None:
+    one, other = (settings_of(make(space=space), "openai:m", {}) for space in ("source", "resized"))
+    assert {name for name in one if one[name] != other[name]} == {"space_kind"}
+    near, far = (settings_of(TwoPass(make(), window_seconds=seconds), "openai:m", {}) for seconds in (1.0, 2.0))
+    assert near != far

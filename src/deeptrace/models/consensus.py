@@ -42,9 +42,12 @@ class Draw:
     seed: int
     index: int
 
-    def seed_for(self, video_id: str | None) -> int:
-        """A seed of 63 bits of this answer to this video: the same wherever and beside whatever it is asked."""
-        digest = hashlib.sha256(f"{self.seed} {self.index} {video_id or ''}".encode()).digest()
+    def seed_for(self, content: str) -> int:
+        """A seed of 63 bits of this answer to this video: the same wherever and beside whatever it is asked.
+
+        ``content``: a hash of the video's bytes or frames, so that two videos of one name do not share their seeds.
+        """
+        digest = hashlib.sha256(f"{self.seed} {self.index} {content}".encode()).digest()
         return int.from_bytes(digest[:8], "big") >> 1
 
 
@@ -66,7 +69,8 @@ class SampledModel(Protocol):
 class Consensus:
     """A model that asks another one ``samples`` times at a ``temperature`` and says what the answers agree on.
 
-    See `consensus` for the verdict. The row's ``sampling.samples`` holds the votes, the temperature and the spread.
+    See `consensus` for the verdict. The row's ``sampling.samples`` holds the votes, the spread and the temperature that
+    the model was given; None: it takes none and draws at its own.
 
     Raises:
         ModelError: the model cannot be asked so, or the numbers make no sense.
@@ -86,7 +90,13 @@ class Consensus:
         self.question: str | None = getattr(model, "question", None)
         self.format: str | None = getattr(model, "format", None)
         self.sampling: Sampling = self.model.sampling
-        self.settings = {"samples": samples, "temperature": temperature, "seed": seed}
+        sent = getattr(model, "sent_temperature", None)
+        self._asked = {
+            "samples": samples,
+            "temperature": temperature if sent is None else sent(temperature),
+            "seed": seed,
+        }
+        self.settings: dict[str, Any] = {**getattr(model, "settings", {}), **self._asked}
 
     def __getattr__(self, name: str) -> Any:
         # What the runners ask of a model where it has it: spent, client, concurrency, call_videos, system_prompt.
@@ -98,7 +108,7 @@ class Consensus:
         """The consensus on each video, in order."""
         for outcomes in self.model.sample_iter(sources(videos), self.draws):
             joined = consensus(outcomes)
-            note = {**self.settings, **(joined.origin.sampling or {}).get("samples", {})}
+            note = {**self._asked, **(joined.origin.sampling or {}).get("samples", {})}
             sampling = {**(joined.origin.sampling or {}), "samples": note}
             yield replace(joined, origin=replace(joined.origin, model=self.name, sampling=sampling))
 

@@ -70,8 +70,8 @@ class OpenAIModel(TextModel):
     ``space``: the coordinates to ask for; None is 0 to 1000 where the question says so, else pixels of the video.
     ``detail`` is passed on with every picture. ``logprobs``: None asks for log-probabilities and goes without where the
     endpoint refuses them. ``params`` join the request, in the place of ours (``max_tokens``, ``temperature``); None
-    takes one of ours out. The rest is `ChatClient`'s; ``base_url`` None: the environment's ``DEEPTRACE_BASE_URL``, else
-    OpenAI's own.
+    takes one of ours out, ``temperature`` also of answers that are drawn. The rest is `ChatClient`'s; ``base_url``
+    None: the environment's ``DEEPTRACE_BASE_URL``, else OpenAI's own.
 
     The methods may be called from many threads at once. Close it, or use ``with``.
 
@@ -106,7 +106,7 @@ class OpenAIModel(TextModel):
         for name, value, kinds in (("space", space, SpaceKind), ("detail", detail, Detail)):
             if value is not None and value not in get_args(kinds):
                 raise ModelError(f"{name}: {value!r} is not one of {', '.join(get_args(kinds))}.")
-        self._reasons = reasons = _REASONS.match(model) is not None
+        reasons = _REASONS.match(model) is not None
         papers = FORMATS[question].form in ("trained", "zero-shot")
         self.name = f"openai:{model}"
         self.format = question
@@ -114,6 +114,7 @@ class OpenAIModel(TextModel):
         self.times_beside_frames = FORMATS[question].is_informed
         self.space_kind: SpaceKind = space or ("source" if papers else "per-mille")
         self._detail: Detail | None = detail
+        self._takes_temperature = not reasons and (params or {}).get("temperature", 0) is not None
         all_params = {**(_PARAMS_OF_REASONING if reasons else _PARAMS), **(params or {})}
         self._params = {name: value for name, value in all_params.items() if value is not None}
         self._wants_logprobs = logprobs
@@ -154,6 +155,27 @@ class OpenAIModel(TextModel):
     def concurrency(self) -> int:
         """How many videos it is asked about at once."""
         return self.client.concurrency
+
+    @override
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What its answers depend on besides name, revision, question and sampling."""
+        return {
+            **super().settings,
+            "space_kind": self.space_kind,
+            "detail": self._detail,
+            "params": self._params,
+            "logprobs": self._wants_logprobs,
+        }
+
+    @override
+    def sent_temperature(self, wanted: float) -> float | None:
+        """The temperature that a drawn answer is asked for at.
+
+        A model that reasons takes none, and one whose ``params`` take it out is sent none: then what ``params`` say,
+        else None, and its answers differ by themselves.
+        """
+        return wanted if self._takes_temperature else self._params.get("temperature")
 
     @override
     def space(self, frames: Frames) -> Space:
@@ -203,12 +225,11 @@ class OpenAIModel(TextModel):
 
     def _params_of(self, question: PosedQuestion) -> dict[str, Any]:
         """The request's parameters; of an answer that is drawn with its temperature and its seed."""
-        if question.draw is None:
+        if question.draw is None or question.seed is None:
             return self._params
-        seed = question.draw.seed_for(question.origin.video_id) & 0x7FFFFFFF  # as large as endpoints take
-        # Models that reason take no temperature: their answers differ by themselves.
-        heat = {} if self._reasons else {"temperature": question.draw.temperature}
-        return {**self._params, **heat, "seed": seed}
+        seed = question.seed & 0x7FFFFFFF  # as large as endpoints take
+        heat = self.sent_temperature(question.draw.temperature)
+        return {**self._params, **({} if heat is None else {"temperature": heat}), "seed": seed}
 
     @override
     def rate(self, batch: Sequence[PosedQuestion]) -> Sequence[Answer]:

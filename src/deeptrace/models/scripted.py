@@ -29,8 +29,9 @@ class ScriptedModel(FrameModel):
     ``answers`` is a list, given out in order (one a video that can be read), or a mapping from ``video_id``. An answer
     that is a list of texts is what is said one time after the other (`deeptrace.models.consensus`); asked once, it says
     the first. Each text goes through `deeptrace.answer.parse`, in pixels of the source unless ``space`` is given. A
-    video that has no answer is `Failed` with code ``NO_ANSWER``, which names ``file_name`` where there is one. The video itself is opened, so that an unreadable one
-    fails as it does for every model.
+    video that has no answer is `Failed` with code ``NO_ANSWER``, which names
+    ``file_name`` where there is one. The video itself is opened, so that an unreadable one fails as it does for every
+    model.
     """
 
     name = "scripted"

@@ -7,6 +7,7 @@ Base of ``hf:`` and ``openai:`` models; `deeptrace.models.two_pass` lets one loo
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from abc import ABC, abstractmethod
 from collections import deque
@@ -15,6 +16,8 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, Protocol, TypeAlias
+
+import numpy as np
 
 from deeptrace.answer import FORMAT_VERSIONS, QUESTIONS, Format, ShownFrames, Space, parse
 from deeptrace.answer import question as question_text
@@ -37,6 +40,8 @@ class PosedQuestion:
     origin: Origin
     draw: Draw | None = None
     """How its answer is sampled; None: greedy."""
+    seed: int | None = None
+    """Of a sampled answer, 63 bits: of the draw and of the bytes that were looked at, whatever the file is called."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +125,18 @@ class TextModel(ABC):
         """The words of the question, as they stand in the rows: those of the format, before anything is filled in."""
         return QUESTIONS[self.format]
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What its answers depend on besides name, revision, question and sampling: answers of others do not count."""
+        return {
+            "format": self.format,
+            "calibration": None if self.calibration is None else self.calibration.name,
+        }
+
+    def sent_temperature(self, wanted: float) -> float | None:
+        """The temperature at which an answer is drawn where ``wanted`` is asked for; None: the model's own."""
+        return wanted
+
     @abstractmethod
     def space(self, frames: Frames) -> Space:
         """The coordinates that the model speaks about these frames: pixels of theirs, or 0 to 1000."""
@@ -199,8 +216,10 @@ class TextModel(ABC):
                 if isinstance(question, Failed):
                     waiting.append(question)
                     continue
+                content = "" if draws == (None,) else _content_of(question)
                 for draw in draws:
-                    drawn = replace(question, draw=draw)
+                    seed = None if draw is None else draw.seed_for(content)
+                    drawn = replace(question, draw=draw, seed=seed)
                     waiting.append(drawn)
                     yield drawn
 
@@ -292,6 +311,16 @@ class TextModel(ABC):
 
     def _calibrate(self, raw: float) -> Score:
         return Score(raw if self.calibration is None else self.calibration(raw), raw)
+
+
+def _content_of(question: PosedQuestion) -> str:
+    """A hash of what was looked at: of the file's bytes where they are known, else of the frames and their times."""
+    if question.origin.sha256 is not None:
+        return question.origin.sha256
+    frames = question.frames
+    digest = hashlib.sha256(f"{frames.images.shape} {frames.pts_seconds.tolist()}".encode())
+    digest.update(np.ascontiguousarray(frames.images).data)
+    return digest.hexdigest()
 
 
 def _complete(origin: Origin, answer: Answer) -> Origin:

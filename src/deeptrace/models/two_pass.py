@@ -7,7 +7,7 @@ second look sees a trace too, it says where, when and what. Both stand in the ro
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import islice
 from typing import Any, Final
 
@@ -50,6 +50,15 @@ class TwoPass:
         self.question = model.question
         self.sampling = model.sampling
         self.format = model.format
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What its rows depend on besides name, revision, question and sampling."""
+        return {
+            **self.model.settings,
+            "second_sampling": asdict(self.second),
+            "second_window_seconds": self.window_seconds,
+        }
 
     @property
     def concurrency(self) -> int:

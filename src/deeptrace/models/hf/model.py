@@ -121,6 +121,20 @@ class HfModel(TextModel):
         """The words of the question, as they stand in the rows."""
         return self._question
 
+    @override
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What its answers depend on besides name, revision, question and sampling."""
+        return {
+            **super().settings,
+            "space_kind": self.family.space_kind,
+            "frame_times": self.frame_times,
+            "size": dict(self.family.size),
+            "max_new_tokens": self.max_new_tokens,
+            "dtype": str(self.model.dtype).removeprefix("torch."),
+            "quantization": self._quantization,
+        }
+
     @property
     def system_prompt(self) -> str:
         """What stands before the question as the system's turn, as in the rows; "" where there is no such turn."""
@@ -163,8 +177,8 @@ class HfModel(TextModel):
             before = batch[number - 1] if number else None
             again = before is not None and before.frames is question.frames and before.text == question.text
             encoded = rows[-1] if again else self.encode(question)
-            draw = question.draw
-            seeded = None if draw is None else (draw.temperature, draw.seed_for(question.origin.video_id))
+            draw, seed = question.draw, question.seed
+            seeded = None if draw is None or seed is None else (draw.temperature, seed)
             rows.append(replace(encoded, draw=seeded))
         return rows
 
