@@ -182,7 +182,26 @@ def test_the_commands_take_samples(tmp_path: Path) -> None:
     assert (row["label"], row["model"], row["p_fake"]) == ("real", "scripted+3-samples", pytest.approx(2 / 5))
     assert row["sampling"]["samples"]["temperature"] == 0.9
     assert "goes with --samples" in CliRunner().invoke(cli, [*command, "--temperature", "0.9"]).stderr
-    assert "choose one" in CliRunner().invoke(cli, [*command, "--samples", "3", "--two-pass"]).stderr
+    assert "one process asks" in CliRunner().invoke(cli, [*command, "--samples", "3", "--jobs", "2"]).stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--samples", "3", "--two-pass"], "--two-pass and --samples: choose one"),
+        (["--samples", "3", "--jobs", "2"], "--jobs: an hf: model is loaded once"),
+        (["--temperature", "0.9"], "--temperature goes with --samples"),
+        (["--samples", "65"], "65 is not in the range 2<=x<=64"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused_before_a_model_is_loaded(
+    options: list[str], words: str, tmp_path: Path
+) -> None:
+    make_clip(tmp_path / "a.mp4")
+    missing = f"hf:{tmp_path / 'no such model'}"
+    run = CliRunner().invoke(cli, ["inspect", str(tmp_path / "a.mp4"), "--model", missing, *options])
+    assert run.exit_code == 2
+    assert words in run.stderr
 
 
 def test_what_cannot_be_is_refused() -> None:

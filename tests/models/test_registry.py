@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
 from deeptrace.cli import cli
+from deeptrace.cli.inspect.command import inspect
 from deeptrace.errors import ModelError
 from deeptrace.models import HOMES, Sampling, load, registry
 
@@ -82,6 +84,36 @@ def test_what_must_be_converted_comes_with_its_one_command() -> None:
 def test_all_mistakes_come_at_once() -> None:
     with pytest.raises(ModelError, match="10 mistakes"):
         registry.parse("[a]\nhome = 'x'\n[b.c]\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (f"a = {'[' * 5000}{']' * 5000}", "user.toml is nested too deeply"),
+        (f"a = {'9' * 5000}", "user.toml holds a value that cannot be read"),
+    ],
+)
+def test_a_hostile_file_is_refused_and_completion_goes_on(
+    text: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "user.toml").write_text(text)
+    monkeypatch.setenv("DEEPTRACE_REGISTRY", str(tmp_path / "user.toml"))
+    with pytest.raises(ModelError, match=words):
+        registry.entries()
+    context = click.Context(inspect)
+    [model] = [option for option in inspect.params if option.name == "model_name"]
+    assert [item.value for item in model.shell_complete(context, "mo")] == ["motion"]
+
+
+def test_strangers_names_are_shown_and_quoted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = ENTRY.replace("[small-1]", '["a; rm -r x --y \\u202e"]').replace("someone/small-1", "s/$(id)")
+    (tmp_path / "user.toml").write_text(entry + 'convert = "general"\n')
+    monkeypatch.setenv("DEEPTRACE_REGISTRY", str(tmp_path / "user.toml"))
+    shown = CliRunner().invoke(cli, ["models"]).stdout
+    assert "\u202e" not in shown
+    assert "a; rm -r x --y [U+202E] is run as hf:a; rm -r x --y [U+202E], made once by:" in shown
+    command = "  deeptrace models convert 's/$(id)' 'a; rm -r x --y [U+202E]' \\\n    --trained-for general\n"
+    assert command in shown
 
 
 def test_a_near_miss_is_pointed_out() -> None:

@@ -10,7 +10,7 @@ import click
 
 from deeptrace.characters import visible
 from deeptrace.cli.data import FOLDER
-from deeptrace.cli.endpoint import check_money, money, sampled, with_samples
+from deeptrace.cli.endpoint import check_money, check_samples, money, sampled, with_samples
 from deeptrace.cli.show import bar, print_problems, print_table, typed_command
 from deeptrace.files import dumps, make_folder
 from deeptrace.models import SUMMARIES, load
@@ -81,6 +81,7 @@ def run(
     from deeptrace.data import load_records
 
     check_money(options)
+    check_samples(samples, temperature)
     records = load_records(source, root=root)
     print_problems(records.counts)
     whole, run_records = select(records, split), select(records, split, limit=limit)

@@ -38,7 +38,7 @@ def sampled(command: Command) -> Command:
     for option in (
         click.option(
             "--samples",
-            type=click.IntRange(2),
+            type=click.IntRange(2, 64),  # MAX_SAMPLES of `deeptrace.models.consensus`
             help="Ask each video so many times and say what the answers agree on; default: once, without chance.",
         ),
         click.option(
@@ -51,11 +51,16 @@ def sampled(command: Command) -> Command:
     return command
 
 
+def check_samples(samples: int | None, temperature: float | None) -> None:
+    """Refuse what cannot be drawn, before a model is loaded."""
+    if samples is None and temperature is not None:
+        raise click.UsageError("--temperature goes with --samples: one answer is taken without chance")
+
+
 def with_samples(model: Model, samples: int | None, temperature: float | None, *, seed: int = 0) -> Model:
     """The model, asked several times where the options say so."""
+    check_samples(samples, temperature)
     if samples is None:
-        if temperature is not None:
-            raise click.UsageError("--temperature goes with --samples: one answer is taken without chance")
         return model
     from deeptrace.models.consensus import Consensus
 

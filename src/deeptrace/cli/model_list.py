@@ -42,8 +42,9 @@ def print_models(*, as_json: bool) -> None:
     for entry in models:
         if entry.converted is not None:
             form, command = entry.converted
-            click.echo(f"{entry.name} is run as {form}, made once by:")
-            click.echo("  " + command.replace(" --", " \\\n    --"))
+            before, flag, value = command.rpartition(" --trained-for ")
+            click.echo(f"{visible(entry.name)} is run as {visible(form)}, made once by:")
+            click.echo(visible(f"  {before} \\\n   {flag}{value}"))
     for entry in models:
         if entry.source:
             instead = ", in the place of ours" if entry.overrides else ""

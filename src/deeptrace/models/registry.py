@@ -7,6 +7,7 @@ name of ours takes its place.
 from __future__ import annotations
 
 import os
+import shlex
 import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -79,8 +80,8 @@ class RegistryEntry:
         """The converted form, as ``--model`` takes it, and the one command that makes it; None where none is needed."""
         if self.convert is None:
             return None
-        source = self.home.partition(":")[2]
-        return f"hf:{self.name}", f"deeptrace models convert {source} {self.name} --trained-for {self.convert}"
+        source, target = shlex.quote(self.home.partition(":")[2]), shlex.quote(self.name)
+        return f"hf:{self.name}", f"deeptrace models convert {source} {target} --trained-for {self.convert}"
 
 
 _in_use: list[Path] = []
@@ -144,6 +145,10 @@ def parse(text: str, *, file_name: str = FILE_NAME) -> Mapping[str, RegistryEntr
         tables = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ModelError(f"{file_name} is not TOML: {error}") from None
+    except RecursionError:
+        raise ModelError(f"{file_name} is nested too deeply. An entry is one table of settings.") from None
+    except ValueError as error:  # a number of thousands of digits; a date that is none
+        raise ModelError(f"{file_name} holds a value that cannot be read: {error}.") from None
     mistakes: list[str] = []
     entries: dict[str, RegistryEntry] = {}
     for name, table in tables.items():

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -15,7 +16,7 @@ from click.shell_completion import CompletionItem
 from deeptrace import __version__
 from deeptrace.answer import FORMATS, check_format
 from deeptrace.characters import visible
-from deeptrace.cli.endpoint import check_money, money, print_spent, sampled, with_samples
+from deeptrace.cli.endpoint import check_money, check_samples, money, print_spent, sampled, with_samples
 from deeptrace.cli.inspect.processes import Task, cores
 from deeptrace.cli.inspect.run import Inspection
 from deeptrace.cli.inspect.table import CSV_FIELDS, csv_values, print_table
@@ -34,8 +35,11 @@ IN_PROCESSES: Final = frozenset({"embedded", "motion", "scripted"})
 
 
 def complete_model(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """The names of models that begin so, for the shell."""
-    names = {**SUMMARIES, **{name: entry.title for name, entry in registry.entries().items()}}
+    """The names of models that begin so, for the shell. Those of a registry that is broken are left out."""
+    named: Mapping[str, registry.RegistryEntry] = {}
+    with contextlib.suppress(DeepTraceError):  # a traceback in the middle of a line that is being typed helps nobody
+        named = registry.entries()
+    names = {**SUMMARIES, **{name: entry.title for name, entry in named.items()}}
     return [CompletionItem(name, help=text) for name, text in names.items() if name.startswith(incomplete)]
 
 
@@ -115,9 +119,13 @@ def inspect(
     home = home_of(model_name)
     if home == "openai" and jobs is not None:
         options["concurrency"] = jobs
-    model = with_samples(_load(model_name, options, limits), samples, temperature)
+    check_samples(samples, temperature)
     if two_pass and samples is not None:
         raise click.UsageError("--two-pass and --samples: choose one")
+    if two_pass and home in IN_PROCESSES:
+        raise click.UsageError(f"--two-pass is for models that are asked a question; {home!r} is not one")
+    processes = _processes(home, jobs, samples=samples)
+    model = with_samples(_load(model_name, options, limits), samples, temperature)
     if two_pass:
         model = _looking_twice(model)
     run = Inspection(
@@ -126,7 +134,7 @@ def inspect(
         paths,
         settings_of(model, model_name, {"two_pass": two_pass, **_shifts(options)}),
         folder=None if out is None else make_folder(out),
-        jobs=1 if samples is not None else _processes(home, jobs),
+        jobs=processes,
         only=frozenset(only),
     )
     _go(run, model_name, _row_writer(as_json=as_json, as_csv=as_csv), costs=choices)
@@ -203,7 +211,11 @@ def _load(model_name: str, options: dict[str, Any], limits: dict[str, Any]) -> M
     return load(model_name, limits=ReadLimits(**limits), **options)
 
 
-def _processes(home: str, jobs: int | None) -> int:
+def _processes(home: str, jobs: int | None, *, samples: int | None) -> int:
+    if home in IN_PROCESSES and samples is not None:
+        if jobs is not None and jobs > 1:
+            raise click.UsageError("--jobs: with --samples one process asks about one video after another")
+        return 1
     if home in IN_PROCESSES:
         return jobs or cores()
     if home == "hf" and jobs is not None and jobs > 1:
