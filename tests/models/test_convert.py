@@ -218,6 +218,41 @@ def test_preprocessing_is_the_checkpoints(copied: Path, tmp_path: Path) -> None:
     assert (video.use_token_compression, list(video.image_mean)) == (False, [0.1, 0.2, 0.3])
 
 
+def test_a_card_beside_the_source_comes_before_its_config(copied: Path, tmp_path: Path) -> None:
+    change_json(copied / "config.json", fps=3, max_frames=64)
+    size = {"shortest_edge": 3136, "longest_edge": 6272}
+    write_card(
+        copied, CheckpointCard(sampling=Sampling(4.0, 32, 240), size=size, system_prompt="Look.", extra={"a": 1})
+    )
+    for trained_for in (None, "rewarddata"):
+        card = convert(copied, tmp_path / f"dst-{trained_for}", trained_for=trained_for).card  # type: ignore[arg-type]
+        assert (card.sampling, card.size, card.system_prompt) == (Sampling(4.0, 32, 240), size, "Look.")
+        assert card.extra["a"] == 1
+        assert card.format == ("zero-shot" if trained_for is None else "trained")
+    card = convert(copied, tmp_path / "own", fps=5, max_frames=7, system_prompt="").card
+    assert (card.sampling, card.system_prompt) == (Sampling(5.0, 7, 240), "")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("fps", -3, "config.json: fps: -3 is not greater than 0. .*--fps"),
+        ("fps", True, "config.json: fps: True is not a number"),
+        ("max_frames", 0, "config.json: max_frames: 0 is not at least 1. .*--max-frames"),
+        ("max_frames", 2.5, "config.json: max_frames: 2.5 is not a whole number"),
+    ],
+)
+def test_a_rate_that_is_none_is_refused_before_anything_is_written(
+    copied: Path, tmp_path: Path, key: str, value: Any, words: str
+) -> None:
+    change_json(copied / "config.json", **{key: value})
+    with pytest.raises(ModelError, match=words):
+        convert(copied, tmp_path / "dst", trained_for="general")
+    assert [path.name for path in tmp_path.iterdir()] == ["src"]
+    with pytest.raises(ModelError, match="fps: -1 is not greater than 0"):
+        convert(copied, tmp_path / "dst", trained_for="general", fps=-1)
+
+
 def test_what_does_not_fit_is_listed_and_nothing_is_written(copied: Path, tmp_path: Path) -> None:
     file, tensors = shard_with(copied, "model.norm.weight")
     tensors["model.rotary.inv_freq"] = torch.zeros(3)

@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
 
@@ -45,10 +45,14 @@ from deeptrace.models.hf.weights import (
     shard_files,
 )
 from deeptrace.records import Frames
+from deeptrace.schema import check
 
 TrainedFor: TypeAlias = Literal["rewarddata", "general"]
 
 Progress = Callable[[int, int], None]
+
+MAX_FRAMES: Final = 180
+"""Of a video, where nothing says how many: what the paper's model was shown."""
 
 
 @dataclass(frozen=True)
@@ -113,20 +117,25 @@ def convert(
 
     ``trained_for`` says what it will be asked: "rewarddata" the paper's question, answered in source pixels at 2 frames
     a second; "general" the zero-shot question, answered in 0 to 1000 at 1 frame a second. Weights do not tell which:
-    None takes what a ``deeptrace.json`` in ``src`` says, and is refused where there is none. ``system_prompt`` None is
-    that of the released inference example, "" none, as in the original training code. ``fps`` and ``max_frames``
-    take the place of what the checkpoint (or, where it says nothing, the paper) says. ``frame_times`` is kept in
-    ``deeptrace.json``, see `CheckpointCard`. ``progress`` is called with bytes done and bytes in all.
+    None takes what a ``deeptrace.json`` in ``src`` says, and is refused where there is none. What that file says of
+    sampling, size and system prompt is taken over in any case, before what config.json says. ``system_prompt`` takes
+    its place ("": none, as in the original training code); where nobody says one it is that of the released inference
+    example. ``fps`` (above 0, at most 1000) and ``max_frames`` come before both files; where nobody says them they are
+    those of ``trained_for``, and 180. ``frame_times`` is kept in ``deeptrace.json``, see `CheckpointCard`. ``progress``
+    is called with bytes done and bytes in all.
 
     Raises:
         ModelError: nothing says what it was trained for; a tensor is missing, left over, of another shape or not
-            finite; the source is damaged, could run code, or is of another kind; ``dst`` is there already; or what was
-            written is not what was read.
+            finite; a rate or a number of frames is none; the source is damaged, could run code, or is of another kind;
+            ``dst`` is there already; or what was written is not what was read.
         FileError: the system refused to write.
     """
     source, target = Path(src), Path(dst)
     if target.exists():
         raise ModelError(f"{target.name!r} is there already.")
+    for key, value in (("fps", fps), ("max_frames", max_frames)):
+        if value is not None and (problem := _problem(key, value)):
+            raise ModelError(f"{key}: {problem}.")
     planned = plan(source)
     if not planned.fits:
         raise ModelError(f"{source.name!r} does not fit the native class: {_misfits(planned)}. Nothing was written.")
@@ -258,32 +267,60 @@ def _card(  # noqa: PLR0917 - the options of `convert`
             "(--trained-for): 'rewarddata' is the paper's own model or one fine-tuned like it, which answers in pixels "
             "of the source; 'general' is a base model, which answers in 0 to 1000."
         )
-    source_sampling: dict[str, Any] = {}
-    for name in ("config.json", "preprocessor_config.json", "processor_config.json"):
-        row = _optional_json(source / name)
-        source_sampling |= {key: row[key] for key in ("fps", "max_frames") if isinstance(row.get(key), int | float)}
     paper = trained_for == "rewarddata"
     card = CheckpointCard(
         format="trained" if paper else "zero-shot",
         question=QUESTIONS["trained"] if paper else None,
         space="source" if paper else "per-mille",
-        sampling=Sampling(fps=2.0 if paper else 1.0, max_frames=180),
+        sampling=Sampling(fps=2.0 if paper else 1.0, max_frames=MAX_FRAMES),
     )
-    if trained_for is None and stated is not None:
-        card = replace(stated, space=stated.space or card.space, sampling=stated.sampling or card.sampling)
+    own = stated or CheckpointCard()
+    if trained_for is None:
+        card = replace(own, space=own.space or card.space, sampling=card.sampling)
     assert card.sampling is not None
-    own = VideoLlama3.released_system_prompt if card.system_prompt is None else card.system_prompt
+    said = own.sampling
+    released = VideoLlama3.released_system_prompt if own.system_prompt is None else own.system_prompt
     return replace(
         card,
         sampling=Sampling(
-            fps=float(fps or source_sampling.get("fps") or card.sampling.fps),
-            max_frames=int(max_frames or source_sampling.get("max_frames") or card.sampling.max_frames or 180),
-            short_side=card.sampling.short_side,
+            fps=_first(fps, said and said.fps) or _stated_number(source, "fps") or card.sampling.fps,
+            max_frames=int(
+                _first(max_frames, said and said.max_frames) or _stated_number(source, "max_frames") or MAX_FRAMES
+            ),
+            short_side=None if said is None else said.short_side,
         ),
-        system_prompt=own if system_prompt is None else system_prompt,
+        size=own.size,
+        system_prompt=released if system_prompt is None else system_prompt,
         frame_times=frame_times,
-        extra={**card.extra, "converted_from": SOURCE_TYPE},
+        extra={**own.extra, "converted_from": SOURCE_TYPE},
     )
+
+
+def _first(option: float | None, said: float | None) -> float | None:
+    return said if option is None else float(option)
+
+
+def _stated_number(source: Path, key: Literal["fps", "max_frames"]) -> float | None:
+    """What the source's own configuration says of its sampling, in the last of its files that says it.
+
+    Raises:
+        ModelError: it says what no sampling can have.
+    """
+    found: float | None = None
+    for name in ("config.json", "preprocessor_config.json", "processor_config.json"):
+        value = _optional_json(source / name).get(key)
+        if value is None:
+            continue
+        if problem := _problem(key, value):
+            raise ModelError(f"{name}: {key}: {problem}. Say what it was trained with (--{key.replace('_', '-')}).")
+        found = float(value)
+    return found
+
+
+def _problem(key: str, value: object) -> str | None:
+    """What is wrong with a number of a `Sampling`; None where nothing is."""
+    _, problems = check(Sampling, {"fps": 1.0, key: value})
+    return problems[0].removeprefix(f"{key}: ") if problems else None
 
 
 def _try_encoding(folder: Path) -> None:
