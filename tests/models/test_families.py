@@ -145,6 +145,21 @@ def test_bounds_of_images_are_not_taken_for_video(tmp_path: Path) -> None:
     )
     assert family_of(folder).size == {"shortest_edge": 784, "longest_edge": 78400}
 
+    def stated(**sizes: Any) -> dict[str, int]:
+        (folder / "video_preprocessor_config.json").write_text(json.dumps({**images, **sizes}))
+        return family_of(folder).size
+
+    own = {"shortest_edge": 784, "longest_edge": 78400}
+    assert stated(size=own, crop_size=224) == own
+    assert stated(size={"shortest_edge": 224}, crop_size=224) == {"shortest_edge": 50176, "longest_edge": 50176}
+    for sizes, words in (
+        ({"size": {"height": True, "width": 224}}, "size.height is True, expected a whole number"),
+        ({"crop_size": "224"}, "crop_size.height is '224', expected a whole number"),
+        ({"size": {"shortest_edge": 9, "longest_edge": 3}}, "size.shortest_edge is 9, more than longest_edge, 3"),
+    ):
+        with pytest.raises(ModelError, match=re.escape(f"video_preprocessor_config.json: {words}")):
+            stated(**sizes)
+
 
 @pytest.mark.parametrize("name", NAMES)
 @settings(max_examples=8)

@@ -104,6 +104,10 @@ REFUSED = [
     (put("text_config", "rope_parameters", value={"rope_type": KERNEL}), "rope_type is 'someone/kernel'"),
     (put("text_config", "rope_parameters", "code", value="x"), "rope_parameters is not an object of"),
     (put("text_config", "layer_types", value=["full_attention"] * 10_000), "layer_types has 10000 items"),
+    (put("text_config", "hidden_size", value=0), "config.json: text_config.hidden_size is 0, expected a whole number"),
+    (put("text_config", "num_attention_heads", value=-1), "num_attention_heads is -1, expected a whole number from 1"),
+    (put("vision_config", "patch_size", value=True), "vision_config.patch_size is True, expected a whole number"),
+    (put("vision_config", "patch_size", value=14.5), "vision_config.patch_size is 14.5, expected a whole number"),
     (put("dtype", value="os"), "dtype is 'os'"),
     (put("model_type", value="llama"), "'llama' is not a family"),
     (put("image_token_id", value={"evil": 1}), "is no number and no word"),
@@ -129,6 +133,28 @@ def test_a_class_of_another_family_is_refused(folder: Path, tmp_path: Path, file
     (copy / file).write_text(json.dumps({**json.loads((folder / file).read_text()), key: "BertJapaneseTokenizer"}))
     with pytest.raises(ModelError, match=f"{key} is 'BertJapaneseTokenizer', which is not a class of the families"):
         family_of(copy)
+
+
+@pytest.mark.parametrize(
+    ("family", "key", "value", "words"),
+    [
+        ("internvl", "image_seq_length", -4, "processor_config.json: image_seq_length is -4, expected a whole number"),
+        ("internvl", "image_seq_length", "4", "processor_config.json: image_seq_length is '4', expected a whole"),
+        ("llava-onevision", "num_image_tokens", True, "processor_config.json: num_image_tokens is True, expected"),
+        ("llava-onevision", "num_image_tokens", None, "processor_config.json: num_image_tokens is missing"),
+        ("video-llava", "patch_size", 0, "processor_config.json: patch_size is 0, expected a whole number from 1 to"),
+        ("video-llava", "patch_size", 10**17, "processor_config.json: patch_size is 1000"),
+        ("video-llava", "num_additional_image_tokens", -1, "num_additional_image_tokens is -1, expected a whole"),
+    ],
+)
+def test_numbers_that_tokens_are_counted_by_are_checked(
+    family: Any, key: str, value: object, words: str, tmp_path: Path
+) -> None:
+    folder = tiny_model(family, tmp_path / "m", hidden_size=64, num_layers=1)
+    row = json.loads((folder / "processor_config.json").read_text())
+    (folder / "processor_config.json").write_text(json.dumps({**row, key: value}))
+    with pytest.raises(ModelError, match=words):
+        family_of(folder)
 
 
 def test_released_flat_configurations_are_taken(folder: Path) -> None:

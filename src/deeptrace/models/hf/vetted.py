@@ -71,6 +71,20 @@ MAX_LAYERS: Final = 512
 MAX_NUMBER: Final = 10_000_000
 """Of any whole number in a configuration: the largest released vocabulary has 0.26 million words."""
 
+COUNTS: Final[Mapping[str, int]] = {
+    **dict.fromkeys(("num_hidden_layers", "depth", "num_layers"), MAX_LAYERS),
+    **dict.fromkeys(
+        ("head_dim", "hidden_size", "image_seq_length", "in_channels", "intermediate_size", "max_position_embeddings",
+         "num_attention_heads", "num_channels", "num_heads", "num_key_value_heads", "num_position_embeddings",
+         "out_hidden_size", "video_seq_length", "vocab_size"),
+        MAX_NUMBER,
+    ),
+    **dict.fromkeys(
+        ("merge_size", "num_image_tokens", "patch_size", "spatial_merge_size", "temporal_patch_size"), 1 << 16
+    ),
+}  # fmt: skip
+"""Settings that are whole numbers from 1 on, and the largest of each: sizes of what is built, and divisors."""
+
 
 @dataclass(frozen=True)
 class Vetted:
@@ -158,6 +172,8 @@ def plain(value: Any, at: str) -> Any:
         ModelError: it is anything else, or a number beyond reason.
     """
     name = at.rpartition(".")[2]
+    if name in COUNTS and not isinstance(value, list):
+        check_count(value, at, "config.json", high=COUNTS[name])
     if isinstance(value, list):
         if len(value) > MAX_LAYERS:
             raise ModelError(f"config.json: {at} has {len(value)} items.")
@@ -174,6 +190,20 @@ def plain(value: Any, at: str) -> Any:
     elif value is not None and not isinstance(value, bool | float):
         raise ModelError(f"config.json: {at} is no number and no word.")
     return value
+
+
+def check_count(value: object, at: str, file: str, *, low: int = 1, high: int) -> None:
+    """Make sure that a setting is a whole number from ``low`` to ``high``, or null: not said.
+
+    Raises:
+        ModelError: it is not; names the file, the setting and the value.
+    """
+    if value is None or (type(value) is int and low <= value <= high):
+        return
+    shown = "a number of thousands of digits" if isinstance(value, int) and value.bit_length() > 256 else repr(value)
+    raise ModelError(
+        f"{file}: {at} is {shown[:60]}, expected a whole number from {low} to {high}. Use the file as it was released."
+    )
 
 
 # ── tokenizers and processors ───────────────────────────────────────────────────────────────────────────────────────
@@ -242,6 +272,11 @@ def _vet_table(row: Mapping[str, Any], keys: frozenset[str], name: str, dropped:
                 raise ModelError(f"{name}: {key} is no object.")
             entries[key] = _vet_table(value, _PIXELS, name, dropped)
         else:
+            for item in value if isinstance(value, list) else [value]:
+                if (most := COUNTS.get(key)) is not None:
+                    check_count(item, key, name, high=most)
+            if key == "num_additional_image_tokens":
+                check_count(value, key, name, low=0, high=1 << 16)
             entries[key] = value
     return entries
 

@@ -26,7 +26,7 @@ from deeptrace.models.hf.checkpoint import MAX_JSON_BYTES, CheckpointCard, Space
 from deeptrace.models.hf.families.generating import Generated, LabelMass, next_logprobs, write_answers
 from deeptrace.models.hf.families.placement import LOADING, Dtype, Quantization, placement
 from deeptrace.models.hf.library import load_errors, load_transformers, no_bars, one_line
-from deeptrace.models.hf.vetted import vetted
+from deeptrace.models.hf.vetted import check_count, vetted
 from deeptrace.records import Frames
 
 if TYPE_CHECKING:
@@ -170,6 +170,8 @@ class Family(ABC):
     """Patches a side that become one token."""
     tells_time: ClassVar[bool] = True
     """Whether anything but the question's words says when a frame was shown."""
+    processor_counts: ClassVar[tuple[str, ...]] = ()
+    """Whole numbers from 1 on that the processor must have; see `Family.check_counts`."""
     tokenizer_tokens: ClassVar[Mapping[str, str]] = {}
     """Special tokens besides Qwen's, by the names under which the processor looks for them at its tokenizer."""
 
@@ -178,6 +180,7 @@ class Family(ABC):
     ) -> None:
         self.card = card or CheckpointCard()
         self.processor = processor
+        self.check_counts()
         self.sampling: Sampling = self.card.sampling or self.released_sampling
         self.space_kind: SpaceKind = self.card.space or self.released_space
         card_prompt = self.card.system_prompt
@@ -185,6 +188,21 @@ class Family(ABC):
         self.size: dict[str, int] = check_size(size or self.card.size or self.released_size)
         self._set_up()
         self._refuse_special(self.system_prompt, "the system prompt")
+
+    def check_counts(self) -> None:
+        """Make sure that the processor has the numbers that tokens are counted by.
+
+        Raises:
+            ModelError: one is missing, or is no whole number from 1 to 65536.
+        """
+        video = getattr(self.processor, "video_processor", None)
+        needed = [(self.processor, name) for name in self.processor_counts]
+        stated = [(video, name) for name in ("patch_size", "temporal_patch_size", "merge_size")]
+        for owner, name in [*needed, *((one, name) for one, name in stated if hasattr(one, name))]:
+            value = getattr(owner, name, None)
+            if value is None and owner is self.processor:
+                raise ModelError(f"processor_config.json: {name} is missing; the {self.name} family needs it.")
+            check_count(value, name, "the processor's settings", high=1 << 16)
 
     def set_system_prompt(self, words: str) -> None:
         """Ask with other words in the system's turn; "" leaves the turn out.
@@ -219,6 +237,7 @@ class Family(ABC):
         """The family with the processor of a checkpoint folder. See `deeptrace.models.hf.families.family_of`."""
         transformers = load_transformers("a language model")
         with vetted(folder) as private:
+            stated = _video_size_in(private.folder)
             try:
                 processor = transformers.AutoProcessor.from_pretrained(
                     private.folder, trust_remote_code=False, local_files_only=True
@@ -226,7 +245,6 @@ class Family(ABC):
             except load_errors() as error:
                 words = f"the processor of {Path(folder).name!r} cannot be loaded: {one_line(error)}"
                 raise ModelError(words) from None
-            stated = _video_size_in(private.folder)
         if getattr(processor, "video_processor", None) is None or getattr(processor, "tokenizer", None) is None:
             raise ModelError(f"{Path(folder).name!r} has no video processor or no tokenizer beside the weights.")
         own = size or (card.size if card is not None else None) or stated
@@ -614,12 +632,28 @@ def _video_size_in(folder: Path) -> dict[str, int] | None:
         except (FileError, JsonError):
             continue
         row = row if key is None else (row.get(key) if isinstance(row, dict) else None)
-        size = (row.get("crop_size") or row.get("size")) if isinstance(row, dict) else None
-        if isinstance(size, dict) and size.get("shortest_edge") and size.get("longest_edge"):
-            return check_size({edge: size[edge] for edge in ("shortest_edge", "longest_edge")})
-        height, width = (size.get("height"), size.get("width")) if isinstance(size, dict) else (None, None)
-        if isinstance(height, int) and isinstance(width, int) and 0 < height < 1 << 15 and 0 < width < 1 << 15:
-            return check_size({"shortest_edge": height * width, "longest_edge": height * width})
+        if not isinstance(row, dict):
+            continue
+        crop, at = row.get("crop_size"), name if key is None else f"{name}: {key}"
+        for setting in ("crop_size", "size"):
+            if isinstance(row.get(setting), dict) and (size := _bounds(row[setting], setting, at)) is not None:
+                return size
+        if crop is not None and not isinstance(crop, dict):  # the side of a square, as old files say it
+            return _bounds({"height": crop, "width": crop}, "crop_size", at)
+    return None
+
+
+def _bounds(size: Mapping[str, Any], setting: str, at: str) -> dict[str, int] | None:
+    """The bounds of the pixels in a size that was said by area or by sides; None where it says neither."""
+    for (first, second), most in ((("shortest_edge", "longest_edge"), 1 << 40), (("height", "width"), 1 << 15)):
+        if size.get(first) is None or size.get(second) is None:
+            continue
+        for side in (first, second):
+            check_count(size[side], f"{setting}.{side}", at, high=most)
+        low, high = (size[first], size[second]) if first == "shortest_edge" else [size[first] * size[second]] * 2
+        if low > high:
+            raise ModelError(f"{at}: {setting}.{first} is {low}, more than {second}, {high}. Exchange them.")
+        return check_size({"shortest_edge": low, "longest_edge": high})
     return None
 
 

@@ -41,6 +41,7 @@ class InternVL(Family):
     )  # fmt: skip
     model_class = "InternVLForConditionalGeneration"
     chat: ClassVar[ChatFrame] = replace(CHATML, image="<IMG_CONTEXT>", video="<video>", marks=("<|im_start|>", "<img>"))
+    processor_counts: ClassVar[tuple[str, ...]] = ("image_seq_length",)
     tokenizer_tokens: ClassVar[Mapping[str, str]] = {
         "start_image_token": "<img>",
         "end_image_token": "</img>",

@@ -54,6 +54,7 @@ class LlavaOnevision(Family):
     )  # fmt: skip
     model_class = "LlavaOnevisionForConditionalGeneration"
     chat: ClassVar[ChatFrame] = replace(CHATML, image="<image>", video="<video>")
+    processor_counts: ClassVar[tuple[str, ...]] = ("num_image_tokens",)
     tokenizer_tokens: ClassVar[Mapping[str, str]] = {"image_token": "<image>", "video_token": "<video>"}
     released_size: ClassVar[dict[str, int]] = {"shortest_edge": 384 * 384, "longest_edge": 384 * 384}
     released_space: ClassVar[SpaceKind] = "source"

@@ -57,6 +57,7 @@ class VideoLlava(Family):
         image="<image>",
         video="<video>",
     )
+    processor_counts: ClassVar[tuple[str, ...]] = ("patch_size",)
     tokenizer_tokens: ClassVar[Mapping[str, str]] = {
         "image_token": "<image>",
         "video_token": "<video>",
