@@ -27,13 +27,26 @@ import numpy.typing as npt
 from sklearn.metrics import roc_auc_score
 from tqdm import tqdm
 
-from deeptrace.measures.probabilities import logit
-from deeptrace.models.embedded.calibration import EmbeddedCalibration, join, pool_evidence, read_calibration, telling
+from deeptrace.models.embedded.calibration import (
+    EmbeddedCalibration,
+    distance,
+    evidence_of_clip,
+    pool_evidence,
+    read_calibration,
+)
 from deeptrace.models.embedded.windows import Network
-from deeptrace.train.embedded.finish import Head, head_of, numbers_of, write_numbers
+from deeptrace.train.embedded.finish import FAR_SHARE, Head, head_of, numbers_of, write_numbers
 from deeptrace.train.embedded.footage import PoolClip, load_pool
-from deeptrace.train.embedded.generated import Looks, collect, families_of
-from deeptrace.train.embedded.thresholds import FALSE_ALARMS, MISSES, ClipOutputs, above, below, run_clip
+from deeptrace.train.embedded.generated import Looks, collect, families_of, spread_of
+from deeptrace.train.embedded.thresholds import (
+    FALSE_ALARMS,
+    MISSES,
+    ClipOutputs,
+    above,
+    below,
+    run_clip,
+    trace_threshold_of,
+)
 
 Doubles = npt.NDArray[np.float64]
 _REPLICATES: Final = 500
@@ -121,22 +134,37 @@ def figures(material: Material, calibration: EmbeddedCalibration) -> dict[str, A
 
 
 def rows_of(material: Material, calibration: EmbeddedCalibration, head: Head) -> list[dict[str, Any]]:
-    """A row for each clip: evidence by a head, outcome by thresholds, that saw none of its family."""
+    """A row for each clip: evidence by a head, outcome by thresholds, that saw none of its family.
+
+    So are the threshold on traces and the distance from which on a clip is unlike what was seen. Only the network, and
+    the scale that it gave to traces, are those that ship: it trained on footage, not on which clips are generated.
+    """
     scale, bias = calibration.trace_scale, calibration.trace_bias
     trace = np.array([pool_evidence(scale * clip.logits + bias) for clip in material.outputs])
     generated = np.array([head.unseen_evidence(clip) for clip in material.outputs])
-    counts = [telling(float(value), calibration.trace_threshold) for value in trace]
-    joined = np.array([logit(join(one, float(other))) for one, other in zip(counts, generated, strict=True)])
     fake = np.array([clip.is_fake for clip in material.outputs])
     family = np.array([clip.family for clip in material.outputs])
-    limits = {}
+    joined, outcomes = np.zeros(len(fake)), np.full(len(fake), "uncertain", dtype=object)
     for name in set(family):
-        camera, made = (fake == 0) & (family != name), (fake == 1) & (family != name)
-        high = above(joined[camera], family[camera].tolist(), FALSE_ALARMS)
-        limits[name] = min(below(joined[made], family[made].tolist(), MISSES), high), high
+        held, camera, made = family == name, (fake == 0) & (family != name), (fake == 1) & (family != name)
+        seen = [clip for clip, one in zip(material.outputs, camera, strict=True) if one]
+        limit = trace_threshold_of(seen, (scale, bias))
+        values = np.array(
+            [
+                evidence_of_clip(float(one), float(two), threshold=limit)
+                for one, two in zip(trace, generated, strict=True)
+            ]
+        )
+        high = above(values[camera], family[camera].tolist(), FALSE_ALARMS)
+        low = min(below(values[made], family[made].tolist(), MISSES), high)
+        mean, spread = spread_of(material.looks.values[material.looks.family != name])
+        distances = np.array([distance(clip.look, mean, spread) for clip in material.outputs])
+        far = above(distances[~held], family[~held].tolist(), FAR_SHARE)
+        joined[held] = values[held]
+        outcomes[held & (values >= high) & (distances < far)] = "fake"
+        outcomes[held & (values < low) & (distances < far)] = "real"
     rows = []
     for i, clip in enumerate(material.clips):
-        low, high = limits[family[i]]
         rows.append(
             {
                 "clip": clip.clip_id,
@@ -148,7 +176,7 @@ def rows_of(material: Material, calibration: EmbeddedCalibration, head: Head) ->
                 "p_fake": float(joined[i]),
                 "p_generated": float(generated[i]),
                 "p_trace": float(trace[i]),
-                "outcome": "fake" if joined[i] >= high else "real" if joined[i] < low else "uncertain",
+                "outcome": outcomes[i],
             }
         )
     return rows

@@ -24,6 +24,7 @@ from deeptrace.models.embedded import EmbeddedModel, join, pool_evidence
 from deeptrace.models.embedded.attribution import influence, look_without, mask_without, parts_of
 from deeptrace.models.embedded.calibration import at_prior, read_calibration
 from deeptrace.models.embedded.inputs import network_hw, prepare
+from deeptrace.models.embedded.model import UNLIKE
 from deeptrace.models.embedded.windows import LOOK, STRIDE, WINDOW, WindowOutputs, window_starts, windows_of
 from deeptrace.records import Frames, Origin, Verdict
 from deeptrace.rows import outcome_to_row
@@ -360,6 +361,33 @@ def test_a_calibration_that_is_none_of_ours(copy: Path, change: dict[str, object
     (copy / "embedded.json").write_text(json.dumps(table))
     with pytest.raises(ModelError, match=r"embedded\.json"):
         EmbeddedModel(str(copy))
+
+
+def test_a_clip_unlike_all_that_the_model_was_fitted_on_is_uncertain(copy: Path, moving: Frames) -> None:
+    """Whatever it says of it; the distance from which on that is so stands in the file."""
+    (before,) = EmbeddedModel().inspect([moving])
+    table = json.loads((copy / "embedded.json").read_text())
+    table["generated"]["far"] = 1e-6
+    (copy / "embedded.json").write_text(json.dumps(table))
+    (verdict,) = load(f"embedded:{copy}").inspect([moving])
+    assert isinstance(before, Verdict)
+    assert isinstance(verdict, Verdict)
+    assert UNLIKE not in before.flags
+    assert UNLIKE in verdict.flags
+    assert verdict.conclusion == "uncertain"
+    assert verdict.p_fake == before.p_fake
+
+
+def test_weak_evidence_of_a_trace_counts_where_nothing_else_is_known(copy: Path) -> None:
+    table = json.loads((copy / "embedded.json").read_text())
+    table["generated"]["auroc_out_of_fold"] = None
+    (copy / "embedded.json").write_text(json.dumps(table))
+    alone = read_calibration(copy)
+    evidence = [-4.0, -2.0, 0.0, CALIBRATION.trace_threshold]
+    assert len({CALIBRATION.p_fake(value, 0.3) for value in evidence}) == 1
+    values = [alone.p_fake(value, 0.3) for value in evidence]
+    assert values == sorted(set(values))
+    assert alone.p_fake(-4.0, 0.3) == alone.p_fake(-4.0, 5.0)
 
 
 def test_numbers_that_do_not_fit(copy: Path) -> None:

@@ -21,7 +21,7 @@ from deeptrace.data.example import make_example
 from deeptrace.errors import RecipeError, TrainError
 from deeptrace.inject import render_scene
 from deeptrace.models.embedded import EmbeddedModel
-from deeptrace.models.embedded.calibration import join, logit, pool_evidence, sigmoid, telling
+from deeptrace.models.embedded.calibration import evidence_of_clip, pool_evidence, sigmoid
 from deeptrace.records import Verdict
 from deeptrace.train import load_recipe, train
 from deeptrace.train.checkpoints import checkpoints
@@ -36,6 +36,7 @@ pytest.importorskip("onnx")
 from deeptrace.train.embedded import EmbeddedRecipe, loop  # noqa: E402
 from deeptrace.train.embedded.draw import COUNT, PairMaterial, draw_pair, size_of  # noqa: E402
 from deeptrace.train.embedded.footage import load_pool, validation_clips  # noqa: E402
+from deeptrace.train.embedded.generated import families_of  # noqa: E402
 from deeptrace.train.embedded.loop import BACKBONE_NAME, batch_indices, make_material  # noqa: E402
 from deeptrace.train.embedded.recorded import Recorded  # noqa: E402
 from deeptrace.train.embedded.targets import make_targets  # noqa: E402
@@ -304,9 +305,9 @@ def test_new_clips_reach_the_thresholds_as_seldom_as_is_promised() -> None:
         def p_fake(
             clip: ClipOutputs, scaling: dict[str, float] = numbers["clip"], threshold: float = threshold
         ) -> float:
-            trace = telling(pool_evidence(0.7 * clip.logits - 0.4), threshold)
-            joined = join(trace, float(clip.look[0]))
-            return sigmoid(scaling["scale"] * logit(joined) + scaling["bias"])
+            trace = pool_evidence(0.7 * clip.logits - 0.4)
+            joined = evidence_of_clip(trace, float(clip.look[0]), threshold=threshold)
+            return sigmoid(scaling["scale"] * joined + scaling["bias"])
 
         for _ in range(30):
             called_fake.append(np.mean([p_fake(clip) >= high for clip in draw(1, is_fake=False)]))
@@ -314,6 +315,64 @@ def test_new_clips_reach_the_thresholds_as_seldom_as_is_promised() -> None:
     assert np.mean(called_fake) < FALSE_ALARMS + 0.02
     assert np.mean(called_real) < MISSES + 0.03
     assert np.mean(called_real) > MISSES / 2  # the thresholds are no further apart than they need to be
+
+
+def test_without_a_whole_clip_head_traces_alone_tell_real_from_fake() -> None:
+    """As of a dataset's own pairs, each clip for itself: most of either kind get a conclusion, and the right one."""
+    rng = np.random.default_rng(0)
+    clips = [
+        ClipOutputs(
+            f"{is_fake} {k}", f"{is_fake} {k}", is_fake, rng.normal(2.0 if is_fake else -2.0, 1.0, 1), np.zeros(1)
+        )
+        for is_fake in (False, True)
+        for k in range(60)
+    ]
+    numbers = fit_thresholds(clips, trace=(1.0, 0.0), generated=None)
+    assert "promised" not in numbers
+    low, high = numbers["thresholds"]
+
+    def p_fake(clip: ClipOutputs) -> float:
+        both = evidence_of_clip(float(clip.logits[0]), None, threshold=numbers["trace_threshold"])
+        return sigmoid(numbers["clip"]["scale"] * both + numbers["clip"]["bias"])
+
+    camera, fakes = ([p_fake(clip) for clip in clips if clip.is_fake is kind] for kind in (False, True))
+    assert np.mean([value < low for value in camera]) > 0.8
+    assert np.mean([value >= high for value in fakes]) > 0.6
+
+
+def test_too_few_families_for_what_is_promised_are_said() -> None:
+    clips = [ClipOutputs(f"{k}", f"{k}", k < 3, np.array([float(k)]), np.zeros(1)) for k in range(8)]
+    with (
+        pytest.warns(UserWarning, match=r"5 families of camera clips .* 17% .* not 8%: 12 families"),
+        pytest.warns(UserWarning, match=r"3 families of generated clips .* 25% .* not 20%: 4 families"),
+    ):
+        numbers = fit_thresholds(clips, trace=(1.0, 0.0), generated=None)
+    assert numbers["promised"] == {"false_alarms": 0.1667, "misses": 0.25}
+
+
+@pytest.mark.parametrize(
+    ("clips", "alike"),
+    [
+        ([("a/a", None, None), ("a/a", None, None), ("b/b", None, None)], [[0, 1], [2]]),
+        ([("a/a", "Wan 2.1", None), ("b/b", "FastVideo", None), ("c/c", "Sora", None)], [[0, 1], [2]]),
+        ([("a/a", None, "s"), ("b/b", None, "s"), ("c/c", None, None)], [[0, 1], [2]]),
+        # What links two families makes them one, in whatever order the clips come.
+        ([("a/a", "Wan", None), ("b/b", "Sora", None), ("a/a", "sora", None)], [[0, 1, 2]]),
+        ([("v-iashin/SpecVQGAN", None, None), ("luosiallen/Diff-Foley", None, None)], [[0, 1]]),
+        ([("a/a", "CogVideoX1.5", None), ("b/b", "CogVideoX", None)], [[0, 1]]),
+        ([("a/a", "", None), ("b/b", None, None)], [[0], [1]]),
+    ],
+)
+def test_families_are_what_shares_a_source_a_generator_or_a_scene(
+    clips: list[tuple[str, str | None, str | None]], alike: list[list[int]]
+) -> None:
+    for order in (range(len(clips)), reversed(range(len(clips)))):
+        places = list(order)
+        names = dict(zip(places, families_of(clips[i] for i in places), strict=True))
+        groups: dict[str, list[int]] = {}
+        for i in range(len(clips)):
+            groups.setdefault(names[i], []).append(i)
+        assert sorted(groups.values()) == alike
 
 
 def test_the_recipe_that_ships() -> None:

@@ -36,6 +36,7 @@ class EmbeddedCalibration:
     trace_scale: float
     trace_bias: float
     trace_threshold: float  # evidence of a window from which on its trace is reported
+    knows_generated: bool  # False: there was nothing to fit the whole-clip head on, and it says nothing
     generated_mean: npt.NDArray[np.float64]
     generated_scale: npt.NDArray[np.float64]  # the deviation of each number over the clips of the fit
     generated_far: float | None  # see `unlike`; None: no clip is too far
@@ -59,19 +60,19 @@ class EmbeddedCalibration:
         return self.generated_far is not None and far >= self.generated_far
 
     def p_fake(self, trace: float, generated: float) -> float:
-        """P(fake) at a prior of 0.5, from the evidence of both kinds: `join`, then Platt scaling of its logit.
-
-        Of a trace counts what is above the threshold from which on traces are reported, see `telling`.
-        """
-        return sigmoid(self.clip_scale * logit(join(telling(trace, self.trace_threshold), generated)) + self.clip_bias)
+        """P(fake) at a prior of 0.5, from the evidence of both kinds: `evidence_of_clip`, then Platt scaling."""
+        both = evidence_of_clip(trace, generated if self.knows_generated else None, threshold=self.trace_threshold)
+        return sigmoid(self.clip_scale * both + self.clip_bias)
 
 
-def telling(trace: float, threshold: float) -> float:
-    """How much evidence of a trace counts for the clip: what is above the threshold that camera clips seldom reach.
+def evidence_of_clip(trace: float, generated: float | None, *, threshold: float) -> float:
+    """The clip's evidence of either kind: the logit of `join`. ``generated`` None: nothing is known of that kind.
 
-    Below it, it goes neither with camera clips nor with generated ones, and only blurs what the other kind says.
+    Beside the whole-clip head, of a trace counts only what is above the ``threshold`` that camera clips seldom reach:
+    below it, it goes neither with camera clips nor with generated ones, and would blur what the head says. Without the
+    head it is all there is, and counts whole.
     """
-    return max(0.0, trace - threshold)
+    return logit(join(trace, 0.0) if generated is None else join(max(0.0, trace - threshold), generated))
 
 
 def distance(look: npt.NDArray[Any], mean: npt.NDArray[np.float64], scale: npt.NDArray[np.float64]) -> float:
@@ -136,6 +137,7 @@ def read_calibration(folder: Path) -> EmbeddedCalibration:
         trace_scale=fitted.trace.scale,
         trace_bias=fitted.trace.bias,
         trace_threshold=fitted.trace.threshold,
+        knows_generated=fitted.generated.auroc_out_of_fold is not None,
         generated_mean=np.array(fitted.generated.mean, np.float64),
         generated_scale=np.array(fitted.generated.scale, np.float64),
         generated_far=fitted.generated.far,
@@ -165,6 +167,7 @@ class _HeadNumbers:
     far: _Number | None
     weights: _LookNumbers
     bias: _Number
+    auroc_out_of_fold: Share | None
 
 
 @dataclass(frozen=True)

@@ -43,8 +43,8 @@ _FEWEST_FAMILIES: Final = 2
 """Of generated clips, for a head: with one, no fold holds what the others did not see."""
 _FIRST_VALIDATION_SEED: Final = 9_000_000
 """Of the validation pairs; those of training count from 0, and no recipe makes so many."""
-_FAR_SHARE: Final = 0.03
-"""Of the clips of a new family: how many may be taken for unlike all that the head was fitted on."""
+FAR_SHARE: Final = 0.03
+"""Of the clips of a new family: how many may be taken for unlike all that the head was fitted on. Chosen."""
 _DECIMALS: Final = 6
 """Of the whole-clip head's numbers in ``embedded.json``."""
 _REVISION_DIGITS: Final = 12
@@ -138,12 +138,12 @@ def numbers_of(clips: Sequence[ClipOutputs], trace: tuple[float, float], head: H
     Thresholds are of untouched clips: those held out from training are too few for a quantile, so all that are no test
     count. p_generated is out of fold for each.
     """
-    fitted = fit_thresholds(clips, trace=trace, generated=head.unseen_evidence)
+    fitted = fit_thresholds(clips, trace=trace, generated=None if head.auroc is None else head.unseen_evidence)
     threshold = fitted.pop("trace_threshold")
     far = None
     if head.auroc is not None:
         distances = np.array([distance(clip.look, head.mean, head.spread) for clip in clips])
-        far = above(distances, [clip.family for clip in clips], _FAR_SHARE)
+        far = above(distances, [clip.family for clip in clips], FAR_SHARE)
     return {
         "trace": {"scale": trace[0], "bias": trace[1], "threshold": threshold},
         "generated": head.to_json() | {"far": far},
@@ -152,12 +152,15 @@ def numbers_of(clips: Sequence[ClipOutputs], trace: tuple[float, float], head: H
 
 
 def _of_release(recipe: EmbeddedRecipe, out: Path, network: Network) -> dict[str, Any]:
-    """Of a dataset's own traces: calibrated on its val split, without a whole-clip head (its labels say the same)."""
+    """Of a dataset's own traces: calibrated on its val split, without a whole-clip head (its labels say the same).
+
+    Each clip stands for itself: which of them share a source, a dataset does not say.
+    """
     recorded = Recorded.load(Path(recipe.footage), out / "pool", split="val")
     logits = _pair_logits(PairMaterial(recorded=recorded), recipe, network)
     nothing = np.zeros(LOOK)
     clips = [
-        ClipOutputs(f"{name} {i}", name, name == "fake", np.array([value]), nothing)
+        ClipOutputs(f"{name} {i}", f"{name} {i}", name == "fake", np.array([value]), nothing)
         for name in ("fake", "clean")
         for i, value in enumerate(logits[name])
     ]

@@ -68,6 +68,7 @@ GENERATORS: Final[Mapping[str, str]] = {
     "ltx": "turbot2av|ltx",
     "cosmos": "cosmos|gen3c",
     "animatediff": "animatelcm|animatediff",
+    "cogvideo": "cogvideo",
 }
 """Generators of one kind, by words in their names; others go by the first word of theirs."""
 
@@ -168,9 +169,8 @@ def fit(values: npt.NDArray[np.float64], looks: Looks, rows: npt.NDArray[np.bool
     from sklearn.linear_model import LogisticRegression
 
     inside, fake = values[rows], looks.fake[rows]
-    mean, deviation = inside.mean(axis=0), inside.std(axis=0)
-    varies = deviation >= _LEAST_DEVIATION
-    scale = np.where(varies, deviation, _NEVER)
+    mean, scale = spread_of(inside)
+    varies = scale < _NEVER
 
     def standard(apart: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         return np.asarray(np.clip(apart / scale, -_FARTHEST, _FARTHEST))
@@ -191,6 +191,12 @@ def fit(values: npt.NDArray[np.float64], looks: Looks, rows: npt.NDArray[np.bool
         weight = np.r_[weight, np.full(2 * len(apart), _PAIRS * len(fake) / (2 * len(apart)))]
     head = LogisticRegression(C=_C, max_iter=_MOST_STEPS).fit(features, labels, sample_weight=weight)
     return mean, scale, np.where(varies, head.coef_[0] / scale, 0.0), float(head.intercept_[0])
+
+
+def spread_of(values: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Mean and deviation ``(510,)`` of looks ``(N, 510)``; `_NEVER` for the deviation of what hardly varies."""
+    deviation = values.std(axis=0)
+    return values.mean(axis=0), np.where(deviation >= _LEAST_DEVIATION, deviation, _NEVER)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,8 @@ lower. A new clip of a known source is not what a threshold must hold for.
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +19,8 @@ import numpy.typing as npt
 
 from deeptrace.errors import TrainError
 from deeptrace.measures.calibration import fit_platt
-from deeptrace.measures.probabilities import logit, sigmoid
-from deeptrace.models.embedded.calibration import join, pool_evidence, telling
+from deeptrace.measures.probabilities import sigmoid
+from deeptrace.models.embedded.calibration import evidence_of_clip, pool_evidence
 from deeptrace.models.embedded.reading import read_parts
 from deeptrace.models.embedded.windows import Network, windows_of
 
@@ -53,7 +55,7 @@ def above(values: Floats, families: Sequence[str], share: float) -> float:
     """The least threshold that values of a new family reach in at most ``share`` of cases, in expectation.
 
     Of F families, just above the smallest value ``v`` for which ``(sum of each family's share above v + 1) / (F + 1)``
-    is at most ``share``. With too few families for that, above all values, and what is promised is ``1 / (F + 1)``.
+    is at most ``share``. With too few families for that, above all values, and it holds for `promised` only.
     """
     names, counts = np.unique(np.asarray(families), return_counts=True)
     size = dict(zip(names, counts, strict=True))
@@ -66,21 +68,40 @@ def above(values: Floats, families: Sequence[str], share: float) -> float:
     return float(np.nextafter(ranked[fits[0] if len(fits) else -1], np.inf))
 
 
+def promised(families: Sequence[str], share: float) -> float:
+    """For which share a threshold by `above` or `below` holds: ``share``, or ``1 / (F + 1)`` with F families if larger.
+
+    A family more may lie wholly on the other side of all that was seen.
+    """
+    return max(share, 1 / (len(set(families)) + 1))
+
+
 def below(values: Floats, families: Sequence[str], share: float) -> float:
     """The largest threshold below which values of a new family lie in at most ``share`` of cases."""
     return -above(-values, families, share)
+
+
+def trace_threshold_of(camera: Sequence[ClipOutputs], trace: tuple[float, float]) -> float:
+    """The evidence of a window from which on its trace is reported: at least 0, and in few camera clips reached.
+
+    ``trace`` is scale and bias of the trace logits.
+    """
+    scale, bias = trace
+    best = np.array([scale * float(clip.logits.max()) + bias for clip in camera])
+    return max(0.0, above(best, [clip.family for clip in camera], FALSE_ALARMS))
 
 
 def fit_thresholds(
     clips: Sequence[ClipOutputs],
     *,
     trace: tuple[float, float],
-    generated: Callable[[ClipOutputs], float],
+    generated: Callable[[ClipOutputs], float] | None,
 ) -> dict[str, Any]:
     """``trace.threshold``, ``clip`` and ``thresholds`` of ``embedded.json``.
 
     ``trace`` is scale and bias of the trace logits. ``generated`` gives the evidence of a generated clip by a head that
-    never saw the clip's family.
+    never saw the clip's family; None where there is no such head. With so few families that a threshold holds for a
+    larger share than was asked, that share is warned of and stands in the numbers as ``promised``.
 
     Raises:
         TrainError: there is no camera clip.
@@ -91,11 +112,11 @@ def fit_thresholds(
     if not camera:
         raise TrainError("no camera clip could be read; thresholds need some")
     of_camera, of_fakes = ([clip.family for clip in some] for some in (camera, fakes))
-    best = np.array([scale * float(clip.logits.max()) + bias for clip in camera])
-    trace_threshold = max(0.0, above(best, of_camera, FALSE_ALARMS))
+    trace_threshold = trace_threshold_of(camera, trace)
 
     def evidence(clip: ClipOutputs) -> float:
-        return logit(join(telling(pool_evidence(scale * clip.logits + bias), trace_threshold), generated(clip)))
+        of_trace = pool_evidence(scale * clip.logits + bias)
+        return evidence_of_clip(of_trace, generated(clip) if generated else None, threshold=trace_threshold)
 
     joined = {clip.clip_id: evidence(clip) for clip in clips}
     from_camera = np.array([joined[clip.clip_id] for clip in camera])
@@ -111,7 +132,26 @@ def fit_thresholds(
         "camera_families": len(set(of_camera)),
         "generated_clips": len(fakes),
         "generated_families": len(set(of_fakes)),
+        **_weaker(of_camera, of_fakes),
     }
+
+
+def _weaker(of_camera: Sequence[str], of_fakes: Sequence[str]) -> dict[str, Any]:
+    shares = {
+        "false_alarms": (promised(of_camera, FALSE_ALARMS), FALSE_ALARMS, len(set(of_camera)), "camera"),
+        "misses": (promised(of_fakes, MISSES), MISSES, len(set(of_fakes)), "generated"),
+    }
+    weaker = {
+        name: round(holds, 4) for name, (holds, asked, families, _) in shares.items() if families and holds > asked
+    }
+    for name in weaker:
+        holds, asked, families, words = shares[name]
+        warnings.warn(
+            f"with {families} families of {words} clips the threshold holds for {holds:.0%} of a new family's clips, "
+            f"not {asked:.0%}: {math.ceil(1 / asked) - 1} families are needed",
+            stacklevel=3,
+        )
+    return {"promised": weaker} if weaker else {}
 
 
 _SLOPE_VARIANCE: Final = 10.0
