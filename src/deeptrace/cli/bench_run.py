@@ -10,7 +10,7 @@ import click
 
 from deeptrace.characters import visible
 from deeptrace.cli.data import FOLDER
-from deeptrace.cli.endpoint import check_money, check_samples, money, sampled, with_samples
+from deeptrace.cli.endpoint import check_money, check_samples, gpu_of, home_of, money, sampled, sharded, with_samples
 from deeptrace.cli.show import bar, print_problems, print_table, typed_command
 from deeptrace.files import dumps, make_folder
 from deeptrace.models import SUMMARIES, load
@@ -18,6 +18,7 @@ from deeptrace.models import SUMMARIES, load
 if TYPE_CHECKING:
     from deeptrace.bench.run.runner import RunProgress
     from deeptrace.bench.run.tracks import Variant
+    from deeptrace.shards import Shard
 
 
 @click.command()
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 @click.option("--workers", type=click.IntRange(1), help="Videos at once; default: what the model can take.")
 @click.option("--seed", default=0, show_default=True, help="Of crops, logos, windows and shuffling.")
 @click.option("--base-url", help="For openai: models: an OpenAI-compatible endpoint, up to /v1.")
+@sharded
 @sampled
 @money
 @click.option("--json", "as_json", is_flag=True, help="A summary as JSON on stdout.")
@@ -66,6 +68,7 @@ def run(
     workers: int | None,
     seed: int,
     base_url: str | None,
+    shard: Shard | None,
     samples: int | None,
     temperature: float | None,
     as_json: bool,
@@ -85,13 +88,15 @@ def run(
     records = load_records(source, root=root)
     print_problems(records.counts)
     whole, run_records = select(records, split), select(records, split, limit=limit)
-    model = load(model_name, **_model_options(model_name, question=question, base_url=base_url, **options))
+    model_options = _model_options(model_name, question=question, base_url=base_url, **options)
+    model = load(model_name, **model_options, **gpu_of(shard, home_of(model_name)))
     model = with_samples(model, samples, temperature, seed=seed)
     folder = make_folder(
         out
         or Path("bench") / _slug(f"{model_name}-{split}-{track}" + ("" if samples is None else f"-{samples}-samples"))
     )
-    with bar("asking", len(run_records)) as report:
+    here = [record for record in run_records if shard is None or shard.holds(record.video_id)]
+    with bar("asking" if shard is None else f"asking, part {shard}", len(here)) as report:
         steps = Steps(
             making=lambda what, variants, total: report(variants, total, note=f"making {what}"),
             asking=lambda now: report(now.done, now.total, note=_progress_words(now, options["max_cost"])),
@@ -99,7 +104,7 @@ def run(
         variants = run_track(
             model, run_records, folder, track,
             split=split, view=view, seed=seed, workers=workers, short_side=short_side, steps=steps,
-            command=typed_command(), dataset=identity_of(whole, whole.root),
+            command=typed_command(), dataset=identity_of(whole, whole.root), shard=shard,
         )  # fmt: skip
     _tell(variants, folder, as_json=as_json)
     if (what := SUMMARIES.get(model.name)) is not None:

@@ -9,10 +9,12 @@ import click
 
 from deeptrace.characters import visible
 from deeptrace.cli.data import FOLDER
+from deeptrace.models import HOMES, registry
 
 if TYPE_CHECKING:
     from deeptrace.chat import ChatClient, ChatStopped
     from deeptrace.models import Model
+    from deeptrace.shards import Shard
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -49,6 +51,49 @@ def sampled(command: Command) -> Command:
     ):
         command = option(command)
     return command
+
+
+class _ShardType(click.ParamType):
+    name = "K/N"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        from deeptrace.shards import ShardError, parse_shard
+
+        try:
+            return parse_shard(value) if isinstance(value, str) else value
+        except ShardError as error:
+            self.fail(visible(str(error)), param, ctx)
+
+
+def sharded(command: Command) -> Command:
+    """The option of the commands that several processes or machines may share."""
+    return click.option(
+        "--shard",
+        type=_ShardType(),
+        help="Ask only about part K of N, in a folder of its own inside --out; torchrun: as it says. "
+        "Without --shard the parts are put together.",
+    )(command)
+
+
+def home_of(model_name: str) -> str:
+    """The home of a model by its name, also of one that the registry names."""
+    home = model_name.partition(":")[0]
+    if home in HOMES:
+        return home
+    entry = registry.entries().get(model_name)
+    return home if entry is None else entry.home.partition(":")[0]
+
+
+def gpu_of(shard: Shard | None, home: str) -> dict[str, str]:
+    """The option that puts a model that runs here on the GPU of this part, as torchrun numbers them; none: no GPU."""
+    if shard is None or shard.device is None or home != "hf":
+        return {}
+    from deeptrace.models.hf.library import load_transformers
+
+    load_transformers("a language model")
+    import torch
+
+    return {"device": f"cuda:{shard.device}"} if torch.cuda.device_count() else {}
 
 
 def check_samples(samples: int | None, temperature: float | None) -> None:

@@ -64,7 +64,7 @@ def injected_videos(index: DatasetIndex, entry: Entry) -> list[BesideVideo]:
 
 
 def pair_of(text: str, count: int, *, otherwise: tuple[int, int]) -> tuple[int, int] | None:
-    """Which two of ``count`` videos are compared, from 0: "2,3" is (1, 2), "" and "0" none, other text ``otherwise``."""
+    """Which two of ``count`` videos are compared, from 0: "2,3" is (1, 2), "" and "0" none, other ``otherwise``."""
     if text in ("", "0"):
         return None
     first, _, second = text.partition(",")

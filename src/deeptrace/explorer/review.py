@@ -77,7 +77,7 @@ class Review:
         return self.may_review(who) and (who not in self.behind or self.behind[who] != self.newest.number)
 
     def may_review(self, who: str) -> bool:
-        """Whether this person may accept or correct: no author, but where nobody else is asked for to close it again."""
+        """Whether this person may accept or correct: no author, but where nobody else is needed to close it again."""
         return who not in self.authors or (self.reopened and self.reviewers == 0)
 
     def may_accept(self, number: int) -> bool:

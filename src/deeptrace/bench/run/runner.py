@@ -35,11 +35,13 @@ from deeptrace.bench.run.verdicts import (
 from deeptrace.bench.run.views import View, look, sampling_of
 from deeptrace.chat import ChatStopped
 from deeptrace.data.paths import resolve
-from deeptrace.errors import RecordError
+from deeptrace.errors import FileError, RecordError
 from deeptrace.files import dumps
 from deeptrace.journal import Journal
+from deeptrace.lock import LockError
 from deeptrace.models import DECLARED_FIELDS, Model
 from deeptrace.records import Failed, Outcome, Record
+from deeptrace.shards import Shard, shards_in
 from deeptrace.video import VideoSource
 
 DEFAULT_TRIES: Final = 2
@@ -109,6 +111,7 @@ def run(
     tries: int = DEFAULT_TRIES,
     command: str | None = None,
     progress: Callable[[RunProgress], None] | None = None,
+    shard: Shard | None = None,
 ) -> RunOutcomes:
     """Ask the model about the video of every record under ``root``, and keep the answers in ``folder``.
 
@@ -119,15 +122,21 @@ def run(
     what the model sees of a video; ``workers`` asks about so many at once (None: as many as the model says it can
     take, else one). A failure that may pass is tried ``tries`` times in all. ``command`` is noted.
 
+    With ``shard`` only the videos of that part are asked about, and its files lie in a folder of their own inside
+    ``folder``. A run without one takes in, once each, the answers of the parts that lie there.
+
     A model that cannot go on (out of money) ends the run early: what was answered is kept, see `RunOutcomes.stopped`.
 
     Raises:
-        FileError: the folder holds a run with other settings, cannot be written, or another process is at work in it.
+        FileError: the folder, or one of a part, holds a run with other settings, cannot be written, or another process
+            is at work in it.
         ModelError: the model does not fit the view, or does not give one outcome a video.
         RecordError: an id stands on two records.
     """
-    out = Path(folder)
+    out = Path(folder) if shard is None else shard.folder_in(Path(folder))
     _one_record_an_id(records)
+    if shard is not None:
+        records = [record for record in records if shard.holds(record.video_id)]
     sampling = None if view == "in-order" else sampling_of(model)
     settings = settings_of(model, about or {}, view, seed)
 
@@ -137,7 +146,12 @@ def run(
         files.take(record)
         return look(resolve(root, record), view, sampling, record.video_id, seed)
 
+    parts = _rows_of_parts(out, settings) if shard is None else {}
     with Journal(out / JOURNAL_NAME, settings, lock=True, sync_seconds=SYNC_SECONDS) as journal:
+        for key, row in parts.items():
+            held = journal.rows.get(key)
+            if held is None or _tries(row) > _tries(held):
+                journal.add(key, row)
         files = RunFiles(journal.rows, root)
         book = _Book(journal, records, model, files, progress)
         write_run(out, settings, None, command=command)
@@ -154,6 +168,29 @@ def run(
         done = RunOutcomes(out, book.outcomes, len(records), book.num_asked, book.cost, stopped)
         write_run(out, settings, done.to_json(), command=command)
     return done
+
+
+def _rows_of_parts(folder: Path, settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The journal rows of all parts of a run, by key; of two about the same bytes, the later try."""
+    rows: dict[str, dict[str, Any]] = {}
+    for part in shards_in(folder):
+        if not (part / JOURNAL_NAME).exists():
+            continue
+        try:
+            with Journal(part / JOURNAL_NAME, settings, lock=True, sync_seconds=SYNC_SECONDS) as theirs:
+                rows |= {
+                    key: row for key, row in theirs.rows.items() if key not in rows or _tries(row) > _tries(rows[key])
+                }
+        except LockError:
+            raise
+        except FileError as error:
+            raise FileError(f"{part.name}: {error}") from None
+    return rows
+
+
+def _tries(row: Mapping[str, Any]) -> int:
+    attempt = row.get("attempt")
+    return attempt if isinstance(attempt, int) and attempt > 0 else 0
 
 
 def settings_of(model: Model, about: Mapping[str, Any], view: View, seed: int) -> dict[str, Any]:

@@ -6,6 +6,7 @@ Records go in; a folder with one run per variant of the dataset comes out. The c
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +17,17 @@ from deeptrace.bench.run.runner import RunOutcomes, RunProgress, identity_of, ru
 from deeptrace.bench.run.views import View
 from deeptrace.data import Records, load_records
 from deeptrace.errors import RecordError
+from deeptrace.lock import LockError
 from deeptrace.models import Model
 from deeptrace.records import Record
+from deeptrace.shards import Shard
 
 Track = Literal["original", "normalised", "platform"]
 
 DATA_FOLDER: Final = "data"
 SHORT_SIDE: Final = 360
+
+_WAIT_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True)
@@ -74,11 +79,13 @@ def run_track(
     dataset: Mapping[str, Any] | None = None,
     short_side: int = SHORT_SIDE,
     steps: Steps | None = None,
+    shard: Shard | None = None,
 ) -> list[Variant]:
     """Run the model over every variant of the dataset that the track has, each in its folder; see `runner.run`.
 
     ``short_side``: pixels of the normalised track; smaller videos are left out of it, and counted. ``dataset`` says
-    which one ``records`` are (a part) of, see `runner.identity_of`; None: they are all of it.
+    which one ``records`` are (a part) of, see `runner.identity_of`; None: they are all of it. ``shard``: ask only about
+    this part of them; the changed videos are made once, by whichever part comes first, and the others wait for it.
 
     A model that had to stop ends the track at that variant; run again, everything goes on.
 
@@ -90,15 +97,24 @@ def run_track(
     dataset = dataset or identity_of(records, records.root)
     for name in _variants(track):
         out = folder / name if track == "platform" else folder
-        variant_records, notes = _prepare(
-            records, out / DATA_FOLDER, track, name, seed=seed, short_side=short_side, steps=steps
-        )
+        while True:
+            try:
+                variant_records, notes = _prepare(
+                    records, out / DATA_FOLDER, track, name, seed=seed, short_side=short_side, steps=steps
+                )
+            except LockError as error:
+                if shard is None or error.code != "BUSY":
+                    raise
+                time.sleep(_WAIT_SECONDS)  # another part makes the same videos
+            else:
+                break
         settings: dict[str, Any] = {"dataset": dict(dataset), "track": track, "variant": name, "split": split}
         if track == "normalised":
             settings["short_side"] = short_side
         done = run(
             model, variant_records, variant_records.root, out,
             about=settings, view=view, seed=seed, workers=workers, command=command, progress=steps.asking,
+            shard=shard,
         )  # fmt: skip
         variants.append(Variant(name, done, tuple(variant_records), variant_records.root, notes))
         if done.stopped is not None:

@@ -16,17 +16,28 @@ from click.shell_completion import CompletionItem
 from deeptrace import __version__
 from deeptrace.answer import FORMATS, check_format
 from deeptrace.characters import visible
-from deeptrace.cli.endpoint import check_money, check_samples, money, print_spent, sampled, with_samples
+from deeptrace.cli.endpoint import (
+    check_money,
+    check_samples,
+    gpu_of,
+    home_of,
+    money,
+    print_spent,
+    sampled,
+    sharded,
+    with_samples,
+)
 from deeptrace.cli.inspect.processes import Task, cores
 from deeptrace.cli.inspect.run import Inspection
 from deeptrace.cli.inspect.table import CSV_FIELDS, csv_values, print_table
-from deeptrace.cli.inspect.videos import common_folder, find_videos
+from deeptrace.cli.inspect.videos import common_folder, find_videos, part_of
 from deeptrace.cli.show import print_look
 from deeptrace.errors import AnswerError, DeepTraceError
 from deeptrace.files import csv_line, dumps, make_folder, read_bytes
-from deeptrace.models import HOMES, SUMMARIES, Model, load, registry
+from deeptrace.models import SUMMARIES, Model, load, registry
 from deeptrace.records import Outcome
 from deeptrace.rows import outcome_to_row
+from deeptrace.shards import Shard
 
 DEFAULT_MODEL: Final = "embedded"
 
@@ -82,6 +93,7 @@ def complete_model(_context: click.Context, _parameter: click.Parameter, incompl
 @click.option("--question", metavar="NAME", help="What a language model is asked; docs/answers.md lists the names.")
 @click.option("--two-pass", is_flag=True, help="Let a language model look again, closely, at when it saw something.")
 @click.option("--base-url", help="For openai: models: an OpenAI-compatible endpoint, up to /v1.")
+@sharded
 @sampled
 @money
 def inspect(
@@ -95,6 +107,7 @@ def inspect(
     follow_links: bool,
     max_pixels: int | None,
     two_pass: bool,
+    shard: Shard | None,
     samples: int | None,
     temperature: float | None,
     **choices: Any,
@@ -111,6 +124,10 @@ def inspect(
     paths = list(find_videos(videos, follow_links=follow_links))
     if not paths:
         raise click.UsageError(f"no videos in {', '.join(visible(video) for video in videos)}")
+    if shard is not None:
+        if out is None:
+            raise click.UsageError("--shard needs --out, the folder in which the parts come together")
+        paths = part_of(paths, shard)
     check_money({name: choices[name] for name in ("max_cost", "prices")})
     limits: dict[str, Any] = {"follow_links": True} if follow_links else {}
     if max_pixels is not None:
@@ -125,7 +142,7 @@ def inspect(
     if two_pass and home in IN_PROCESSES:
         raise click.UsageError(f"--two-pass is for models that are asked a question; {home!r} is not one")
     processes = _processes(home, jobs, samples=samples)
-    model = with_samples(_load(model_name, options, limits), samples, temperature)
+    model = with_samples(_load(model_name, options | gpu_of(shard, home), limits), samples, temperature)
     if two_pass:
         model = _looking_twice(model)
     run = Inspection(
@@ -133,7 +150,7 @@ def inspect(
         Task(model_name, options, limits),
         paths,
         settings_of(model, model_name, {"two_pass": two_pass, **_shifts(options)}),
-        folder=None if out is None else make_folder(out),
+        folder=_folder(out, shard),
         jobs=processes,
         only=frozenset(only),
     )
@@ -190,15 +207,6 @@ def _row_writer(*, as_json: bool, as_csv: bool) -> Callable[[Outcome], None] | N
 # ── the model ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def home_of(model_name: str) -> str:
-    """The home of a model by its name, also of one that the registry names."""
-    home = model_name.partition(":")[0]
-    if home in HOMES:
-        return home
-    entry = registry.entries().get(model_name)
-    return home if entry is None else entry.home.partition(":")[0]
-
-
 def about_model(model_name: str) -> str:
     """What kind of model it is, in a line."""
     home = home_of(model_name)
@@ -221,6 +229,12 @@ def _processes(home: str, jobs: int | None, *, samples: int | None) -> int:
     if home == "hf" and jobs is not None and jobs > 1:
         raise click.UsageError("--jobs: an hf: model is loaded once and looks at one video after another")
     return 1
+
+
+def _folder(out: str | None, shard: Shard | None) -> Path | None:
+    if out is None:
+        return None
+    return make_folder(out if shard is None else shard.folder_in(Path(out)))
 
 
 def _shifts(options: dict[str, Any]) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from deeptrace.journal import Journal
 from deeptrace.models.base import origin_of
 from deeptrace.records import Failed, Outcome
 from deeptrace.rows import outcome_from_row, outcome_to_row
+from deeptrace.shards import shards_in
 
 ROWS_NAME: Final = "verdicts.jsonl"
 JOURNAL_NAME: Final = "journal.jsonl"
@@ -55,10 +56,25 @@ class RunFolder:
         self._by_place: dict[str, dict[str, Any]] = {}
         self._by_bytes: dict[tuple[str, str], dict[str, Any]] = {}
         self._ids: set[str] = set()
-        for number, row in enumerate(earlier):
-            self._journal.add(f"earlier-{number}", {"run": None, "row": row})
+        try:
+            for number, row in enumerate(earlier):
+                self._journal.add(f"earlier-{number}", {"run": None, "row": row})
+            self._take_parts()
+        except BaseException:
+            self._journal.close()
+            raise
         for line in self._journal.rows.values():
             self._remember(line)
+
+    def _take_parts(self) -> None:
+        """Note the rows of parts of the job that are not here yet; each has one key wherever it was asked."""
+        for part in shards_in(self._folder):
+            if not (part / JOURNAL_NAME).exists():
+                continue
+            with Journal(part / JOURNAL_NAME, lock=True, sync_seconds=_SYNC_SECONDS) as theirs:
+                for key, line in theirs.rows.items():
+                    if key not in self._journal.rows or _failed(self._journal.rows[key]) > _failed(line):
+                        self._journal.add(key, line)
 
     def __enter__(self) -> RunFolder:
         return self
@@ -117,6 +133,11 @@ def _rows_without_journal(folder: Path) -> list[Any]:
     if (folder / JOURNAL_NAME).exists() or not (folder / ROWS_NAME).is_file():
         return []
     return [row for _, row in read_jsonl(folder / ROWS_NAME, surrogates=True)]
+
+
+def _failed(line: Mapping[str, Any]) -> bool:
+    row = line.get("row")
+    return isinstance(row, dict) and row.get("status") == "failed"
 
 
 def _place(path: str) -> str:

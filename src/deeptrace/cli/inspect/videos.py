@@ -12,6 +12,7 @@ import click
 from deeptrace.characters import visible
 from deeptrace.cli.inspect.folder import ROWS_NAME
 from deeptrace.pages.html import MEDIA_NAME, PAGE_NAME
+from deeptrace.shards import Shard
 from deeptrace.video import VIDEO_SUFFIXES
 
 WORK_MARK: Final = "annotations.sqlite"
@@ -48,6 +49,12 @@ def common_folder(paths: Sequence[str]) -> str:
         return os.path.commonpath(folders)
     except ValueError:  # named partly from the root, or on several drives
         return os.path.commonpath([os.path.abspath(folder) for folder in folders])
+
+
+def part_of(paths: Sequence[str], shard: Shard) -> list[str]:
+    """The videos that fall in a part: by where they lie below the folder that holds all, wherever that lies here."""
+    root = os.path.abspath(common_folder(paths))
+    return [path for path in paths if shard.holds(os.path.relpath(os.path.abspath(path), root).replace(os.sep, "/"))]
 
 
 def refuse_url(argument: str) -> None:
