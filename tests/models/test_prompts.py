@@ -28,6 +28,15 @@ from tests.clips import make_clip  # noqa: E402
 LABELS: tuple[Label, ...] = ("fake", "real", "fake", "real")
 
 
+class Flat:
+    """A calibration by which nothing is known any more."""
+
+    name = "flat"
+
+    def __call__(self, p_fake_raw: float) -> float:
+        return 0.5
+
+
 def clip(fake: bool, seed: int) -> Frames:
     images = np.random.default_rng(seed).integers(20, 23, (2, 56, 56, 3), dtype=np.uint8)
     if fake:
@@ -112,13 +121,30 @@ def test_the_command_says_which_fits(without: Path, tmp_path: Path) -> None:
     for number, label in enumerate(LABELS):
         make_clip(tmp_path / f"{number}.mp4", hw=(56, 56))  # what they show has nothing to do with their labels
         records.append(Record(f"{number}", f"{number}.mp4", label=label, split="val"))
+    (tmp_path / "out.mp4").symlink_to("/dev/null")
+    records.append(Record("out", "out.mp4", label="fake", split="val"))
+    records.append(Record("unsure", "0.mp4", label="unsure", split="val"))
     write_records(tmp_path / "records.jsonl", records)
     command = ["models", "check", str(without), "--compare-prompts", str(tmp_path / "records.jsonl")]
     run = CliRunner().invoke(cli, command)
     assert run.exit_code == 0, run.output
     assert "these videos cannot tell which one fits" in run.output
     row = json.loads(CliRunner().invoke(cli, [*command, "--json"]).stdout)
-    assert (row["fit"], row["fakes"], row["reals"]) == ("cannot tell", 2, 2)
+    assert (row["fit"], row["fakes"], row["reals"], row["unscored"], row["left_out"]) == ("cannot tell", 2, 2, 0, 2)
+    assert "note: left out: 1 x not labelled fake or real" in run.stderr
+    assert "note: left out: 1 x no usable path" in run.stderr
+    for option in (["--base", str(without)], ["--no-numbers"]):
+        refused = CliRunner().invoke(cli, [*command, *option])
+        assert refused.exit_code == 2
+        assert f"{option[0]}: does not go with --compare-prompts" in refused.stderr
+
+
+def test_a_calibration_does_not_decide_which_fits(without: Path) -> None:
+    model = HfModel(without, device="cpu", max_new_tokens=4)
+    clips, labels = [clip(fake, 1000 + seed) for seed in range(4) for fake in (True, False)], [True, False] * 4
+    own = compare_prompts(model, clips, labels)
+    model.calibration = Flat()
+    assert compare_prompts(model, clips, labels) == own
 
 
 def test_the_system_prompt_is_an_option_and_in_every_row(tmp_path: Path) -> None:

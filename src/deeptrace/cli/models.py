@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from deeptrace.characters import visible
 from deeptrace.cli.data import FOLDER
 from deeptrace.cli.model_list import print_models
 from deeptrace.cli.show import bar, print_problems, print_table
+from deeptrace.errors import RecordError
 from deeptrace.files import dumps
 
 
@@ -104,7 +106,12 @@ def check(
 
     Exit code 1: something is wrong with it.
     """
+    context = click.get_current_context()
     if compare_prompts is not None:
+        for name in ("base", "numbers"):
+            if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+                flag = "--base" if name == "base" else "--numbers, --no-numbers"
+                raise click.UsageError(f"{flag}: does not go with --compare-prompts, which runs the model in FOLDER")
         return _compare_prompts(folder, compare_prompts, root, split, as_json=as_json)
     from deeptrace.models.hf.check import check as run
 
@@ -143,21 +150,34 @@ def check(
 def _compare_prompts(folder: str, source: str, root: Path | None, split: str, *, as_json: bool) -> int:
     from deeptrace.bench.run.tracks import select
     from deeptrace.data import load_records
+    from deeptrace.data.paths import resolve
     from deeptrace.models.hf.model import HfModel
     from deeptrace.models.hf.prompts import compare_prompts
 
     records = load_records(source, root=root)
     print_problems(records.counts)
-    labelled = [record for record in select(records, split) if record.label in ("fake", "real") and record.path]
-    if not labelled:
-        raise click.UsageError(f"no video of split {split!r} in {visible(source)} has a label")
-    paths = [str(Path(records.root) / record.path) for record in labelled if record.path is not None]
-    found = compare_prompts(HfModel(folder), paths, [record.label == "fake" for record in labelled])
+    labelled = select(records, split)
+    paths, are_fake = list[str](), list[bool]()
+    left_out = Counter({"not labelled fake or real": sum(split in ("all", one.split) for one in records)})
+    left_out["not labelled fake or real"] -= len(labelled)
+    for record in labelled:
+        try:
+            paths.append(str(resolve(records.root, record)))
+        except RecordError as error:
+            left_out[f"no usable path: {error}"] += 1
+        else:
+            are_fake.append(record.label == "fake")
+    for why, count in (+left_out).items():
+        click.echo(f"note: left out: {count} x {visible(why)}", err=True)
+    if not paths:
+        raise click.UsageError(f"no labelled video of split {split!r} in {visible(source)} has a usable path")
+    found = compare_prompts(HfModel(folder), paths, are_fake)
     if as_json:
-        click.echo(dumps(asdict(found), indent=1))
+        click.echo(dumps({**asdict(found), "left_out": left_out.total()}, indent=1))
         return 0
     rows: list[tuple[str, object]] = [
         ("fakes scored", found.fakes), ("reals scored", found.reals), ("not scored", found.unscored),
+        ("left out", left_out.total()),
     ]  # fmt: skip
     if found.difference is not None:
         rows += [

@@ -279,14 +279,13 @@ def _card(  # noqa: PLR0917 - the options of `convert`
         card = replace(own, space=own.space or card.space, sampling=card.sampling)
     assert card.sampling is not None
     said = own.sampling
+    said_fps, said_frames = (None, None) if said is None else (said.fps, said.max_frames)
     released = VideoLlama3.released_system_prompt if own.system_prompt is None else own.system_prompt
     return replace(
         card,
         sampling=Sampling(
-            fps=_first(fps, said and said.fps) or _stated_number(source, "fps") or card.sampling.fps,
-            max_frames=int(
-                _first(max_frames, said and said.max_frames) or _stated_number(source, "max_frames") or MAX_FRAMES
-            ),
+            fps=_first(fps, said_fps) or _stated_number(source, "fps") or card.sampling.fps,
+            max_frames=int(_first(max_frames, said_frames) or _stated_number(source, "max_frames") or MAX_FRAMES),
             short_side=None if said is None else said.short_side,
         ),
         size=own.size,

@@ -31,11 +31,11 @@ EDGE: Final = 0.01
 class PromptComparison:
     """How much better labels are told with the released system prompt than with none.
 
-    ``difference`` is the mean log-probability of the true label (natural, of P(fake) held `EDGE` from 0 and 1) with the
-    prompt, less that without one; of fakes and of reals apart, then halved. ``low`` and ``high`` bound it with 95 %
-    confidence; all three are None where a label has fewer than two videos that were scored both times. ``fakes`` and
-    ``reals`` count those, ``unscored`` the others. ``with_released``,
-    ``with_none``: the two means themselves.
+    ``difference`` is the mean log-probability of the true label (natural, of P(fake) before any calibration, held
+    `EDGE` from 0 and 1) with the prompt, less that without one; of fakes and of reals apart, then halved. ``low`` and
+    ``high`` bound it with 95 % confidence; all three are None where a label has fewer than two videos that were scored
+    both times. ``fakes`` and ``reals`` count those, ``unscored`` the others. ``with_released``, ``with_none``: the two
+    means themselves.
     """
 
     fit: Fit
@@ -78,7 +78,7 @@ def compare_prompts(model: HfModel, videos: Sequence[VideoSource], are_fake: Seq
 
 
 def _logprob(score: Score, is_fake: bool) -> float:
-    p_fake = min(1 - EDGE, max(EDGE, score.p_fake))
+    p_fake = min(1 - EDGE, max(EDGE, score.p_fake_raw))  # a calibration was fitted under one of the two prompts
     return math.log(p_fake if is_fake else 1 - p_fake)
 
 
