@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from typing_extensions import override
+
 from deeptrace.errors import DeepTraceError, FileError
 
 TORCHRUN: Final = "torchrun"
@@ -42,6 +44,7 @@ class Shard:
                 f"shard {self.number}/{self.count}: give K/N with K from 1 to N, and N at most {MOST_SHARDS}"
             )
 
+    @override
     def __str__(self) -> str:
         return f"{self.number}/{self.count}"
 

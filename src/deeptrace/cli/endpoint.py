@@ -53,23 +53,23 @@ def sampled(command: Command) -> Command:
     return command
 
 
-class _ShardType(click.ParamType):
-    name = "K/N"
+def _parse_shard(_context: click.Context, _parameter: click.Parameter, value: str | None) -> Shard | None:
+    if value is None:
+        return None
+    from deeptrace.shards import ShardError, parse_shard
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        from deeptrace.shards import ShardError, parse_shard
-
-        try:
-            return parse_shard(value) if isinstance(value, str) else value
-        except ShardError as error:
-            self.fail(visible(str(error)), param, ctx)
+    try:
+        return parse_shard(value)
+    except ShardError as error:
+        raise click.BadParameter(visible(str(error))) from None
 
 
 def sharded(command: Command) -> Command:
     """The option of the commands that several processes or machines may share."""
     return click.option(
         "--shard",
-        type=_ShardType(),
+        metavar="K/N",
+        callback=_parse_shard,
         help="Ask only about part K of N, in a folder of its own inside --out; torchrun: as it says. "
         "Without --shard the parts are put together.",
     )(command)
@@ -84,7 +84,7 @@ def home_of(model_name: str) -> str:
     return home if entry is None else entry.home.partition(":")[0]
 
 
-def gpu_of(shard: Shard | None, home: str) -> dict[str, str]:
+def gpu_of(shard: Shard | None, home: str) -> dict[str, Any]:
     """The option that puts a model that runs here on the GPU of this part, as torchrun numbers them; none: no GPU."""
     if shard is None or shard.device is None or home != "hf":
         return {}

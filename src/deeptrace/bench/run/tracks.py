@@ -6,6 +6,8 @@ Records go in; a folder with one run per variant of the dataset comes out. The c
 
 from __future__ import annotations
 
+import itertools
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +23,8 @@ from deeptrace.lock import LockError
 from deeptrace.models import Model
 from deeptrace.records import Record
 from deeptrace.shards import Shard
+
+logger = logging.getLogger(__name__)
 
 Track = Literal["original", "normalised", "platform"]
 
@@ -97,7 +101,7 @@ def run_track(
     dataset = dataset or identity_of(records, records.root)
     for name in _variants(track):
         out = folder / name if track == "platform" else folder
-        while True:
+        for turn in itertools.count():
             try:
                 variant_records, notes = _prepare(
                     records, out / DATA_FOLDER, track, name, seed=seed, short_side=short_side, steps=steps
@@ -105,7 +109,9 @@ def run_track(
             except LockError as error:
                 if shard is None or error.code != "BUSY":
                     raise
-                time.sleep(_WAIT_SECONDS)  # another part makes the same videos
+                if turn == 0:
+                    logger.warning("another part makes the videos of %r; waiting until it is done", name)
+                time.sleep(_WAIT_SECONDS)
             else:
                 break
         settings: dict[str, Any] = {"dataset": dict(dataset), "track": track, "variant": name, "split": split}
