@@ -167,6 +167,20 @@ def test_inspect_in_parts(data: Path, tmp_path: Path) -> None:
     assert (tmp_path / "out/index.html").exists()
 
 
+def test_a_part_may_hold_no_video(data: Path, tmp_path: Path) -> None:
+    """As with more processes than videos."""
+    model = f"scripted:{tmp_path / 'answers.jsonl'}"
+    number = next(
+        n for n in range(1, 51) if not any(Shard(n, 50).holds(name) for k in range(8) for name in (f"{k}", f"{k}.mp4"))
+    )
+    for options in (("inspect", data), ("bench", "run", data)):
+        part = run_command(
+            *options, "--model", model, "--out", tmp_path / "out" / options[0], "--shard", f"{number}/50"
+        )
+        assert part.returncode == 0, part.stderr
+        assert "Traceback" not in part.stderr
+
+
 def test_a_part_needs_a_folder_to_come_together_in(tmp_path: Path) -> None:
     (tmp_path / "a.mp4").write_bytes(b"")
     refused = run_command("inspect", tmp_path / "a.mp4", "--shard", "1/2")

@@ -189,7 +189,8 @@ def _tell_page(run: Inspection, *, err: bool) -> None:
         click.echo(f"error: {visible(name)} was replaced while it was inspected; the page does not show it", err=True)
     if run.page is not None:
         click.echo(f"report: {run.page}", err=err)
-        print_look(common_folder(run.paths), Path(run.page).parent)
+        if run.paths:  # a part of a job may hold no video
+            print_look(common_folder(run.paths), Path(run.page).parent)
 
 
 def _row_writer(*, as_json: bool, as_csv: bool) -> Callable[[Outcome], None] | None:
