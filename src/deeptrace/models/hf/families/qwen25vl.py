@@ -114,7 +114,7 @@ def _rope_index_of(  # noqa: PLR0917 - the library's own signature
         second_per_grid_ts,
         attention_mask,
         merge=vision.spatial_merge_size,
-        tokens_per_second=vision.tokens_per_second,
+        tokens_per_second=getattr(vision, "tokens_per_second", 1.0),  # Qwen 2 VL knows of no seconds
     )
 
 
