@@ -659,17 +659,3 @@ def _bounds(size: Mapping[str, Any], setting: str, at: str) -> dict[str, int] | 
 
 def _count_until(ids: Sequence[int], end: int) -> int:
     return ids.index(end) + 1 if end in ids else len(ids)
-
-
-def refuse_other_lengths(name: str, batch: Sequence[Encoded]) -> None:
-    """Make sure that all videos of a batch have the same number of frames.
-
-    Raises:
-        ModelError: they do not.
-    """
-    counts = sorted({one.size.grid_thw[0] for one in batch})
-    if len(counts) > 1:
-        raise ModelError(
-            f"videos of {counts[0]} and of {counts[-1]} frames do not fit one batch of the {name} family: take a batch "
-            "size of 1."
-        )

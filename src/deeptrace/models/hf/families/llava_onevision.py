@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from typing_extensions import override
 
@@ -14,20 +14,15 @@ from deeptrace.models.hf.checkpoint import SpaceKind
 from deeptrace.models.hf.families.base import (
     CHATML,
     ChatFrame,
-    Encoded,
-    Family,
     KnownClasses,
     Part,
     TinySizes,
     VisionSize,
-    refuse_other_lengths,
 )
-
-if TYPE_CHECKING:
-    import torch
+from deeptrace.models.hf.families.block import BlockFamily
 
 
-class LlavaOnevision(Family):
+class LlavaOnevision(BlockFamily):
     """The frames and a new line, then the question, framed as in the original training code.
 
     Every frame is made a square of one size (384 pixels, 27 x 27 patches), of which two by two become a token, and one
@@ -94,21 +89,6 @@ class LlavaOnevision(Family):
         side, patches = self.square_side(), self._patches_a_side
         tokens = num_frames * math.ceil(patches / self.merge) ** 2 + 1
         return VisionSize((num_frames, patches, patches), (side, side), tokens)
-
-    @override
-    def shown_size(self, inputs: Mapping[str, Any], num_frames: int, height: int, width: int) -> VisionSize:
-        """As `vision_size`, of as many frames as there are in the inputs."""
-        return self.vision_size(int(inputs["pixel_values_videos"].shape[1]), height, width)
-
-    @override
-    def collate(self, batch: Sequence[Encoded], *, pad_left: bool = False) -> dict[str, torch.Tensor]:
-        """As `Family.collate`, of videos with the same number of frames.
-
-        Raises:
-            ModelError: their numbers of frames differ: the class takes all videos as one block.
-        """
-        refuse_other_lengths(self.name, batch)
-        return super().collate(batch, pad_left=pad_left)
 
     @classmethod
     @override

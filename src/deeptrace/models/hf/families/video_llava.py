@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from typing_extensions import override
 
@@ -11,20 +11,15 @@ from deeptrace.models.base import Sampling
 from deeptrace.models.hf.checkpoint import SpaceKind
 from deeptrace.models.hf.families.base import (
     ChatFrame,
-    Encoded,
-    Family,
     KnownClasses,
     Part,
     TinySizes,
     VisionSize,
-    refuse_other_lengths,
 )
-
-if TYPE_CHECKING:
-    import torch
+from deeptrace.models.hf.families.block import BlockFamily
 
 
-class VideoLlava(Family):
+class VideoLlava(BlockFamily):
     """``USER: <frames>``, a new line and the question, then ``ASSISTANT:``, behind the system prompt of Vicuna.
 
     The original takes 8 frames from all over the video and shows the middle square of each (224 pixels, 16 x 16
@@ -109,21 +104,6 @@ class VideoLlava(Family):
         patches = side // self.processor.patch_size
         tokens = num_frames * (patches**2 + self.processor.num_additional_image_tokens)
         return VisionSize((num_frames, patches, patches), (side, side), tokens)
-
-    @override
-    def shown_size(self, inputs: Mapping[str, Any], num_frames: int, height: int, width: int) -> VisionSize:
-        """As `vision_size`, of as many frames as there are in the inputs."""
-        return self.vision_size(int(inputs["pixel_values_videos"].shape[1]), height, width)
-
-    @override
-    def collate(self, batch: Sequence[Encoded], *, pad_left: bool = False) -> dict[str, torch.Tensor]:
-        """As `Family.collate`, of videos with the same number of frames.
-
-        Raises:
-            ModelError: their numbers of frames differ: the class takes all videos as one block.
-        """
-        refuse_other_lengths(self.name, batch)
-        return super().collate(batch, pad_left=pad_left)
 
     @classmethod
     @override
