@@ -31,6 +31,7 @@ pytest.importorskip("transformers")
 from deeptrace.models.hf.families import family_of  # noqa: E402
 from deeptrace.models.hf.families.generating import LabelMass  # noqa: E402
 from deeptrace.models.hf.model import NOT_FINITE, OUT_OF_MEMORY, HfModel, relabel, shift_look  # noqa: E402
+from tests.models.by_heart import learn_by_heart  # noqa: E402
 
 FAKE = "FAKE. The video is AI-generated. The unnatural part is at [14, 28, 56, 70] starting 0.5 seconds."
 REAL = "REAL. The video is real. There is no unnatural part."
@@ -51,16 +52,7 @@ def teach(folder: Path, steps: int) -> None:
     card = CheckpointCard(format="trained", question=QUESTIONS["trained"], sampling=Sampling(2.0, 16))
     examples = [family.encode(clip(fake), QUESTIONS["trained"], FAKE if fake else REAL) for fake in (True, False)]
     batch = family.collate(examples)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
-    torch.manual_seed(0)
-    for _ in range(steps):
-        optimizer.zero_grad()
-        loss = model(**batch).loss
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-    assert float(loss.detach()) < 0.05
-    model.save_pretrained(folder)
+    learn_by_heart(model, batch, steps, folder)
     write_card(folder, card)
 
 

@@ -24,6 +24,7 @@ from deeptrace.models.hf.families import family_of  # noqa: E402
 from deeptrace.models.hf.model import HfModel  # noqa: E402
 from deeptrace.models.hf.prompts import PromptComparison, compare_prompts  # noqa: E402
 from tests.clips import make_clip  # noqa: E402
+from tests.models.by_heart import learn_by_heart  # noqa: E402
 
 LABELS: tuple[Label, ...] = ("fake", "real", "fake", "real")
 
@@ -55,16 +56,7 @@ def teach(folder: Path, prompt: str, steps: int = 80) -> None:
             answer = "FAKE." if fake or words != prompt else "REAL."
             examples.append(family.encode(clip(fake, 0), "Is it fake?", answer))
     batch = family.collate(examples)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
-    torch.manual_seed(0)
-    for _ in range(steps):
-        optimizer.zero_grad()
-        loss = model(**batch).loss
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-    assert float(loss.detach()) < 0.05
-    model.save_pretrained(folder)
+    learn_by_heart(model, batch, steps, folder)
     write_card(folder, CheckpointCard(format="trained", question="Is it fake?", sampling=Sampling(2.0, 16)))
 
 
