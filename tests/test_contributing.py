@@ -24,7 +24,7 @@ from deeptrace.video._container import _FORMATS
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "deeptrace"
 SECTION = (ROOT / "CONTRIBUTING.md").read_text().partition("## Where a change goes\n")[2].partition("\n## ")[0]
-NO_FAMILIES = {"__init__", "base", "generating", "placement"}
+NO_FAMILIES = {"__init__", "base", "block", "generating", "placement"}
 
 
 def page(name: str) -> str:
