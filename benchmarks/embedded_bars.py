@@ -342,7 +342,7 @@ def main() -> None:
     parser.add_argument("--constants", type=Path, help="A set made with --split train; its truths fit the constants.")
     parser.add_argument("--figures", type=Path, help="What score wrote, for pictures.")
     parser.add_argument("--jobs", type=int, default=1, help="Processes that score.")
-    parser.add_argument("--model", help="A folder with embedded.onnx; default: the shipped one.")
+    parser.add_argument("--model", help="A model's folder; default: the shipped one.")
     parser.add_argument("--keep", type=Path, help="Lines of clips, to go on with after a break.")
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()

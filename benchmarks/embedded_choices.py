@@ -36,7 +36,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["onset"])
     parser.add_argument("path", type=Path)
-    parser.add_argument("--model", help="A folder with embedded.onnx; default: the shipped one.")
+    parser.add_argument("--model", help="A model's folder; default: the shipped one.")
     given = parser.parse_args()
     print(json.dumps(onset(given.path, EmbeddedModel(given.model)), indent=1))
 

@@ -13,6 +13,7 @@ over families. About four processor seconds a clip, once. Needs the extra ``embe
 from __future__ import annotations
 
 import argparse
+import hashlib
 import itertools
 import json
 import shutil
@@ -34,8 +35,8 @@ from deeptrace.models.embedded.calibration import (
     pool_evidence,
     read_calibration,
 )
-from deeptrace.models.embedded.windows import Network
-from deeptrace.train.embedded.finish import FAR_SHARE, Head, head_of, numbers_of, write_numbers
+from deeptrace.models.embedded.windows import BACKBONE_NAME, TRACES_NAME, Network
+from deeptrace.train.embedded.finish import FAR_SHARE, Heads, head_of, heads_of, numbers_of, write_numbers
 from deeptrace.train.embedded.footage import PoolClip, load_pool
 from deeptrace.train.embedded.generated import Looks, collect, families_of, spread_of
 from deeptrace.train.embedded.thresholds import (
@@ -44,6 +45,7 @@ from deeptrace.train.embedded.thresholds import (
     ClipOutputs,
     above,
     below,
+    detail_of,
     run_clip,
     trace_threshold_of,
 )
@@ -62,22 +64,42 @@ class Material:
     outputs: list[ClipOutputs]
 
 
-def load(roots: Sequence[Path], cache: Path, network: Network) -> Material:
-    """All of it, computed where ``cache`` does not have it."""
+def load(roots: Sequence[Path], cache: Path, folder: Path) -> Material:
+    """All of it, computed by the network of ``folder`` where ``cache`` does not have it.
+
+    What the frozen backbone sees and what the network says of traces lie apart, each under its file's hash: another
+    stage of training changes only the latter.
+    """
+    network = Network(folder)
+    seen_in, said_in = (
+        cache / f"{name.split('.')[0]}-{hashlib.sha256((folder / name).read_bytes()).hexdigest()[:12]}"
+        for name in (BACKBONE_NAME, TRACES_NAME)
+    )
+    for one in (seen_in, said_in):
+        one.mkdir(parents=True, exist_ok=True)
     clips = [clip for root in roots for clip in load_pool(root, cache / "pool", labels=("real", "fake"))]
     families = families_of((clip.source, clip.generator, clip.scene) for clip in clips)
     values, outputs = [], []
     for clip, family in zip(tqdm(clips, unit="clip"), families, strict=True):
-        kept = cache / f"{clip.clip_id}.npz"
-        if not kept.exists():
-            windows = collect([clip], network).values
-            said = run_clip(clip.path, clip.clip_id, family, is_fake=clip.label == "fake", network=network)
-            with kept.with_suffix(".part").open("wb") as file:
-                np.savez(file, windows=windows, logits=said.logits, look=said.look)
-            kept.with_suffix(".part").replace(kept)
-        with np.load(kept) as arrays:
-            values.append(arrays["windows"])
-            outputs.append(ClipOutputs(clip.clip_id, family, clip.label == "fake", arrays["logits"], arrays["look"]))
+        seen, detail, said = (
+            seen_in / f"{clip.clip_id}.npz",
+            seen_in / f"{clip.clip_id}.detail.npz",
+            said_in / f"{clip.clip_id}.npz",
+        )
+        if not seen.exists():
+            keep(seen, windows=collect([clip], network).values)
+        if not detail.exists():
+            found = detail_of(clip, network)
+            keep(detail, detail=np.zeros(0) if found is None else found)
+        if not said.exists():
+            new = run_clip(clip, family, network)
+            keep(said, logits=new.logits, look=new.look)
+        with np.load(seen) as one, np.load(detail) as two, np.load(said) as three:
+            values.append(one["windows"])
+            crop = two["detail"] if two["detail"].size else None
+            outputs.append(
+                ClipOutputs(clip.clip_id, family, clip.label == "fake", three["logits"], three["look"], crop)
+            )
     count = [len(rows) for rows in values]
     looks = Looks(
         np.concatenate(values),
@@ -89,15 +111,26 @@ def load(roots: Sequence[Path], cache: Path, network: Network) -> Material:
     return Material(clips, looks, outputs)
 
 
+def keep(path: Path, **arrays: Doubles) -> None:
+    """Write arrays, whole or not at all."""
+    with path.with_suffix(".part").open("wb") as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]  # arrays, not the option of the same call
+    path.with_suffix(".part").replace(path)
+
+
 def fit(material: Material, calibration: EmbeddedCalibration, source: Path, out: Path) -> None:
-    """A model's folder: the network of ``source``, the head and the thresholds fitted on all the clips."""
-    numbers = numbers_of(material.outputs, (calibration.trace_scale, calibration.trace_bias), head_of(material.looks))
+    """A model's folder: the network of ``source``, the heads and the thresholds fitted on all the clips."""
+    heads = heads_of(head_of(material.looks), material.clips, material.outputs)
+    numbers = numbers_of(material.outputs, (calibration.trace_scale, calibration.trace_bias), heads)
     out.mkdir(parents=True, exist_ok=True)
     if source.resolve() != out.resolve():
-        shutil.copy(source / "embedded.onnx", out)
+        for name in (BACKBONE_NAME, TRACES_NAME):
+            shutil.copy(source / name, out)
     write_numbers(out, numbers | {"recipe": json.loads((source / "embedded.json").read_text())["recipe"]})
-    shown = {name: value for name, value in numbers.items() if name != "generated"}
-    print(json.dumps(shown | {"auroc_out_of_fold": numbers["generated"]["auroc_out_of_fold"]}, indent=1))
+    shown = {name: value for name, value in numbers.items() if name not in ("generated", "detail")}
+    for name in ("generated", "detail"):
+        shown[f"{name}: auroc_out_of_fold"] = numbers[name] and numbers[name]["auroc_out_of_fold"]
+    print(json.dumps(shown | {"counts": heads.counts}, indent=1))
 
 
 # ── figures ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -105,8 +138,8 @@ def fit(material: Material, calibration: EmbeddedCalibration, source: Path, out:
 
 def figures(material: Material, calibration: EmbeddedCalibration) -> dict[str, Any]:
     """Out of family: AUROC of each probability, outcomes, floors, and the rows that they are made of."""
-    head = head_of(material.looks)
-    rows = rows_of(material, calibration, head)
+    heads = heads_of(head_of(material.looks), material.clips, material.outputs)
+    rows = rows_of(material, calibration, heads)
     fake = np.array([row["fake"] for row in rows])
     family = np.array([row["family"] for row in rows])
     found: dict[str, Any] = {
@@ -133,7 +166,7 @@ def figures(material: Material, calibration: EmbeddedCalibration) -> dict[str, A
     return found | floors(material, rows) | {"rows": rows}
 
 
-def rows_of(material: Material, calibration: EmbeddedCalibration, head: Head) -> list[dict[str, Any]]:
+def rows_of(material: Material, calibration: EmbeddedCalibration, heads: Heads) -> list[dict[str, Any]]:
     """A row for each clip: evidence by a head, outcome by thresholds, that saw none of its family.
 
     So are the threshold on traces and the distance from which on a clip is unlike what was seen. Only the network, and
@@ -141,7 +174,7 @@ def rows_of(material: Material, calibration: EmbeddedCalibration, head: Head) ->
     """
     scale, bias = calibration.trace_scale, calibration.trace_bias
     trace = np.array([pool_evidence(scale * clip.logits + bias) for clip in material.outputs])
-    generated = np.array([head.unseen_evidence(clip) for clip in material.outputs])
+    generated = np.array([heads.unseen_evidence(clip) for clip in material.outputs])
     fake = np.array([clip.is_fake for clip in material.outputs])
     family = np.array([clip.family for clip in material.outputs])
     joined, outcomes = np.zeros(len(fake)), np.full(len(fake), "uncertain", dtype=object)
@@ -229,12 +262,12 @@ def main() -> None:
     parser.add_argument("what", choices=["cache", "fit", "figures"])
     parser.add_argument("clips", nargs="+", type=Path)
     parser.add_argument("--cache", type=Path, required=True)
-    parser.add_argument("--model", type=Path, help="A folder with embedded.onnx; default: the shipped one.")
+    parser.add_argument("--model", type=Path, help="A model's folder; default: the shipped one.")
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     source = given.model or Path(str(package_files("deeptrace.models.embedded") / "weights"))
     given.cache.mkdir(parents=True, exist_ok=True)
-    material = load(given.clips, given.cache, Network(source / "embedded.onnx"))
+    material = load(given.clips, given.cache, source)
     if given.what == "cache":
         return
     calibration = read_calibration(source)

@@ -30,8 +30,8 @@ from sklearn.metrics import roc_auc_score
 from tqdm import tqdm
 
 from deeptrace.errors import DeepTraceError
+from deeptrace.models.embedded.detail import recode
 from deeptrace.models.embedded.inputs import FPS, motion_maps, motion_summary
-from deeptrace.train.embedded.draw import encode
 from deeptrace.train.embedded.generated import families_of
 from deeptrace.video import iter_frames, probe
 
@@ -202,7 +202,7 @@ def degrade(images: Images, rng: np.random.Generator) -> Images:
         levels = int(rng.integers(12, 40))
         dither = rng.uniform(-levels / 2, levels / 2, (height, width, 1))
         images = np.clip((images + dither) // levels * levels + levels / 2, 0, 255).astype(np.uint8)
-    return encode(images, int(rng.integers(18, 35)))
+    return recode(images, int(rng.integers(18, 35)))
 
 
 def views_of(row: dict[str, Any], seed: int) -> Iterator[tuple[str, Images]]:
@@ -216,18 +216,18 @@ def views_of(row: dict[str, Any], seed: int) -> Iterator[tuple[str, Images]]:
     last = len(small) - WINDOW
     for number, start in enumerate([0, last] if last > 16 else [max(0, last // 2)]):
         window = small[start : start + WINDOW]
-        yield f"whole {number}", encode(window, 23)
+        yield f"whole {number}", recode(window, 23)
         yield f"degraded {number}", degrade(window, rng)
     count, side = NATIVE
     if "native" not in row:
         side = min(side, *full.shape[1:3]) // 16 * 16
         y, x = (full.shape[1] - side) // 2, (full.shape[2] - side) // 2
-        crop = encode(np.ascontiguousarray(full[:count, y : y + side, x : x + side]), 15)
+        crop = recode(np.ascontiguousarray(full[:count, y : y + side, x : x + side]), 15)
     elif row["native"]:
         crop = read(row["root"] / row["native"], count)
     else:
         return
-    yield "native 0", encode(crop, 23)
+    yield "native 0", recode(crop, 23)
 
 
 def cache(roots: Sequence[Path], out: Path) -> int:

@@ -23,12 +23,23 @@ from deeptrace.models.base import Progress
 from deeptrace.models.embedded import EmbeddedModel, join, pool_evidence
 from deeptrace.models.embedded.attribution import influence, look_without, mask_without, parts_of
 from deeptrace.models.embedded.calibration import at_prior, read_calibration
+from deeptrace.models.embedded.detail import COUNT, LEAST_SIDE, SIDE, crop_hw, read_crop
 from deeptrace.models.embedded.inputs import network_hw, prepare
 from deeptrace.models.embedded.model import UNLIKE
-from deeptrace.models.embedded.windows import LOOK, STRIDE, WINDOW, WindowOutputs, window_starts, windows_of
+from deeptrace.models.embedded.windows import (
+    BACKBONE_NAME,
+    DETAIL,
+    LOOK,
+    STRIDE,
+    TRACES_NAME,
+    WINDOW,
+    WindowOutputs,
+    window_starts,
+    windows_of,
+)
 from deeptrace.records import Frames, Origin, Verdict
 from deeptrace.rows import outcome_to_row
-from deeptrace.video import write_video
+from deeptrace.video import ReadLimits, write_video
 
 WEIGHTS = Path(str(files("deeptrace.models.embedded") / "weights"))
 CALIBRATION = read_calibration(WEIGHTS)
@@ -340,11 +351,12 @@ def test_weights_from_a_folder(copy: Path, moving: Frames) -> None:
     assert load(f"embedded:{copy}").inspect([moving])[0] == EmbeddedModel().inspect([moving])[0]
 
 
-def test_other_weights_than_it_was_calibrated_for(copy: Path) -> None:
-    weights = bytearray((copy / "embedded.onnx").read_bytes())
+@pytest.mark.parametrize("name", [BACKBONE_NAME, TRACES_NAME])
+def test_other_weights_than_it_was_calibrated_for(copy: Path, name: str) -> None:
+    weights = bytearray((copy / name).read_bytes())
     weights[len(weights) // 2] ^= 1
-    (copy / "embedded.onnx").write_bytes(weights)
-    with pytest.raises(ModelError, match=r"embedded\.onnx is not the file"):
+    (copy / name).write_bytes(weights)
+    with pytest.raises(ModelError, match=r"onnx is not the file"):
         EmbeddedModel(str(copy))
 
 
@@ -401,3 +413,117 @@ def test_numbers_that_do_not_fit(copy: Path) -> None:
 def test_no_files(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="cannot be read"):
         EmbeddedModel(str(tmp_path))
+
+
+# ── crops at their own size ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five seconds of 640 x 360: red in the middle, 272 pixels each way, with a dark frame around; noise outside."""
+    path = tmp_path_factory.mktemp("large") / "large.mp4"
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 255, (60, 360, 640, 3), np.uint8)
+    images[:, 44:316, 184:456] = 0
+    images[:, 60:300, 200:440] = (220, 30, 30)
+    write_video(path, Frames.from_array(images, 12.0), crf=14)
+    return path
+
+
+def with_detail(copy: Path, *, sees: float, whole: float = 1.0) -> Path:
+    """The model in ``copy`` with a head for crops: every number counts ``sees``."""
+    table = json.loads((copy / "embedded.json").read_text())
+    table["detail"] = {
+        "mean": [0.0] * DETAIL,
+        "weights": [sees] * DETAIL,
+        "whole": whole,
+        "bias": 0.25,
+        "auroc_out_of_fold": 0.8,
+    }
+    (copy / "embedded.json").write_text(json.dumps(table))
+    return copy
+
+
+def test_a_crop_is_the_middle_at_its_own_size(large: Path) -> None:
+    crop = read_crop(large, fps=6.0)
+    assert crop is not None
+    assert crop.shape == (COUNT, SIDE, SIDE, 3)
+    assert np.abs(crop[:, 12:-12, 12:-12].astype(int) - (220, 30, 30)).max() < 40  # 240 of its 256 pixels are red
+    assert crop[:, :6].max() < 90
+    frames = Frames.from_array(np.full((4, 360, 640, 3), 90, np.uint8), 8.0)
+    assert read_crop(frames, fps=8.0) is None  # too few pictures
+
+
+@given(height=st.integers(1, 3000), width=st.integers(1, 3000))
+def test_a_crop_fits_into_the_picture(height: int, width: int) -> None:
+    side = crop_hw(height, width)
+    if min(height, width) < LEAST_SIDE:
+        assert side is None
+    else:
+        assert side is not None
+        assert LEAST_SIDE <= side <= min(height, width, SIDE)
+        assert side % 16 == 0
+
+
+def test_what_crops_show_joins_what_the_whole_picture_shows(copy: Path, large: Path, moving: Frames) -> None:
+    model = EmbeddedModel(str(with_detail(copy, sees=0.01, whole=0.5)))
+    (verdict,) = model.inspect([large])
+    assert isinstance(verdict, Verdict)
+    assert verdict.origin.sampling is not None
+    assert verdict.origin.sampling["crops"] == 1
+    crop = read_crop(large, fps=6.0, start_seconds=0.5 / 12)
+    assert crop is not None
+    shown = 0.01 * float(model.network.detail(crop).sum(dtype=np.float64))
+    alone = EmbeddedModel(str(with_detail(copy, sees=0.0)))  # what the whole picture shows, and the bias
+    (other,) = alone.inspect([large])
+    assert isinstance(other, Verdict)
+    assert verdict.p_generated is not None
+    assert other.p_generated is not None
+    q = 1 - math.sqrt(0.5)  # of either kind at a prior of a half
+    odds = math.log(q / (1 - q))
+    whole = math.log(other.p_generated / (1 - other.p_generated)) - odds - 0.25
+    assert math.log(verdict.p_generated / (1 - verdict.p_generated)) - odds == pytest.approx(
+        0.5 * whole + shown + 0.25, abs=1e-6
+    )
+    (small,) = model.inspect([moving])  # 256 x 144: no crop, and the whole picture's evidence counts whole
+    (as_before,) = alone.inspect([moving])
+    assert isinstance(small, Verdict)
+    assert isinstance(as_before, Verdict)
+    assert small.origin.sampling is not None
+    assert small.origin.sampling["crops"] == 0
+    assert small.p_generated == as_before.p_generated
+
+
+def test_a_long_video_has_a_crop_every_half_minute(copy: Path) -> None:
+    model = EmbeddedModel(str(with_detail(copy, sees=0.01)))
+    images = np.random.default_rng(0).integers(0, 255, (8, 192, 192, 3), np.uint8)
+    frames = Frames.from_array(np.tile(images, (35, 1, 1, 1)), 8.0)  # 35 s
+    model.names_regions = False
+    (verdict,) = model.inspect([frames])
+    assert isinstance(verdict, Verdict)
+    assert verdict.origin.sampling is not None
+    assert verdict.origin.sampling["crops"] == 2
+
+
+def test_a_crop_that_cannot_be_read_is_said_and_costs_no_verdict(copy: Path, tmp_path: Path) -> None:
+    """Two pictures of 640 x 360 are more than the limit allows at once; eight of 256 x 144 are not."""
+    path = tmp_path / "short.mp4"
+    write_video(path, Frames.from_array(np.random.default_rng(0).integers(0, 255, (8, 360, 640, 3), np.uint8), 8.0))
+    model = EmbeddedModel(str(with_detail(copy, sees=0.01)))
+    for most, crops in ((2 * 640 * 360 * 3, 1), (2 * 640 * 360 * 3 - 1, 0)):
+        model.limits = ReadLimits(max_result_bytes=most)
+        (verdict,) = model.inspect([path])
+        assert isinstance(verdict, Verdict)
+        assert verdict.origin.sampling is not None
+        assert verdict.origin.sampling["crops"] == crops
+        assert bool(verdict.origin.sampling.get("crop_problems")) is not bool(crops)
+
+
+@pytest.mark.parametrize("change", [{"mean": [0.0]}, {"whole": -1.0}, {"bias": None}])
+def test_a_head_for_crops_that_is_none_of_ours(copy: Path, change: dict[str, object]) -> None:
+    with_detail(copy, sees=0.0)
+    table = json.loads((copy / "embedded.json").read_text())
+    table["detail"] |= change
+    (copy / "embedded.json").write_text(json.dumps(table))
+    with pytest.raises(ModelError, match=r"embedded\.json.*detail"):
+        EmbeddedModel(str(copy))

@@ -123,23 +123,31 @@ def test_the_result_is_a_model(finished: Path, footage: Path) -> None:
     assert [row["step"] for row in map(json.loads, (finished / "log.jsonl").read_text().splitlines())] == [STEPS]
 
 
-def test_the_onnx_file_says_what_the_net_says(finished: Path) -> None:
+def test_the_onnx_files_say_what_the_net_says(finished: Path) -> None:
     from deeptrace.models.embedded.inputs import prepare
-    from deeptrace.models.embedded.windows import Network
-    from deeptrace.train.embedded.export import Whole
-    from deeptrace.train.embedded.network import Backbone, KindHead, TraceNet
+    from deeptrace.models.embedded.windows import LOOK_PARTS, Network
+    from deeptrace.train.embedded.export import Saying, Seeing
+    from deeptrace.train.embedded.network import KindHead, TraceNet
 
     net = TraceNet(32)
     net.load_state_dict(torch.load(finished / f"checkpoint-{STEPS}/state.pt", weights_only=True)["average"])
     images = render_scene(50, size_hw=(144, 192), seconds=2).frames.images
     inputs = prepare(images)
+    seeing = Seeing().eval()
     with torch.no_grad():
-        said = Whole(Backbone(), net.eval(), KindHead(32).eval())(
-            *map(torch.from_numpy, (inputs.rgb, inputs.aux, inputs.flow))
+        fine, coarse, _, look, detail = seeing(torch.from_numpy(inputs.rgb))
+        said = Saying(net.eval(), KindHead(32).eval())(
+            fine, coarse, torch.from_numpy(inputs.aux), torch.from_numpy(inputs.flow)
         )
-    found = Network(finished / "final" / "embedded.onnx")(images)
+    network = Network(finished / "final")
+    found = network(images)
     assert found.clip == pytest.approx(float(said[4]), abs=0.02)
     assert np.abs(found.trace - said[0].numpy()).max() < 0.05  # weights are kept in half precision
+    assert np.abs(found.look[: LOOK_PARTS["motion"].start] - look.numpy()).max() < 0.1
+    assert np.abs(network.detail(inputs.rgb) - detail.numpy()).max() < 0.1
+    # The means at stride 16 and 32 are those of the look.
+    shared = [detail.numpy()[24 + 40 + 80 :][:112], detail.numpy()[-320:]]
+    assert np.allclose(np.concatenate(shared), look.numpy(), atol=1e-5)
 
 
 @pytest.mark.linux

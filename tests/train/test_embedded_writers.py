@@ -16,6 +16,7 @@ pytest.importorskip("onnx")
 
 from deeptrace.categories import CATEGORIES  # noqa: E402
 from deeptrace.inject import render_scene  # noqa: E402
+from deeptrace.models.embedded.windows import BACKBONE_NAME, TRACES_NAME  # noqa: E402
 from deeptrace.models.hf.staging import staged  # noqa: E402
 from deeptrace.train import checkpoints  # noqa: E402
 from deeptrace.train.embedded import loop  # noqa: E402
@@ -136,11 +137,12 @@ def test_a_clip_is_read_once_and_whole(begun: tuple[EmbeddedRecipe, Path], tmp_p
 
 @pytest.mark.skipif(not EVERY_CALL, reason="an export takes seconds; set DEEPTRACE_EVERY_CALL")
 def test_the_result_is_whole_or_not_there(tmp_path: Path) -> None:
-    """The ONNX file, its numbers, and the folder's name; here of the backbone alone, which is quicker."""
+    """The ONNX files, their numbers, and the folder's name; here of the backbone alone, which is quicker."""
 
     def flow(folder: Path) -> None:
         with loop.writing(folder), staged(folder / "final", "finishing") as work:
-            export_backbone(work / "embedded.onnx")
+            for name in (BACKBONE_NAME, TRACES_NAME):
+                export_backbone(work / name)
             write_numbers(work, {"thresholds": [0.3, 0.7]})
 
     def kept(folder: Path) -> None:

@@ -19,13 +19,27 @@ import numpy.typing as npt
 from deeptrace import files
 from deeptrace.errors import DeepTraceError, ModelError
 from deeptrace.measures.probabilities import logit, sigmoid
-from deeptrace.models.embedded.windows import LOOK, WindowOutputs
+from deeptrace.models.embedded.windows import BACKBONE_NAME, DETAIL, LOOK, TRACES_NAME, WindowOutputs
 from deeptrace.schema import Length, Range, Share, Text, check
 
-VERSION: Final = 3
+VERSION: Final = 4
 """Of ``embedded.json``."""
 
 _PRIOR_OF_EITHER: Final = 0.5  # one clip in two is fake, of either kind: what p_fake supposes before `at_prior`
+
+
+@dataclass(frozen=True)
+class DetailHead:
+    """The head for crops at their own size, and how it joins that for the whole picture: both evidences are one's."""
+
+    mean: npt.NDArray[np.float64]
+    weights: npt.NDArray[np.float64]
+    whole: float  # what the whole picture's evidence counts beside it
+    bias: float
+
+    def join(self, whole: float, detail: float) -> float:
+        """The log likelihood ratio of both: of the whole picture's, and of the score of its middle."""
+        return self.whole * whole + detail + self.bias
 
 
 @dataclass(frozen=True)
@@ -42,6 +56,7 @@ class EmbeddedCalibration:
     generated_far: float | None  # see `unlike`; None: no clip is too far
     generated_weights: npt.NDArray[np.float64]
     generated_bias: float
+    detail: DetailHead | None  # None: there was nothing to fit it on
     clip_scale: float  # of both kinds of evidence together, see `p_fake`
     clip_bias: float
     thresholds: tuple[float, float]
@@ -50,9 +65,18 @@ class EmbeddedCalibration:
         """Log likelihood ratio of a trace in this window."""
         return self.trace_scale * window.clip + self.trace_bias
 
-    def generated_evidence(self, look: npt.NDArray[np.floating[Any]]) -> float:
-        """Log likelihood ratio of a generated clip, from what the head sees ``(510,)``: of a window, or their mean."""
-        return float((look.astype(np.float64) - self.generated_mean) @ self.generated_weights + self.generated_bias)
+    def generated_evidence(
+        self, look: npt.NDArray[np.floating[Any]], detail: npt.NDArray[np.floating[Any]] | None = None
+    ) -> float:
+        """Log likelihood ratio of a generated clip, from what the heads see.
+
+        ``look`` is that of a window, or the mean of theirs, ``(510,)``; ``detail`` that of crops at their own size,
+        ``(768,)``, or None where there is none: the look then stands alone, on a scale fitted for that.
+        """
+        alone = float((look.astype(np.float64) - self.generated_mean) @ self.generated_weights + self.generated_bias)
+        if detail is None or self.detail is None:
+            return alone
+        return self.detail.join(alone, float((detail.astype(np.float64) - self.detail.mean) @ self.detail.weights))
 
     def unlike(self, look: npt.NDArray[np.floating[Any]]) -> bool:
         """Whether a clip ``(510,)`` is unlike all that the head was fitted on: farther from their mean than few are."""
@@ -109,6 +133,18 @@ def at_prior(p_at_half: float, prior: float) -> float:
     return p_at_half if prior == _PRIOR_OF_EITHER else sigmoid(logit(p_at_half) + logit(prior))
 
 
+def digest_of(folder: Path) -> str:
+    """The SHA-256 of both ONNX files of a model's folder, one after the other.
+
+    Raises:
+        FileError: one of them cannot be read.
+    """
+    total = hashlib.sha256()
+    for name in (BACKBONE_NAME, TRACES_NAME):
+        total.update(files.read_bytes(folder / name))
+    return total.hexdigest()
+
+
 def read_calibration(folder: Path) -> EmbeddedCalibration:
     """The calibration beside the weights.
 
@@ -117,7 +153,7 @@ def read_calibration(folder: Path) -> EmbeddedCalibration:
     """
     try:
         table: Any = files.loads(files.read_bytes(folder / "embedded.json"))
-        weights = files.read_bytes(folder / "embedded.onnx")
+        digest = digest_of(folder)
     except DeepTraceError as error:
         raise ModelError(f"the embedded model in {folder.name!r} cannot be read: {error}") from None
     name = f"{folder.name}/embedded.json"
@@ -130,8 +166,10 @@ def read_calibration(folder: Path) -> EmbeddedCalibration:
     fitted, problems = check(_FittedNumbers, table, name=name, unknown="ignored")
     if fitted is None:
         raise ModelError("\n  ".join(problems))
-    if hashlib.sha256(weights).hexdigest() != fitted.sha256:
-        raise ModelError(f"{folder.name}/embedded.onnx is not the file that embedded.json was fitted for")
+    if digest != fitted.sha256:
+        raise ModelError(
+            f"{folder.name}/{BACKBONE_NAME} or {TRACES_NAME} is not the file that embedded.json was fitted for"
+        )
     return EmbeddedCalibration(
         revision=fitted.revision,
         trace_scale=fitted.trace.scale,
@@ -143,6 +181,7 @@ def read_calibration(folder: Path) -> EmbeddedCalibration:
         generated_far=fitted.generated.far,
         generated_weights=np.array(fitted.generated.weights, np.float64),
         generated_bias=fitted.generated.bias,
+        detail=None if fitted.detail is None else fitted.detail.head(),
         clip_scale=fitted.clip.scale,
         clip_bias=fitted.clip.bias,
         thresholds=(fitted.thresholds[0], fitted.thresholds[1]),
@@ -151,6 +190,7 @@ def read_calibration(folder: Path) -> EmbeddedCalibration:
 
 _Number: TypeAlias = Annotated[float, Range()]
 _LookNumbers: TypeAlias = Annotated[tuple[_Number, ...], Length(LOOK, LOOK)]
+_DetailNumbers: TypeAlias = Annotated[tuple[_Number, ...], Length(DETAIL, DETAIL)]
 
 
 @dataclass(frozen=True)
@@ -171,6 +211,18 @@ class _HeadNumbers:
 
 
 @dataclass(frozen=True)
+class _DetailHeadNumbers:
+    mean: _DetailNumbers
+    weights: _DetailNumbers
+    whole: Annotated[float, Range(low=0.0)]
+    bias: _Number
+    auroc_out_of_fold: Share  # of both heads together, over the clips that have crops
+
+    def head(self) -> DetailHead:
+        return DetailHead(np.array(self.mean, np.float64), np.array(self.weights, np.float64), self.whole, self.bias)
+
+
+@dataclass(frozen=True)
 class _ClipNumbers:
     scale: _Number
     bias: _Number
@@ -184,6 +236,7 @@ class _FittedNumbers:
     sha256: Text
     trace: _TraceNumbers
     generated: _HeadNumbers
+    detail: _DetailHeadNumbers | None
     clip: _ClipNumbers
     thresholds: Annotated[tuple[Share, ...], Length(2, 2)]
 

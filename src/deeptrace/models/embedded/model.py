@@ -24,9 +24,9 @@ from deeptrace.models.embedded.calibration import (
 )
 from deeptrace.models.embedded.finding import find
 from deeptrace.models.embedded.inputs import FPS, SHORT_SIDE
-from deeptrace.models.embedded.reading import read_parts
+from deeptrace.models.embedded.reading import VideoPart, as_part, read_parts
 from deeptrace.models.embedded.traces import ScoredFinding, add, trace_of
-from deeptrace.models.embedded.windows import LOOK, Network, Window, windows_of
+from deeptrace.models.embedded.windows import DETAIL, LOOK, Network, Window, windows_of
 from deeptrace.records import DECIDES, Box, Frames, Highlight, Origin, Reading, Verdict, check_number
 from deeptrace.video import VideoSource
 
@@ -45,6 +45,7 @@ _MOST_TRACES: Final = 3  # of a verdict, the strongest
 _FEWEST_FRAMES: Final = 6  # of a clip (0.75 s): of fewer the verdict is uncertain
 _THIN: Final = 1.5  # thinly sampled is what has fewer frames a second than `FPS` by this factor: 5.3
 _NAMED_WINDOWS: Final = 3  # windows that are named, or looked at again
+_NAMED_PROBLEMS: Final = 3  # of crops that could not be read
 _LONE_FRAME_SECONDS: Final = 0.1  # how long the only frame of a file without a length is taken to last
 _LEAST_PRIOR: Final = 1e-6  # and one minus it the largest: a prior of 0 or 1 would outweigh any evidence
 
@@ -55,7 +56,7 @@ class EmbeddedModel(FrameModel):
     ``prior`` is the share of fakes expected among what is inspected, in (0, 1): probabilities, label and thresholds
     move with it, the evidence does not. ``threshold`` is how sure a conclusion must be, in [0.5, 1]: fake from that
     ``p_fake`` on, real below one minus it; None takes the two fitted thresholds. ``path`` is a folder with
-    ``embedded.onnx`` and ``embedded.json``; without it, the shipped ones.
+    ``backbone.onnx``, ``traces.onnx`` and ``embedded.json``; without it, the shipped ones.
 
     Raises:
         ModelError: the files are missing or damaged.
@@ -75,7 +76,7 @@ class EmbeddedModel(FrameModel):
         folder = Path(path) if path else Path(str(package_files("deeptrace.models.embedded") / "weights"))
         self.calibration: EmbeddedCalibration = read_calibration(folder)
         self.revision = self.calibration.revision
-        self.network = Network(folder / "embedded.onnx", threads=threads)
+        self.network = Network(folder, threads=threads)
 
     @property
     def thresholds(self) -> tuple[float, float]:
@@ -90,13 +91,16 @@ class EmbeddedModel(FrameModel):
 
     @override
     def read_frames(self, video: VideoSource) -> Iterator[Frames]:
-        """Every k-th picture of the video, as near to 8 a second as that comes: motion must not judder."""
+        """Every k-th picture of the video, as near to 8 a second as that comes: motion must not judder.
+
+        With one part in four comes the middle of its first pictures at their own size, where that is large enough.
+        """
         return read_parts(video, limits=self.limits)
 
     @override
     def verdict(self, frames: Frames, origin: Origin) -> Verdict:
         """The verdict on frames at about 8 a second, see `verdict_of_parts`."""
-        return self.verdict_of_parts(iter([frames]), origin)
+        return self.verdict_of_parts(iter([as_part(frames, limits=self.limits)]), origin)
 
     @override
     def verdict_of_parts(self, parts: Iterator[Frames], origin: Origin) -> Verdict:
@@ -113,8 +117,9 @@ class EmbeddedModel(FrameModel):
         following = _Following(parts, self, origin)
         for window in windows_of(following):
             state.look(window)
+        state.detail = following.detail
         times, rate = following.times, following.fps
-        trace, generated = pool_evidence(state.traces), self.calibration.generated_evidence(state.mean_look)
+        trace, generated = pool_evidence(state.traces), state.generated_evidence(state.mean_look)
         at_half = self.calibration.p_fake(trace, generated)
         p_fake = at_prior(at_half, self.prior)
         low, high = self.thresholds
@@ -151,10 +156,13 @@ class EmbeddedModel(FrameModel):
 
 
 class _Following(Iterator[Frames]):
-    """Parts as they come, remembering times, rate and reading."""
+    """Parts as they come, remembering times, rate and reading, and what their crops showed."""
 
-    def __init__(self, parts: Iterator[Frames], model: FrameModel, origin: Origin) -> None:
+    def __init__(self, parts: Iterator[Frames], model: EmbeddedModel, origin: Origin) -> None:
         self.times: list[float] = []
+        self._details = np.zeros(DETAIL)
+        self._crops = 0
+        self._problems: list[str] = []
         self._parts = parts
         self._model = model
         self._origin = origin
@@ -168,7 +176,21 @@ class _Following(Iterator[Frames]):
         part = next(self._parts)
         self.times += part.pts_seconds.tolist()
         self._duration, self._reading = part.duration_seconds, part.reading
+        if isinstance(part, VideoPart):
+            self._take_crop(part)
         return part
+
+    def _take_crop(self, part: VideoPart) -> None:
+        if part.crop is not None:
+            self._details += self._model.network.detail(part.crop)
+            self._crops += 1
+        if part.crop_problem is not None and part.crop_problem not in self._problems:
+            self._problems.append(part.crop_problem)
+
+    @property
+    def detail(self) -> npt.NDArray[np.float64] | None:
+        """What the crops showed, in the mean ``(768,)``; None: there was none."""
+        return self._details / self._crops if self._crops else None
 
     @property
     def fps(self) -> float | None:
@@ -183,7 +205,9 @@ class _Following(Iterator[Frames]):
 
     def origin(self) -> Origin:
         """The origin, completed by how the reading went."""
-        sampling = {**asdict(self._model.sampling), **(self._origin.sampling or {})}
+        sampling = {**asdict(self._model.sampling), **(self._origin.sampling or {}), "crops": self._crops}
+        if self._problems:
+            sampling["crop_problems"] = self._problems[:_NAMED_PROBLEMS]
         origin = replace(self._origin, sampling=sampling)
         return read_origin(origin, self._reading, frames=len(self.times), fps=self.fps)
 
@@ -203,6 +227,7 @@ class _ClipState:
     def __init__(self, model: EmbeddedModel) -> None:
         self.traces: list[float] = []  # evidence of each window
         self.findings: list[ScoredFinding] = []
+        self.detail: npt.NDArray[np.float64] | None = None  # what crops at their own size showed, once all were seen
         self._model = model
         self._looks = np.zeros(LOOK)
         self._windows: list[_NamedWindow] = []
@@ -213,8 +238,12 @@ class _ClipState:
         """What the whole-clip head sees: the mean over the windows."""
         return self._looks / len(self.traces)
 
+    def generated_evidence(self, look: npt.NDArray[np.float64]) -> float:
+        """The clip's evidence of being generated, were its look this one ``(510,)``."""
+        return self._model.calibration.generated_evidence(look, self.detail)
+
     def look(self, window: Window) -> None:
-        """Take in the next window."""
+        """Take in the next window. What crops show is the clip's, not a window's, and counts at the end."""
         calibration = self._model.calibration
         outputs = self._model.network(window.images, window.first)
         trace, generated = calibration.trace_evidence(outputs), calibration.generated_evidence(outputs.look)
@@ -265,7 +294,7 @@ class _ClipState:
         for parts in parts_of((shape[0], shape[1], shape[2])):
             most = max(parts, key=lambda part: float(brought[part.frames, part.rows, part.columns].sum()))
             lost = (whole - look_without(stages, mask_without((shape[0], shape[1], shape[2]), most))) / len(self.traces)
-            without = of_kind(self._model.calibration.generated_evidence(self.mean_look - lost))
+            without = of_kind(self.generated_evidence(self.mean_look - lost))
             first, last = window.first + most.frames.start, window.first + most.frames.stop
             end = times[last] if last < len(times) else end_seconds
             box = _box(most, shape[1], shape[2])

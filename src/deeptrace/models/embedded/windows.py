@@ -1,6 +1,6 @@
 """A clip through the network: overlapping windows of frames in, what the network says of each out.
 
-Only the ONNX file is needed, and onnxruntime. Knows nothing of verdicts.
+Only the two ONNX files are needed, and onnxruntime. Knows nothing of verdicts.
 """
 
 from __future__ import annotations
@@ -27,7 +27,18 @@ and 32), and `motion_summary`."""
 LOOK: Final = LOOK_PARTS["motion"].stop
 """How many numbers that are."""
 
-_OUTPUTS: Final = ("trace", "started", "box", "category", "clip", "onset", "look")
+DETAIL: Final = 768
+"""How many numbers the head for crops at their own size sees: `detail_features` of the export."""
+
+BACKBONE_NAME: Final = "backbone.onnx"
+"""The file of the first half: pictures to the values of `SEEN`."""
+TRACES_NAME: Final = "traces.onnx"
+"""The file of the second half: "fine" and "coarse" of the first with motion maps, to the values of `SAID`."""
+SEEN: Final = ("fine", "coarse", "deep", "look", "detail")
+"""Outputs of the backbone. "look" and "detail" are what the whole-clip heads see; "coarse" and "deep" what the former
+is made of, for those who ask which place it is from."""
+SAID: Final = ("trace", "started", "box", "category", "clip", "onset")
+"""Outputs of the half that tells traces, see `WindowOutputs`."""
 
 
 @dataclass(frozen=True)
@@ -63,31 +74,25 @@ class Stages:
 
 
 class Network:
-    """The ONNX file, loaded once. Runs on one thread unless told otherwise."""
+    """The ONNX files of a folder, loaded once. Runs on one thread unless told otherwise."""
 
-    def __init__(self, path: Path, *, threads: int = 1) -> None:
-        try:
-            import onnxruntime
-        except ImportError:
-            raise ModelError("the embedded model needs onnxruntime. Run: pip install onnxruntime") from None
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        options.enable_cpu_mem_arena = False  # it would keep the 140 MB of one window for ever, and is no faster
-        try:
-            self._session: Any = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # noqa: BLE001 - onnxruntime raises types of its own for a bad file
-            raise ModelError(f"cannot load the embedded model {path.name!r}: {error}") from None
+    def __init__(self, folder: Path, *, threads: int = 1) -> None:
+        self._backbone, self._traces = (_session(folder / name, threads) for name in (BACKBONE_NAME, TRACES_NAME))
 
     def __call__(self, images: Bytes, first: int = 0) -> WindowOutputs:
         """What the network says of one window ``(T, H, W, 3)`` uint8."""
         inputs = prepare(images)
-        trace, started, box, category, clip, onset, look = self._session.run(
-            _OUTPUTS, {"images": inputs.rgb, "aux": inputs.aux, "flow": inputs.flow}
+        fine, coarse, look = self._backbone.run(("fine", "coarse", "look"), {"images": inputs.rgb})
+        trace, started, box, category, clip, onset = self._traces.run(
+            SAID, {"fine": fine, "coarse": coarse, "aux": inputs.aux, "flow": inputs.flow}
         )
         look = np.concatenate([look, motion_summary(inputs.aux)])
         return WindowOutputs(first, trace, started, box, category, float(clip), onset, look)
+
+    def detail(self, crop: Bytes) -> Floats:
+        """What a crop at its own size shows: ``(768,)``, from ``(T, S, S, 3)`` uint8 with S a multiple of 16."""
+        (detail,) = self._backbone.run(("detail",), {"images": crop})
+        return np.asarray(detail, np.float32)
 
     def over(self, images: Bytes) -> list[WindowOutputs]:
         """What it says of each window of a clip, in order."""
@@ -96,10 +101,24 @@ class Network:
     def stages(self, images: Bytes) -> Stages:
         """What the head's numbers of one window ``(T, H, W, 3)`` uint8 are made of."""
         inputs = prepare(images)
-        coarse, deep = self._session.run(
-            ("coarse", "deep"), {"images": inputs.rgb, "aux": inputs.aux, "flow": inputs.flow}
-        )
+        coarse, deep = self._backbone.run(("coarse", "deep"), {"images": inputs.rgb})
         return Stages(coarse, deep, inputs.aux)
+
+
+def _session(path: Path, threads: int) -> Any:
+    try:
+        import onnxruntime
+    except ImportError:
+        raise ModelError("the embedded model needs onnxruntime. Run: pip install onnxruntime") from None
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    options.enable_cpu_mem_arena = False  # it would keep the 140 MB of one window for ever, and is no faster
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # noqa: BLE001 - onnxruntime raises types of its own for a bad file
+        raise ModelError(f"cannot load the embedded model {path.name!r}: {error}") from None
 
 
 def window_starts(count: int) -> list[int]:

@@ -7,7 +7,6 @@ seed gives the same pair.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,13 +20,13 @@ from deeptrace.categories import CATEGORIES, Category
 from deeptrace.errors import DeepTraceError, InjectionError
 from deeptrace.inject import Things, find_things, inject
 from deeptrace.inject.plan import PAPER_SHARES
+from deeptrace.models.embedded.detail import recode
 from deeptrace.models.embedded.inputs import FPS, Bytes
 from deeptrace.records import Frames
 from deeptrace.train.embedded.footage import PoolClip
 from deeptrace.train.embedded.recipe import GROUP
 from deeptrace.train.embedded.recorded import Recorded
 from deeptrace.train.embedded.scenes import SceneMaker
-from deeptrace.video import VideoWriter, sample_frames
 
 COUNT: Final = 24
 """Frames of a training window: 3 s."""
@@ -146,7 +145,7 @@ def draw_pair(
                 continue
         crf = int(rng.integers(16, 31))
         fake, sham, clean = (
-            encode(clip, crf, keep and keep / f"{name}.mp4") if name in ("fake", *twins) else clip
+            recode(clip, crf, keep and keep / f"{name}.mp4") if name in ("fake", *twins) else clip
             for name, clip in zip(("fake", "sham", "clean"), three, strict=True)
         )
         return Drawn(
@@ -160,7 +159,7 @@ def _draw_recorded(rng: np.random.Generator, recorded: Recorded, size_hw: tuple[
     """A window of an annotated fake and one of a real video, coded alike; the boxes' insides are the mask."""
     window = recorded.window(rng, size_hw, COUNT)
     crf = int(rng.integers(16, 31))
-    fake, real = encode(window.fake, crf), encode(window.real, crf)
+    fake, real = recode(window.fake, crf), recode(window.real, crf)
     mask = np.zeros(fake.shape[:3], np.uint8)
     boxes = np.full((COUNT, 4), np.nan)
     height, width = size_hw
@@ -279,16 +278,3 @@ def _camera_events(
             for t in range(COUNT):
                 clip[t] = np.clip(clip[t] + np.roll(noise[t % 4], 7 * t, axis=1), 0, 255).astype(np.uint8)
     return (copies[0], copies[1], copies[2]), mask, boxes
-
-
-def encode(images: Bytes, crf: int, keep: Path | None = None) -> Bytes:
-    """The frames after H.264 and our reader."""
-    shared = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(dir=shared if shared.is_dir() else None) as folder:
-        path = keep or Path(folder) / "clip.mp4"
-        with VideoWriter(path, fps=FPS, crf=crf, preset="veryfast") as writer:
-            writer.add(images)
-        read = sample_frames(path, fps=FPS)
-    if len(read) != len(images):
-        raise DeepTraceError(f"{len(images)} frames were written and {len(read)} read")
-    return read.images

@@ -1,4 +1,4 @@
-"""Backbone and temporal net as one ONNX file: pictures and motion maps in, maps and logits out; weights in float16."""
+"""Backbone and temporal net as ONNX files: pictures in, features out; those and motion maps in, maps and logits out."""
 
 from __future__ import annotations
 
@@ -11,11 +11,8 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from deeptrace.files import atomic_write
-from deeptrace.train.embedded.network import Backbone, DeepStage, KindHead, TraceNet
-
-OUTPUTS = ("trace", "started", "box", "category", "clip", "onset", "look", "coarse", "deep")
-"""Names of the ONNX outputs. ``look`` is what the whole-clip head sees, see `generated_features`, and ``coarse``
-and ``deep`` what that is made of, for those who ask which place it comes from."""
+from deeptrace.models.embedded.windows import BACKBONE_NAME, SAID, SEEN, TRACES_NAME
+from deeptrace.train.embedded.network import COARSE, DETAIL_BLOCKS, FINE, Backbone, DeepStage, KindHead, TraceNet
 
 
 def generated_features(coarse: Tensor, deep: Tensor) -> Tensor:
@@ -26,18 +23,38 @@ def generated_features(coarse: Tensor, deep: Tensor) -> Tensor:
     return torch.cat([coarse.mean(dim=(0, 2, 3)), deep.mean(dim=(0, 2, 3))])
 
 
-class Whole(nn.Module):
-    """One window: ``images`` (T, H, W, 3) uint8, ``aux`` (T, 13, H/4, W/4), ``flow`` (T, 2, H/8, W/8)."""
+def detail_features(stages: dict[int, Tensor]) -> Tensor:
+    """What the head for crops at their own size sees: ``(768,)``, means over frames and cells of `DETAIL_BLOCKS`."""
+    return torch.cat([stages[block].mean(dim=(0, 2, 3)) for block in DETAIL_BLOCKS])
 
-    def __init__(self, backbone: Backbone, net: TraceNet, kind: KindHead) -> None:
+
+class Seeing(nn.Module):
+    """The frozen backbone: ``images`` (T, H, W, 3) uint8 to the values of `SEEN`."""
+
+    def __init__(self) -> None:
         super().__init__()
-        self.backbone, self.net, self.kind, self.deep = backbone, net, kind, DeepStage()
+        self.backbone, self.deep = Backbone(), DeepStage()
 
     @override
-    def forward(self, images: Tensor, aux: Tensor, flow: Tensor) -> tuple[Tensor, ...]:
-        """The values of `OUTPUTS`."""
-        fine, coarse = self.backbone(images)
-        deep = self.deep(coarse)
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """The values of `SEEN`."""
+        stages = self.backbone.stages(images)
+        fine, coarse = stages[4], stages[10]
+        stages |= self.deep.stages(coarse)
+        deep = stages[15]
+        return fine, coarse, deep, generated_features(coarse, deep), detail_features(stages)
+
+
+class Saying(nn.Module):
+    """The temporal net on one window: ``fine`` (T, 40, H/8, W/8), ``coarse`` (T, 112, H/16, W/16), and motion maps."""
+
+    def __init__(self, net: TraceNet, kind: KindHead) -> None:
+        super().__init__()
+        self.net, self.kind = net, kind
+
+    @override
+    def forward(self, fine: Tensor, coarse: Tensor, aux: Tensor, flow: Tensor) -> tuple[Tensor, ...]:
+        """The values of `SAID`."""
         outputs = self.net(fine[None], coarse[None], aux[None], flow[None])
         return (
             outputs.trace[0],
@@ -46,46 +63,52 @@ class Whole(nn.Module):
             self.kind(outputs.evidence)[0],
             outputs.clip[0],
             outputs.onset[0],
-            generated_features(coarse, deep),
-            coarse,
-            deep,
         )
 
 
-def export(backbone: Backbone, net: TraceNet, kind: KindHead, path: Path) -> None:
-    """Write the ONNX file, weights halved to float16 and cast back when it is loaded."""
+_AXES = {
+    "images": {0: "frames", 1: "height", 2: "width"},
+    "fine": {0: "frames", 2: "rows8", 3: "columns8"},
+    "coarse": {0: "frames", 2: "rows16", 3: "columns16"},
+    "deep": {0: "frames", 2: "rows32", 3: "columns32"},
+    "aux": {0: "frames", 2: "rows4", 3: "columns4"},
+    "flow": {0: "frames", 2: "rows8", 3: "columns8"},
+    "trace": {0: "frames", 1: "rows8", 2: "columns8"},
+    "started": {0: "frames", 1: "rows8", 2: "columns8"},
+    "box": {0: "frames", 2: "rows8", 3: "columns8"},
+    "onset": {0: "frames"},
+}
+
+
+def export(net: TraceNet, kind: KindHead, folder: Path) -> None:
+    """Write both ONNX files, weights halved to float16 and cast back when they are loaded."""
     import onnx
 
-    whole = Whole(backbone, net, kind).eval()
     count, height, width = 24, 144, 256
-    example = (
-        torch.zeros(count, height, width, 3, dtype=torch.uint8),
+    images = torch.zeros(count, height, width, 3, dtype=torch.uint8)
+    seen = (
+        torch.zeros(count, FINE, height // 8, width // 8),
+        torch.zeros(count, COARSE, height // 16, width // 16),
         torch.zeros(count, 13, height // 4, width // 4),
         torch.zeros(count, 2, height // 8, width // 8),
     )
-    axes = {
-        "images": {0: "frames", 1: "height", 2: "width"},
-        "aux": {0: "frames", 2: "rows4", 3: "columns4"},
-        "flow": {0: "frames", 2: "rows8", 3: "columns8"},
-        "trace": {0: "frames", 1: "rows8", 2: "columns8"},
-        "started": {0: "frames", 1: "rows8", 2: "columns8"},
-        "box": {0: "frames", 2: "rows8", 3: "columns8"},
-        "onset": {0: "frames"},
-        "coarse": {0: "frames", 2: "rows16", 3: "columns16"},
-        "deep": {0: "frames", 2: "rows32", 3: "columns32"},
-    }
-    content = _export(
-        whole,
-        example,
-        input_names=["images", "aux", "flow"],
-        output_names=list(OUTPUTS),
-        dynamic_axes=axes,
-    )
-    model = onnx.load_model_from_string(content)
-    halve(model)
-    onnx.checker.check_model(model)
-    with atomic_write(path) as file:
-        file.write(model.SerializeToString())
+    for name, module, example, inputs, outputs in (
+        (BACKBONE_NAME, Seeing(), (images,), ("images",), SEEN),
+        (TRACES_NAME, Saying(net, kind), seen, ("fine", "coarse", "aux", "flow"), SAID),
+    ):
+        names = {*inputs, *outputs}
+        content = _export(
+            module.eval(),
+            example,
+            input_names=list(inputs),
+            output_names=list(outputs),
+            dynamic_axes={axis: value for axis, value in _AXES.items() if axis in names},
+        )
+        model = onnx.load_model_from_string(content)
+        halve(model)
+        onnx.checker.check_model(model)
+        with atomic_write(folder / name) as file:
+            file.write(model.SerializeToString())
 
 
 def export_backbone(path: Path) -> None:

@@ -1,6 +1,6 @@
 """The end of a run: weights to ONNX, the whole-clip head, calibration and thresholds on clips that did not train.
 
-A checkpoint goes in; ``final/embedded.onnx`` and ``final/embedded.json`` come out, which `EmbeddedModel` loads.
+A checkpoint goes in; the ONNX files and ``embedded.json`` come out in ``final``, which `EmbeddedModel` loads.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from deeptrace.errors import DeepTraceError, TrainError
 from deeptrace.files import dumps, write_text
-from deeptrace.models.embedded.calibration import VERSION, distance
+from deeptrace.models.embedded.calibration import VERSION, digest_of, distance
 from deeptrace.models.embedded.windows import LOOK, Network
 from deeptrace.models.hf.staging import staged
 from deeptrace.train import FINAL
@@ -27,7 +27,7 @@ from deeptrace.train.embedded.export import export
 from deeptrace.train.embedded.footage import PoolClip, load_pool, validation_clips
 from deeptrace.train.embedded.generated import HeldOutScore, Looks, by_clip, collect, families_of, fit, folds_of
 from deeptrace.train.embedded.loop import read_checkpoint
-from deeptrace.train.embedded.network import Backbone, TraceNet
+from deeptrace.train.embedded.network import TraceNet
 from deeptrace.train.embedded.recipe import EmbeddedRecipe
 from deeptrace.train.embedded.recorded import RELEASE_NAME, Recorded
 from deeptrace.train.embedded.refit import fit_kind
@@ -43,6 +43,8 @@ _FEWEST_FAMILIES: Final = 2
 """Of generated clips, for a head: with one, no fold holds what the others did not see."""
 _FIRST_VALIDATION_SEED: Final = 9_000_000
 """Of the validation pairs; those of training count from 0, and no recipe makes so many."""
+_JOIN_C: Final = 1.0
+"""Inverse strength of the L2 penalty on how the two heads' evidence joins."""
 FAR_SHARE: Final = 0.03
 """Of the clips of a new family: how many may be taken for unlike all that the head was fitted on. Chosen."""
 _DECIMALS: Final = 6
@@ -64,11 +66,9 @@ class Head:
     scale: float = 1.0  # of the folds' scores
     shift: float = 0.0
 
-    def unseen_evidence(self, clip: ClipOutputs) -> float:
+    def unseen(self, seen: Floats, family: str) -> float:
         """The evidence of a generated clip by heads that saw no clip of its family: the mean over the foldings."""
-        scores = [
-            float(fold.score(clip.look)) for folds in self.foldings for fold in folds if clip.family in fold.families
-        ]
+        scores = [float(fold.score(seen)) for folds in self.foldings for fold in folds if family in fold.families]
         return self.scale * float(np.mean(scores)) + self.shift if scores else self.bias
 
     def to_json(self) -> dict[str, Any]:
@@ -79,6 +79,45 @@ class Head:
             "weights": [round(float(number), _DECIMALS) for number in self.weights],
             "bias": self.bias,
             "auroc_out_of_fold": self.auroc,
+        }
+
+
+@dataclass(frozen=True)
+class Heads:
+    """The heads for the whole picture and for crops at its own size, and how their evidence joins."""
+
+    whole: Head
+    detail: Head | None = None
+    counts: tuple[float, float, float] = (1.0, 0.0, 0.0)  # of the whole's evidence, of the crops', and a bias
+    auroc: float | None = None  # of both together, out of fold, over the clips that have crops
+
+    @property
+    def knows(self) -> bool:
+        """Whether there was anything to fit the head for the whole picture on."""
+        return self.whole.auroc is not None
+
+    def unseen_evidence(self, clip: ClipOutputs) -> float:
+        """The evidence of a generated clip by heads that saw no clip of its family."""
+        whole = self.whole.unseen(clip.look, clip.family)
+        if self.detail is None or clip.detail is None:
+            return whole
+        of_whole, of_detail, bias = self.counts
+        return of_whole * whole + of_detail * self.detail.unseen(clip.detail, clip.family) + bias
+
+    def to_json(self) -> dict[str, Any]:
+        """The parts of ``embedded.json`` that are called ``generated`` and ``detail``."""
+        if self.detail is None:
+            return {"generated": self.whole.to_json(), "detail": None}
+        of_whole, of_detail, bias = self.counts
+        return {
+            "generated": self.whole.to_json(),
+            "detail": {
+                "mean": [round(float(number), _DECIMALS) for number in self.detail.mean],
+                "weights": [round(of_detail * float(number), _DECIMALS) for number in self.detail.weights],
+                "whole": of_whole,
+                "bias": bias + of_detail * self.detail.bias,
+                "auroc_out_of_fold": self.auroc,
+            },
         }
 
 
@@ -94,8 +133,8 @@ def finish(recipe: EmbeddedRecipe, out: Path, checkpoint: Path) -> Path:
         net = TraceNet(recipe.width)
         net.load_state_dict(read_checkpoint(checkpoint)["average"])
         kind = fit_kind(net.eval(), recipe, out / "spool")
-        export(Backbone(), net, kind, work / "embedded.onnx")
-        network = Network(work / "embedded.onnx")
+        export(net, kind, work)
+        network = Network(work)
         if (Path(recipe.footage) / RELEASE_NAME).exists():
             numbers = _of_release(recipe, out, network)
         else:
@@ -105,8 +144,8 @@ def finish(recipe: EmbeddedRecipe, out: Path, checkpoint: Path) -> Path:
 
 
 def write_numbers(folder: Path, numbers: dict[str, Any]) -> None:
-    """Write ``embedded.json`` beside ``embedded.onnx``. The revision stands for both: other thresholds, another one."""
-    digest = hashlib.sha256((folder / "embedded.onnx").read_bytes()).hexdigest()
+    """Write ``embedded.json`` beside the ONNX files. The revision stands for all: other thresholds, another one."""
+    digest = digest_of(folder)
     revision = hashlib.sha256((digest + dumps(numbers)).encode()).hexdigest()[:_REVISION_DIGITS]
     table = {"format": "deeptrace.embedded", "version": VERSION, "revision": revision, "sha256": digest} | numbers
     write_text(folder / "embedded.json", dumps(table, indent=1) + "\n")
@@ -119,34 +158,36 @@ def _of_footage(recipe: EmbeddedRecipe, out: Path, network: Network) -> dict[str
     scene = scene_maker(footage, recipe.cutouts, test=True) if recipe.scene_share > 0 else None
     logits = _pair_logits(PairMaterial(footage, scene, recipe.scene_share), recipe, network)
     scale, bias = platt(logits["fake"], np.r_[logits["sham"], logits["clean"]])
-    head = fit_head(clips, network)
-    return numbers_of(run_clips(clips, network), (scale, bias), head)
+    outputs = run_clips(clips, network)
+    return numbers_of(outputs, (scale, bias), heads_of(fit_head(clips, network), clips, outputs))
 
 
 def run_clips(clips: Sequence[PoolClip], network: Network) -> list[ClipOutputs]:
     """What the network says of clips as the model reads them."""
     families = families_of((clip.source, clip.generator, clip.scene) for clip in clips)
     return [
-        run_clip(clip.path, clip.clip_id, family, is_fake=clip.label == "fake", network=network)
+        run_clip(clip, family, network)
         for clip, family in zip(tqdm(clips, desc="clips as they are read", unit="clip"), families, strict=True)
     ]
 
 
-def numbers_of(clips: Sequence[ClipOutputs], trace: tuple[float, float], head: Head) -> dict[str, Any]:
+def numbers_of(clips: Sequence[ClipOutputs], trace: tuple[float, float], heads: Heads) -> dict[str, Any]:
     """The numbers of ``embedded.json``.
 
     Thresholds are of untouched clips: those held out from training are too few for a quantile, so all that are no test
     count. p_generated is out of fold for each.
     """
-    fitted = fit_thresholds(clips, trace=trace, generated=None if head.auroc is None else head.unseen_evidence)
+    fitted = fit_thresholds(clips, trace=trace, generated=heads.unseen_evidence if heads.knows else None)
     threshold = fitted.pop("trace_threshold")
     far = None
-    if head.auroc is not None:
-        distances = np.array([distance(clip.look, head.mean, head.spread) for clip in clips])
+    if heads.knows:
+        distances = np.array([distance(clip.look, heads.whole.mean, heads.whole.spread) for clip in clips])
         far = above(distances, [clip.family for clip in clips], FAR_SHARE)
+    numbers = heads.to_json()
     return {
         "trace": {"scale": trace[0], "bias": trace[1], "threshold": threshold},
-        "generated": head.to_json() | {"far": far},
+        "generated": numbers["generated"] | {"far": far},
+        "detail": numbers["detail"],
         **fitted,
     }
 
@@ -164,8 +205,8 @@ def _of_release(recipe: EmbeddedRecipe, out: Path, network: Network) -> dict[str
         for name in ("fake", "clean")
         for i, value in enumerate(logits[name])
     ]
-    head = Head(nothing, np.ones(LOOK), nothing, 0.0, None)
-    return numbers_of(clips, platt(logits["fake"], logits["clean"]), head)
+    heads = Heads(Head(nothing, np.ones(LOOK), nothing, 0.0, None))
+    return numbers_of(clips, platt(logits["fake"], logits["clean"]), heads)
 
 
 def _pair_logits(material: PairMaterial, recipe: EmbeddedRecipe, network: Network) -> dict[str, Floats]:
@@ -218,3 +259,43 @@ def head_of(looks: Looks) -> Head:
     mean, scale_of, weights, bias = fit(looks.values, looks, np.ones(len(looks.fake), bool))
     auroc = float(roc_auc_score(labels, score))
     return Head(mean, scale_of, weights * scale, bias * scale + shift, auroc, foldings, scale, shift)
+
+
+def heads_of(whole: Head, clips: Sequence[PoolClip], outputs: Sequence[ClipOutputs]) -> Heads:
+    """Both heads: that for crops on what the network says of the clips, and how the two join.
+
+    Without a head for the whole picture, or with crops of too few families to judge one by, there is none for crops.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import roc_auc_score
+
+    seen = [(clip, said) for clip, said in zip(clips, outputs, strict=True) if said.detail is not None]
+    families = [{said.family for _, said in seen if said.is_fake is kind} for kind in (False, True)]
+    if whole.auroc is None or min(map(len, families)) < _FEWEST_FAMILIES:
+        return Heads(whole)
+    details = Looks(
+        np.array([said.detail for _, said in seen]),
+        np.array([said.clip_id for _, said in seen]),
+        np.array([said.family for _, said in seen]),
+        np.array([int(said.is_fake) for _, said in seen]),
+        np.array([clip.scene or "" for clip, _ in seen]),
+    )
+    detail = head_of(details)
+    evidence = np.array(
+        [
+            (whole.unseen(said.look, said.family), detail.unseen(said.detail, said.family))
+            for _, said in seen
+            if said.detail is not None
+        ]
+    )
+    fitted = LogisticRegression(C=_JOIN_C, class_weight="balanced").fit(evidence, details.fake)
+    of_whole, of_detail = (float(value) for value in fitted.coef_[0])
+    if min(of_whole, of_detail) < 0:
+        warnings.warn(
+            f"crops at their own size are left out: joined with the whole picture they would count {of_detail:.2f}, "
+            f"and the whole picture {of_whole:.2f}",
+            stacklevel=2,
+        )
+        return Heads(whole)
+    auroc = float(roc_auc_score(details.fake, evidence @ fitted.coef_[0]))
+    return Heads(whole, detail, (of_whole, of_detail, float(fitted.intercept_[0])), auroc)

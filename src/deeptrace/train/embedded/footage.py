@@ -51,6 +51,8 @@ class PoolClip:
     generator: str | None
     path: Path
     stored: Stored
+    native: Path | None = None
+    """The file whose middle shows the clip's pictures at the size they were made in; None: there is none."""
     scene: str | None = None
     """The same for clips of one scene: an edit and its source, or one prompt by several generators."""
 
@@ -111,10 +113,18 @@ def load_pool(
                     generator=row["generator"],
                     path=path,
                     stored=stored,
+                    native=_native(row, root, path),
                     scene=row.get("pair"),
                 )
             )
     return pool
+
+
+def _native(row: dict[str, Any], root: Path, path: Path) -> Path | None:
+    """Of a clip that was made smaller, the manifest names a crop (``native``), or null; else it is the file itself."""
+    if "native" not in row:
+        return path
+    return root / row["native"] if row["native"] else None
 
 
 def validation_clips(pool: Sequence[PoolClip], recipe: EmbeddedRecipe) -> list[PoolClip]:

@@ -17,9 +17,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from deeptrace.models.embedded.detail import recode
 from deeptrace.models.embedded.inputs import FPS, Bytes
 from deeptrace.models.embedded.windows import WINDOW, Network
-from deeptrace.train.embedded.draw import encode
 from deeptrace.train.embedded.footage import PoolClip
 
 # All chosen; what others give over families that were not seen is measured by `benchmarks/generated_heads.py`.
@@ -103,9 +103,9 @@ def families_of(clips: Iterable[tuple[str, str | None, str | None]]) -> list[str
 
 @dataclass(frozen=True)
 class Looks:
-    """What the head sees of windows of clips, and of which clip each is."""
+    """What a head sees of windows of clips (or of crops), and of which clip each is."""
 
-    values: npt.NDArray[np.float64]  # (N, 510)
+    values: npt.NDArray[np.float64]  # (N, D): 510 numbers of windows, or 768 of crops
     clip: npt.NDArray[np.str_]
     family: npt.NDArray[np.str_]
     fake: npt.NDArray[np.int64]
@@ -133,7 +133,7 @@ def collect(clips: Sequence[PoolClip], network: Network) -> Looks:
             [0] if count <= WINDOW else np.linspace(0, count - WINDOW, min(_WINDOWS, 1 + count // WINDOW)).astype(int)
         )
         for start in starts:
-            images = encode(_normal(pool[np.arange(start, min(start + WINDOW, count)) * step]), _CRF)
+            images = recode(_normal(pool[np.arange(start, min(start + WINDOW, count)) * step]), _CRF)
             values.append(network(images).look)
             names.append(clip.clip_id)
             families.append(family)
@@ -160,7 +160,7 @@ def _normal(images: Bytes) -> Bytes:
 
 
 def fit(values: npt.NDArray[np.float64], looks: Looks, rows: npt.NDArray[np.bool_]) -> tuple[Any, Any, Any, float]:
-    """``(mean, scale, weights, bias)`` of a linear score of looks ``(N, 510)``, from the ``rows`` ``(N,)`` that count.
+    """``(mean, scale, weights, bias)`` of a linear score of looks ``(N, D)``, from the ``rows`` ``(N,)`` that count.
 
     Logistic regression over standardised numbers. Numbers that hardly vary (`_LEAST_DEVIATION`) get no weight. Windows
     of a family weigh ``1 / sqrt(n)``, the classes alike, so that one repository cannot rule. An edit minus its source
@@ -194,7 +194,7 @@ def fit(values: npt.NDArray[np.float64], looks: Looks, rows: npt.NDArray[np.bool
 
 
 def spread_of(values: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Mean and deviation ``(510,)`` of looks ``(N, 510)``; `_NEVER` for the deviation of what hardly varies."""
+    """Mean and deviation ``(D,)`` of looks ``(N, D)``; `_NEVER` for the deviation of what hardly varies."""
     deviation = values.std(axis=0)
     return values.mean(axis=0), np.where(deviation >= _LEAST_DEVIATION, deviation, _NEVER)
 
@@ -211,7 +211,7 @@ class HeldOutScore:
     bias: float
 
     def score(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """Scores (logits of "generated") ``(...,)`` of what the head sees, ``(..., 510)``."""
+        """Scores (logits of "generated") ``(...,)`` of what the head sees, ``(..., D)``."""
         return np.asarray((values - self.mean) @ self.weights + self.bias)
 
 
@@ -220,7 +220,7 @@ def folds_of(
 ) -> list[HeldOutScore]:
     """Models that each saw all families but those of their fold.
 
-    ``values`` are the windows' numbers ``(N, 510)``. Families are dealt whole, the
+    ``values`` are the windows' numbers ``(N, D)``. Families are dealt whole, the
     largest first, each to where clips of its classes are fewest. A fold without which a class would be missing is left
     out: its families have no score of their own.
     """

@@ -27,6 +27,7 @@ from torch import Tensor
 
 from deeptrace.errors import DeepTraceError, FileError, TrainError
 from deeptrace.files import make_folder, write_jsonl
+from deeptrace.models.embedded.windows import BACKBONE_NAME
 from deeptrace.models.hf.library import refusal
 from deeptrace.models.hf.staging import room
 from deeptrace.train import checkpoints
@@ -61,7 +62,6 @@ _NEEDED: Final = (re.compile(re.escape(STATE_NAME)),)
 _KEPT: Final = 2  # checkpoints: the newest, and the one before it for the case that a disk returns other bytes
 _FORMER_NAME: Final = "checkpoint.pt"  # where a run's state lay before there were manifests
 LOG_NAME: Final = "log.jsonl"
-BACKBONE_NAME: Final = "backbone.onnx"
 
 
 # ── making pairs ────────────────────────────────────────────────────────────────────────────────────────────────────

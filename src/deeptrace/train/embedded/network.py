@@ -46,6 +46,10 @@ def _pretrained() -> Any:
         )
 
 
+DETAIL_BLOCKS: Final = (2, 4, 7, 10, 14, 15)
+"""Blocks of EfficientNet-Lite0, at strides 4, 8, 16, 16, 32 and 32, whose means say what a crop at own size shows."""
+
+
 class Backbone(nn.Module):
     """EfficientNet-Lite0, frozen, up to its eleventh block: what the temporal net looks at."""
 
@@ -57,17 +61,22 @@ class Backbone(nn.Module):
         self.requires_grad_(False)
         self.eval()
 
+    def stages(self, images: Tensor) -> dict[int, Tensor]:
+        """What the blocks of `DETAIL_BLOCKS` that are here say of images ``(N, H, W, 3)`` uint8, by their number."""
+        x = (images.permute(0, 3, 1, 2).float() - 127.0) / 128.0  # as the weights were trained
+        x = F.relu6(self.norm(self.stem(x)))
+        stages = {}
+        for i, block in enumerate(self.blocks):
+            x = block(x)
+            if i in DETAIL_BLOCKS:
+                stages[i] = x
+        return stages
+
     @override
     def forward(self, images: Tensor) -> Features:
         """Features of images ``(N, H, W, 3)`` uint8."""
-        x = (images.permute(0, 3, 1, 2).float() - 127.0) / 128.0  # as the weights were trained
-        x = F.relu6(self.norm(self.stem(x)))
-        stages = []
-        for i, block in enumerate(self.blocks):
-            x = block(x)
-            if i in (4, 10):
-                stages.append(x)
-        return Features(stages[0], stages[1])
+        stages = self.stages(images)
+        return Features(stages[4], stages[10])
 
 
 class DeepStage(nn.Module):
@@ -79,11 +88,19 @@ class DeepStage(nn.Module):
         self.requires_grad_(False)
         self.eval()
 
+    def stages(self, coarse: Tensor) -> dict[int, Tensor]:
+        """What the blocks of `DETAIL_BLOCKS` that are here say of ``(N, 112, h, w)``, by their number in the whole."""
+        x, stages = coarse, {}
+        for i, block in enumerate(self.blocks, _COARSE_BLOCKS):
+            x = block(x)
+            if i in DETAIL_BLOCKS:
+                stages[i] = x
+        return stages
+
     @override
     def forward(self, coarse: Tensor) -> Tensor:
         """``(N, 320, h // 2, w // 2)`` from the stage at stride 16, ``(N, 112, h, w)``."""
-        deep: Tensor = self.blocks(coarse)
-        return deep
+        return self.stages(coarse)[DETAIL_BLOCKS[-1]]
 
 
 class Outputs(NamedTuple):

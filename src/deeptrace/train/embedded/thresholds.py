@@ -11,7 +11,6 @@ import math
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -23,6 +22,7 @@ from deeptrace.measures.probabilities import sigmoid
 from deeptrace.models.embedded.calibration import evidence_of_clip, pool_evidence
 from deeptrace.models.embedded.reading import read_parts
 from deeptrace.models.embedded.windows import Network, windows_of
+from deeptrace.train.embedded.footage import PoolClip
 
 FALSE_ALARMS: Final = 0.08
 """Share of a new family's camera clips that the upper threshold may call fake, in the mean over families. Chosen."""
@@ -42,13 +42,23 @@ class ClipOutputs:
     is_fake: bool
     logits: Floats  # (W,) of a trace, one a window
     look: Floats  # (510,), the mean over the windows
+    detail: Floats | None = None  # (768,), the mean over crops at their own size; None: there is none
 
 
-def run_clip(path: Path, clip_id: str, family: str, *, is_fake: bool, network: Network) -> ClipOutputs:
+def run_clip(clip: PoolClip, family: str, network: Network) -> ClipOutputs:
     """The network's outputs for a clip, by the road that `EmbeddedModel` takes."""
-    outputs = [network(window.images, window.first) for window in windows_of(read_parts(path))]
+    outputs = [network(window.images, window.first) for window in windows_of(read_parts(clip.path))]
     look: Floats = np.stack([one.look for one in outputs]).mean(axis=0, dtype=np.float64)
-    return ClipOutputs(clip_id, family, is_fake, np.array([one.clip for one in outputs], np.float64), look)
+    logits = np.array([one.clip for one in outputs], np.float64)
+    return ClipOutputs(clip.clip_id, family, clip.label == "fake", logits, look, detail_of(clip, network))
+
+
+def detail_of(clip: PoolClip, network: Network) -> Floats | None:
+    """What crops of a clip at their own size show, in the mean ``(768,)``; None: there is none."""
+    if clip.native is None:
+        return None
+    crops = [part.crop for part in read_parts(clip.native) if part.crop is not None]
+    return np.mean([network.detail(crop) for crop in crops], axis=0, dtype=np.float64) if crops else None
 
 
 def above(values: Floats, families: Sequence[str], share: float) -> float:
