@@ -2,7 +2,6 @@
 
     python benchmarks/generated_heads.py cache CLIPS ... --out DIR    # features; goes on where DIR stands
     python benchmarks/generated_heads.py score DIR                    # the table, a row as soon as it is known
-    python benchmarks/generated_heads.py curve DIR                    # two kinds of head, on fewer families
 
 CLIPS are folders with a ``manifest.jsonl``. A family is all that shares a source repository, a generator's name or a
 ``pair``; no clip is judged by a head that saw one of its family. Beside each AUROC stand its floors: what edits get
@@ -49,7 +48,7 @@ ROWS: Final[dict[str, dict[str, Any]]] = {
     "means 16 and 32": {"names": ["mean 16", "mean 32"]},
     "means 16 and 32; pairs": {"names": ["mean 16", "mean 32"], "pairs": 0.3},
     "means 16 and 32, motion": {"names": ["mean 16", "mean 32", "motion"]},
-    "the kind that ships: means 16 and 32, motion; pairs": {"names": ["mean 16", "mean 32", "motion"], "pairs": 0.3},
+    "the look: means 16 and 32, motion; pairs": {"names": ["mean 16", "mean 32", "motion"], "pairs": 0.3},
     "means 16 and 32, motion; pairs; camera directions shrunk": {
         "names": ["mean 16", "mean 32", "motion"],
         "pairs": 0.3,
@@ -85,7 +84,7 @@ ROWS: Final[dict[str, dict[str, Any]]] = {
     },
 }
 """Rows of the table: keywords of `Setting`."""
-SUMS: Final = (("the kind that ships: means 16 and 32, motion; pairs", "native crop: means of all stages; pairs"),)
+SUMS: Final = (("the look: means 16 and 32, motion; pairs", "native crop: means of all stages; pairs"),)
 
 
 @dataclass(frozen=True)
@@ -286,11 +285,6 @@ class Clips:
                 features.append({name: arrays[name].astype(np.float64) for name in arrays.files if name != "about"})
         return cls(about, features)
 
-    def only(self, keep: npt.NDArray[np.bool_]) -> Clips:
-        """These clips alone."""
-        rows = np.flatnonzero(keep)
-        return Clips([self.about[i] for i in rows], [self.features[i] for i in rows])
-
     def windows(self, view: str, names: Sequence[str]) -> tuple[Doubles, npt.NDArray[np.int64]]:
         """Numbers of windows ``(W, D)``, and of which clip each is ``(W,)``."""
         values, clip = [], []
@@ -446,28 +440,9 @@ def score(clips: Clips) -> None:
         print_row(" + ".join(name for name in names), figures_of(clips, np.asarray(total)))
 
 
-def curve(clips: Clips) -> None:
-    """Print AUROC on a quarter, half and all of the families: means over eight draws."""
-    print("| head | a quarter | half | all |\n|---|---|---|---|")
-    for name in ("means 16, unevenness, motion", "the kind that ships: means 16 and 32, motion; pairs"):
-        found = []
-        for share, draws in ((0.25, 8), (0.5, 8), (1.0, 1)):
-            aurocs = []
-            for draw in range(draws):
-                rng = np.random.default_rng(draw)
-                kept = [family for family in sorted(set(clips.family)) if rng.random() < share]
-                part = clips.only(np.isin(clips.family, kept))
-                if min(np.bincount(part.fake, minlength=2)) < 10:
-                    continue
-                scores = scores_of(part, Setting(**ROWS[name]), seeds=1)
-                aurocs.append(roc_auc_score(part.fake, scores))
-            found.append(f"{np.mean(aurocs):.2f} ({np.std(aurocs):.2f}, {len(aurocs)} draws)")
-        print(f"| {name} | {' | '.join(found)} |", flush=True)
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["cache", "score", "curve"])
+    parser.add_argument("what", choices=["cache", "score"])
     parser.add_argument("paths", nargs="+", type=Path)
     parser.add_argument("--out", type=Path, help="The folder of the features, for cache.")
     given = parser.parse_args()
@@ -475,7 +450,7 @@ def main() -> int:
         if given.out is None:
             parser.error("cache writes features: name their folder, --out DIR")
         return 1 if cache(given.paths, given.out) else 0
-    {"score": score, "curve": curve}[given.what](Clips.load(given.paths[0]))
+    score(Clips.load(given.paths[0]))
     return 0
 
 

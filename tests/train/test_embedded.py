@@ -407,6 +407,14 @@ def test_the_second_stage_says_what_differs() -> None:
     )
 
 
+def test_the_third_stage_holds_out_all_that_the_first_did_and_what_judges_its_boxes() -> None:
+    (_, first), (_, third) = load_recipe("embedded"), load_recipe("embedded-stage3")
+    assert third.validation_sources == first.validation_sources
+    assert set(first.test_sources) < set(third.test_sources)
+    assert "showlab/Kiwi-Edit" in third.test_sources
+    assert third.seed not in (first.seed, load_recipe("embedded-stage2")[1].seed)
+
+
 def test_the_clear_recipe_takes_nothing_doubtful() -> None:
     _, recipe = load_recipe("embedded-clear")
     assert recipe.licenses == ("CC-BY-4.0",)
