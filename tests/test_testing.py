@@ -21,6 +21,9 @@ CLASSES = {
     "qwen2-vl": ("Qwen2VLForConditionalGeneration", "Qwen2VLProcessor"),
     "internvl": ("InternVLForConditionalGeneration", "InternVLProcessor"),
     "llava-onevision": ("LlavaOnevisionForConditionalGeneration", "LlavaOnevisionProcessor"),
+    "glm-4.1v": ("Glm4vForConditionalGeneration", "Glm4vProcessor"),
+    "glm-4.5v": ("Glm4vMoeForConditionalGeneration", "Glm4vProcessor"),
+    "glm-4.6v": ("Glm46VForConditionalGeneration", "Glm46VProcessor"),
     "video-llava": ("VideoLlavaForConditionalGeneration", "VideoLlavaProcessor"),
 }
 

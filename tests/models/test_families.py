@@ -31,7 +31,10 @@ from deeptrace.models.hf.families import IGNORED, Encoded, Family, family_of  # 
 from deeptrace.models.hf.families.qwen25vl import rope_index  # noqa: E402
 from deeptrace.models.hf.model import HfModel  # noqa: E402
 
-NAMES = ("videollama3", "qwen2.5-vl", "qwen3-vl", "qwen2-vl", "internvl", "llava-onevision", "video-llava")
+NAMES = (
+    "videollama3", "qwen2.5-vl", "qwen3-vl", "qwen2-vl", "internvl", "llava-onevision", "video-llava", "glm-4.1v",
+    "glm-4.5v", "glm-4.6v",
+)  # fmt: skip
 SQUARE = frozenset({"internvl", "llava-onevision", "video-llava"})
 """Families that make every frame a square of one size."""
 GOLDEN = Path(__file__).parents[1] / "golden" / "prompts"
@@ -256,7 +259,7 @@ def test_every_parameter_belongs_to_a_part(name: str, families: dict[str, Family
     assert parts == {"vision", "projector", "language"}
     for key, _ in models[name].named_parameters():
         expected = "language" if "language_model" in key or "lm_head" in key else "vision"
-        if re.search(r"projector|merger", key):
+        if re.search(r"projector|merger|downsample", key):
             expected = "projector"
         assert families[name].part_of(f"base_model.model.{key}") == expected, key
 
@@ -321,7 +324,7 @@ def test_the_card_decides(name: str, folders: dict[str, Path]) -> None:
     family = family_of(folders[name], card=card)
     shown = family.encode(noise(4, 112, 160), "Is it?")
     assert shown.space == Space("source", 160, 112)
-    assert family.text_of(shown).startswith(family.chat.system.replace("{text}", "Look."))
+    assert family.text_of(shown).startswith(family.chat.begin + family.chat.system.replace("{text}", "Look."))
     assert family.sampling == Sampling(4.0, 8)
     assert shown.size.resized_hw[0] < 112
     assert pixel_tokens(family, shown) == shown.size.tokens

@@ -20,7 +20,9 @@ from deeptrace.models.hf.weights import ITEM_BYTES, Tensor, read_weights
 
 Precision = Literal["float32", "bfloat16", "mixed"]
 
-LORA_MODULES: Final = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+LORA_MODULES: Final = (
+    "q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "gate_up_proj", "down_proj",
+)  # fmt: skip
 """The modules that a recipe's [lora] table names by default."""
 
 _FLOAT: Final = 4

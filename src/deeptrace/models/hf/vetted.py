@@ -48,7 +48,9 @@ _TOP: Final = frozenset({
     "image_token_id", "model_type", "text_config", "tie_word_embeddings", "video_token_id", "vision_config",
     "vision_end_token_id", "vision_start_token_id",
 })  # fmt: skip
-_ROPE: Final = frozenset({"mrope_interleaved", "mrope_section", "rope_theta", "rope_type", "type"})
+_ROPE: Final = frozenset(
+    {"mrope_interleaved", "mrope_section", "partial_rotary_factor", "rope_theta", "rope_type", "type"}
+)
 _ROPE_TYPES: Final = frozenset({"default", "mrope", "axial"})
 _ACTIVATIONS: Final = frozenset({"silu", "gelu", "gelu_pytorch_tanh", "gelu_new", "quick_gelu", "relu"})
 _WORDS: Final = {

@@ -41,7 +41,9 @@ class LoraTable:
     rank: Count = 16
     alpha: Count = 32
     dropout: Share = 0.0
-    modules: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+    modules: tuple[str, ...] = (
+        "q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "gate_up_proj", "down_proj",
+    )  # fmt: skip
     parts: tuple[Part, ...] = ("language",)
     keep: Literal["merged", "adapter"] = "merged"
 

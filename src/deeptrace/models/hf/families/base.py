@@ -62,6 +62,8 @@ class ChatFrame:
     video: str
     marks: tuple[str, ...] = ()
     """Other control tokens that the frame is written with."""
+    begin: str = ""
+    """What stands before all turns."""
 
 
 CHATML: Final = ChatFrame(
@@ -307,7 +309,7 @@ class Family(ABC):
             before, after = "", question
         system = self.chat.system.replace("{text}", self.system_prompt) if self.system_prompt else ""
         user = self.chat.user.replace("{text}", f"{before.strip()}{self.render_video()}{after.strip()}")
-        return f"{system}{user}{self.chat.assistant}"
+        return f"{self.chat.begin}{system}{user}{self.chat.assistant}"
 
     def _refuse_special(self, text: str, what: str) -> None:
         for token in self._special:
