@@ -610,3 +610,63 @@ def test_what_a_server_says_does_not_act_in_a_terminal(caplog: pytest.LogCapture
     assert said
     assert not {"\x1b", "\u202e"} & set("".join(said))
     assert "[U+202E]" in said[0]
+
+
+# ── several servers of one model ────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_several_servers_share_the_work() -> None:
+    with (
+        FaultServer(default=after(0.02, ok("one"))) as one,
+        FaultServer(default=after(0.02, ok("two"))) as two,
+        ChatClient(f"{one.url} {two.url}", "m", "k-test-key", concurrency=6) as client,
+    ):
+        outcomes = list(client.map(asks(60)))
+        assert all(isinstance(outcome, Reply) for outcome in outcomes)
+        assert len(one.requests) + len(two.requests) == 60
+        assert min(len(one.requests), len(two.requests)) >= 15
+
+
+def test_a_server_that_is_gone_is_passed_over_and_asked_again_later(server: FaultServer) -> None:
+    """Every call gets its answer from the other; the dead one is tried once in half a minute."""
+    now = 0.0
+    with FaultServer() as gone:
+        dead = gone.url
+    codes: list[str | None] = []
+    with ChatClient(
+        [dead, server.url],
+        "m",
+        "k-test-key",
+        concurrency=1,
+        clock=lambda: now,
+        sleep=lambda seconds: None,
+        on_attempt=lambda attempt: codes.append(attempt.code),
+    ) as client:
+        for _ in range(10):
+            assert isinstance(client.complete(ASK), Reply)
+        assert codes.count("CONNECT_FAILED") == 1
+        now = 31.0
+        for _ in range(10):
+            assert isinstance(client.complete(ASK), Reply)
+        assert codes.count("CONNECT_FAILED") == 2
+    assert len(server.requests) == 20
+
+
+def test_the_order_of_servers_means_nothing_to_what_is_kept(server: FaultServer, tmp_path: Path) -> None:
+    with FaultServer() as other:
+        for urls in ([server.url, other.url], [other.url, server.url], [other.url, other.url, server.url]):
+            with ChatClient(urls, "m", "k-test-key", cache_dir=tmp_path) as client:
+                assert isinstance(client.complete(ASK), Reply)
+                assert client.base_url == " ".join(sorted([server.url, other.url]))
+        assert len(server.requests) + len(other.requests) == 1
+
+
+def test_openais_key_is_not_shown_where_one_of_several_is_another(
+    server: FaultServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DEEPTRACE_API_KEY", raising=False)
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-not-for-others")
+    with ChatClient(["https://api.openai.com/v1", server.url], "m", sleep=lambda seconds: None) as client:
+        client._servers.rest("https://api.openai.com/v1")
+        assert isinstance(client.complete(ASK), Reply)
+    assert "authorization" not in server.requests[0].headers

@@ -7,7 +7,7 @@ and by the data room. Knows nothing of videos or answer formats. Needs the extra
 from __future__ import annotations
 
 from deeptrace.chat.client import Call, ChatClient
-from deeptrace.chat.messages import image_part, text_part
+from deeptrace.chat.messages import image_part, text_part, video_part
 from deeptrace.chat.redact import RedactingFilter, Redactor
 from deeptrace.chat.replies import (
     Attempt,
@@ -45,4 +45,5 @@ __all__ = [
     "Usage",
     "image_part",
     "text_part",
+    "video_part",
 ]

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from typing_extensions import override
@@ -21,7 +21,7 @@ import deeptrace
 from deeptrace.characters import visible
 from deeptrace.chat.cache import Cache
 from deeptrace.chat.messages import body, cache_key, check_messages, check_params, upper_bound
-from deeptrace.chat.pace import Budget, Gate, backoff_seconds, retry_after_seconds
+from deeptrace.chat.pace import Budget, Gate, Servers, backoff_seconds, retry_after_seconds
 from deeptrace.chat.reading import Fault, read_answer
 from deeptrace.chat.redact import RedactingFilter, Redactor, attach, detach, secrets_of_environment
 from deeptrace.chat.replies import (
@@ -35,7 +35,7 @@ from deeptrace.chat.replies import (
     Spent,
     Timeouts,
 )
-from deeptrace.chat.wire import Secret, Wire, check_base_url
+from deeptrace.chat.wire import Secret, Wire, check_base_urls
 from deeptrace.errors import MissingExtra
 
 if TYPE_CHECKING:
@@ -53,6 +53,9 @@ class Call:
     about: Mapping[str, Any] | None = None
 
 
+_UNREACHED: Final = ("CONNECT_FAILED", "DNS_FAILED", "TLS_FAILED", "CONNECT_TIMEOUT", "CONNECTION_LOST")
+
+
 class _FaultError(Exception):
     """A fault on its way through tenacity."""
 
@@ -61,21 +64,23 @@ class _FaultError(Exception):
         self.fault = fault
 
 
-def _key_from_environment(base_url: str) -> str | None:
+def _key_from_environment(base_urls: Sequence[str]) -> str | None:
     """DEEPTRACE_API_KEY, or OPENAI_API_KEY for OpenAI's own host only: a key is not shown to another provider."""
     if key := os.environ.get("DEEPTRACE_API_KEY"):
         return key
-    return os.environ.get("OPENAI_API_KEY") if urlsplit(base_url).hostname == "api.openai.com" else None
+    hosts = {urlsplit(base_url).hostname for base_url in base_urls}
+    return os.environ.get("OPENAI_API_KEY") if hosts == {"api.openai.com"} else None
 
 
 class ChatClient:
     """An OpenAI-compatible chat endpoint: OpenAI, vLLM, llama.cpp, and whatever else speaks ``/chat/completions``.
 
-    ``base_url`` ends before ``/chat/completions`` (``http://127.0.0.1:8000/v1``). The key comes from ``api_key``, else
-    from the environment; it is shown nowhere. ``max_cost`` (in the currency of ``prices``) and ``max_requests`` stop
-    the run before the request that could pass them, retries included. ``concurrency`` is the most requests at once.
-    ``clock`` (monotonic seconds), ``sleep`` and ``today`` are for tests of long waits. Safe to use from many threads;
-    close it, or use ``with``.
+    ``base_url`` ends before ``/chat/completions`` (``http://127.0.0.1:8000/v1``). Several of them, in a list or with
+    spaces between, are servers of one model: each request goes to the one that is least busy. The key comes from
+    ``api_key``, else from the environment; it is shown nowhere. ``max_cost`` (in the currency of ``prices``) and
+    ``max_requests`` stop the run before the request that could pass them, retries included. ``concurrency`` is the most
+    requests at once. ``clock`` (monotonic seconds), ``sleep`` and ``today`` are for tests of long waits. Safe to use
+    from many threads; close it, or use ``with``.
 
     Raises:
         ChatError: a setting that makes no sense.
@@ -84,7 +89,7 @@ class ChatClient:
 
     def __init__(
         self,
-        base_url: str,
+        base_url: str | Sequence[str],
         model: str,
         api_key: str | None = None,
         *,
@@ -115,9 +120,10 @@ class ChatClient:
                 raise ChatError(f"{name} must be a positive whole number, got {value!r}")
         if max_cost is not None and not 0 <= max_cost < float("inf"):
             raise ChatError(f"max_cost must be a number of at least 0, got {max_cost!r}")
-        self.base_url, self.model = check_base_url(base_url), model
+        base_urls = check_base_urls(base_url)
+        self.base_url, self.model = " ".join(sorted(base_urls)), model
         self._tenacity = tenacity
-        key = (api_key if api_key is not None else _key_from_environment(self.base_url)) or None
+        key = (api_key if api_key is not None else _key_from_environment(base_urls)) or None
         if key is not None and not (key.isascii() and key.isprintable() and " " not in key):
             raise ChatError("the API key holds characters that no key has (a space, a line break?)")
         self._redactor = Redactor({*secrets_of_environment(), *([key] if key else ())})
@@ -125,6 +131,7 @@ class ChatClient:
         self._budget = Budget(max_cost, max_requests)
         self._bounded = max_cost is not None
         self._gate = Gate(concurrency)
+        self._servers = Servers(base_urls, clock)
         self._cache = None if cache_dir is None else Cache(cache_dir)
         self._code_version = code_version or deeptrace.__version__
         self._on_attempt, self._clock, self._today = on_attempt, clock, today
@@ -255,7 +262,10 @@ class ChatClient:
             result: Reply | Fault | None = None
             try:
                 seconds_left = self._timeouts.total - (sent - started)
-                answer = self._wire.post(f"{self.base_url}/chat/completions", request, seconds_left)
+                with self._servers.one() as address:
+                    answer = self._wire.post(f"{address}/chat/completions", request, seconds_left)
+                if isinstance(answer, Fault) and answer.code in _UNREACHED:
+                    self._servers.rest(address)
                 try:
                     result = answer if isinstance(answer, Fault) else read_answer(answer, self._prices, bound)
                 except ChatStopped as error:

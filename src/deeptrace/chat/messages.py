@@ -25,6 +25,12 @@ def image_part(data: bytes, mime_type: str = "image/png", *, detail: str | None 
     return {"type": "image_url", "image_url": {"url": url} if detail is None else {"url": url, "detail": detail}}
 
 
+def video_part(pieces: Sequence[bytes], mime_type: str = "video/mp4") -> dict[str, Any]:
+    """A message part that carries a video inside itself: one file, or its frames as pictures (``video/jpeg``)."""
+    data = ",".join(base64.b64encode(piece).decode() for piece in pieces)
+    return {"type": "video_url", "video_url": {"url": f"data:{mime_type};base64,{data}"}}
+
+
 def text_part(text: str) -> dict[str, Any]:
     """A message part that carries text."""
     return {"type": "text", "text": text}
@@ -103,12 +109,18 @@ def upper_bound(messages: Sequence[Mapping[str, Any]], params: Mapping[str, Any]
         content = message["content"]
         parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
         tokens += 16 + sum(
-            len(part["text"].encode("utf-8", "surrogatepass")) if part["type"] == "text" else prices.media_tokens
+            len(part["text"].encode("utf-8", "surrogatepass"))
+            if part["type"] == "text"
+            else (prices.video_tokens if _is_video(part) else prices.media_tokens)
             for part in parts
         )
     # What travels beside the messages (a schema of the answer, say) may be counted as input as well.
     tokens += len(dumps(dict(params)).encode())
     return prices.cost(tokens, limit)
+
+
+def _is_video(part: Mapping[str, Any]) -> bool:
+    return part["type"] == "video_url" or str(part[part["type"]]["url"]).startswith("data:video/")
 
 
 def body(model: str, messages: Sequence[Mapping[str, Any]], params: Mapping[str, Any]) -> bytes:

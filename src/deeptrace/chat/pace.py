@@ -7,7 +7,7 @@ import math
 import random
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Final
@@ -45,6 +45,44 @@ def backoff_seconds(attempt: int, rng: random.Random) -> float:
     """Wait after failed attempt number ``attempt`` (from 1): up to 1, 2, 4 ... 60 s, at random over its upper half."""
     top = min(2.0 ** (attempt - 1), 60.0)
     return top * (0.5 + 0.5 * rng.random())
+
+
+REST_SECONDS: Final = 30.0
+"""How long a server that could not be reached is passed over, where there are others. Chosen."""
+
+
+class Servers:
+    """Which of several servers of one model is asked next: the one with the fewest requests under way.
+
+    One that could not be reached is passed over for `REST_SECONDS`, unless all of them are.
+    """
+
+    def __init__(self, addresses: Sequence[str], clock: Callable[[], float]) -> None:
+        self._under_way = dict.fromkeys(addresses, 0)
+        self._asked = dict.fromkeys(addresses, 0)
+        self._resting_until = dict.fromkeys(addresses, -math.inf)
+        self._clock = clock
+        self._lock = threading.Lock()
+
+    @contextlib.contextmanager
+    def one(self) -> Iterator[str]:
+        """The address of one, which is busy with a request more within the block."""
+        with self._lock:
+            now = self._clock()
+            awake = [name for name, until in self._resting_until.items() if until <= now]
+            address = min(awake or self._under_way, key=lambda name: (self._under_way[name], self._asked[name]))
+            self._under_way[address] += 1
+            self._asked[address] += 1
+        try:
+            yield address
+        finally:
+            with self._lock:
+                self._under_way[address] -= 1
+
+    def rest(self, address: str) -> None:
+        """Pass this one over for a while."""
+        with self._lock:
+            self._resting_until[address] = self._clock() + REST_SECONDS
 
 
 class Gate:

@@ -142,20 +142,23 @@ def _positive(value: float, name: str, *, zero: bool = False) -> None:
 
 @dataclass(frozen=True)
 class Prices:
-    """Price per million tokens, in any one currency. ``media_tokens`` is the most that one image or video can count.
+    """Price per million tokens, in any one currency. ``media_tokens`` is the most that one image can count,
+    ``video_tokens`` one video.
 
-    Before a call its upper bound is taken: one token per UTF-8 byte of text, ``media_tokens`` per image or video, and
-    all of ``max_tokens``. After it, what the server counted.
+    Before a call its upper bound is taken: one token per UTF-8 byte of text, those per image and video, and all of
+    ``max_tokens``. After it, what the server counted.
     """
 
     input_per_million: float
     output_per_million: float
     media_tokens: int = 4096
+    video_tokens: int = 65536
 
     def __post_init__(self) -> None:
         _positive(self.input_per_million, "input_per_million", zero=True)
         _positive(self.output_per_million, "output_per_million", zero=True)
         _positive(self.media_tokens, "media_tokens", zero=True)
+        _positive(self.video_tokens, "video_tokens", zero=True)
 
     def cost(self, prompt_tokens: int, completion_tokens: int) -> float:
         """Cost of so many tokens."""

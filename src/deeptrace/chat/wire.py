@@ -8,7 +8,7 @@ import ssl
 import threading
 import time
 import zlib
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
@@ -40,6 +40,21 @@ def check_base_url(base_url: str) -> str:
     if parts.username or parts.password or parts.query or parts.fragment:
         raise ChatError("base_url must not carry a user, password, query or fragment: pass the key as api_key")
     return base_url.rstrip("/")
+
+
+def check_base_urls(base_url: str | Sequence[str]) -> tuple[str, ...]:
+    """The base URLs of the servers of one model, each once, without their last slashes.
+
+    Raises:
+        ChatError: there is none, or one is not one, see `check_base_url`.
+    """
+    if isinstance(base_url, str):
+        given = base_url.split()
+    else:
+        given = list(base_url) if isinstance(base_url, Sequence) else [base_url]
+    if not given:
+        raise ChatError("base_url must be like https://host/v1")
+    return tuple(dict.fromkeys(map(check_base_url, given)))
 
 
 @functools.cache

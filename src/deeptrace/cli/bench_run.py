@@ -10,7 +10,17 @@ import click
 
 from deeptrace.characters import visible
 from deeptrace.cli.data import FOLDER
-from deeptrace.cli.endpoint import check_money, check_samples, gpu_of, home_of, money, sampled, sharded, with_samples
+from deeptrace.cli.endpoint import (
+    at_endpoint,
+    check_money,
+    check_samples,
+    gpu_of,
+    home_of,
+    money,
+    sampled,
+    sharded,
+    with_samples,
+)
 from deeptrace.cli.show import bar, print_problems, print_table, typed_command
 from deeptrace.files import dumps, make_folder
 from deeptrace.models import SUMMARIES, load
@@ -49,7 +59,7 @@ if TYPE_CHECKING:
 @click.option("--limit", type=click.IntRange(1), help="Only the first so many videos: to try things.")
 @click.option("--workers", type=click.IntRange(1), help="Videos at once; default: what the model can take.")
 @click.option("--seed", default=0, show_default=True, help="Of crops, logos, windows and shuffling.")
-@click.option("--base-url", help="For openai: models: an OpenAI-compatible endpoint, up to /v1.")
+@at_endpoint
 @sharded
 @sampled
 @money
@@ -67,7 +77,8 @@ def run(
     limit: int | None,
     workers: int | None,
     seed: int,
-    base_url: str | None,
+    base_url: str | tuple[str, ...] | None,
+    transport: str | None,
     shard: Shard | None,
     samples: int | None,
     temperature: float | None,
@@ -88,7 +99,7 @@ def run(
     records = load_records(source, root=root)
     print_problems(records.counts)
     whole, run_records = select(records, split), select(records, split, limit=limit)
-    model_options = _model_options(model_name, question=question, base_url=base_url, **options)
+    model_options = _model_options(model_name, question=question, base_url=base_url, transport=transport, **options)
     model = load(model_name, **model_options, **gpu_of(shard, home_of(model_name)))
     model = with_samples(model, samples, temperature, seed=seed)
     folder = make_folder(
@@ -114,7 +125,7 @@ def run(
 
 def _model_options(name: str, **choices: Any) -> dict[str, Any]:
     """The options that were given, in the words of the model's home."""
-    options = {key: choices[key] for key in ("question", "base_url") if choices[key] is not None}
+    options = {key: choices[key] for key in ("question", "base_url", "transport") if choices[key] is not None}
     if name.startswith("scripted:") and "question" in options:  # it is asked nothing; its answers are in a format
         options["format"] = options.pop("question")
     money = {key: choices[key] for key in ("max_cost", "max_requests", "prices") if choices[key] is not None}

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import click
 
 from deeptrace.characters import visible
 from deeptrace.cli.data import FOLDER
 from deeptrace.models import HOMES, registry
+from deeptrace.models.base import Transport
 
 if TYPE_CHECKING:
     from deeptrace.chat import ChatClient, ChatStopped
@@ -33,6 +34,31 @@ def money(command: Command) -> Command:
     ):
         command = option(command)
     return command
+
+
+def at_endpoint(command: Command) -> Command:
+    """The options that say where a model behind an endpoint is, and how a video travels there."""
+    for option in (
+        click.option(
+            "--transport",
+            type=click.Choice(get_args(Transport)),
+            help="For openai: models: how a video travels; default: as pictures, or as the registry says.",
+        ),
+        click.option(
+            "--base-url",
+            multiple=True,
+            callback=_one_or_several,
+            help="For openai: models: an OpenAI-compatible endpoint, up to /v1; repeated: several servers of it.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def _one_or_several(
+    _context: click.Context, _parameter: click.Parameter, value: tuple[str, ...]
+) -> str | tuple[str, ...] | None:
+    return value if len(value) > 1 else (value[0] if value else None)
 
 
 def sampled(command: Command) -> Command:

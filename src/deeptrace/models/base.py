@@ -16,7 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Annotated, Final, Protocol, TypeVar, runtime_checkable
+from typing import Annotated, Final, Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import numpy as np
 from typing_extensions import override
@@ -43,6 +43,17 @@ class Sampling:
     fps: Annotated[float, Range(above=0, high=1000)]
     max_frames: Count | None = None
     short_side: Count | None = None
+
+
+Transport: TypeAlias = Literal["images", "video", "video-frames", "video-in-image", "file"]
+"""How a video travels.
+
+``images``: a JPEG in an ``image_url`` part for each frame. ``video``: the frames as one H.264 mp4 in a ``video_url``
+part, as vLLM and SGLang take it. ``video-frames``: the same part with the frames as JPEG, one behind the other, which
+vLLM takes as a video whose frames are chosen. ``video-in-image``: the mp4 in an ``image_url`` part, where an endpoint
+tells media apart by their type. ``file``: the bytes of the file itself in a ``video_url`` part: the server chooses
+frames.
+"""
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
-"""``openai:`` models: any model behind an OpenAI-compatible endpoint that looks at images.
+"""``openai:`` models: any model behind an OpenAI-compatible endpoint that looks at images or videos.
 
-Frames travel as JPEG pictures inside the question, each with its time beside it where the question is informed; the
-answer is text. Several videos are asked about at once. Talks through `deeptrace.chat`, which knows about retries,
-limits, costs and the cache. Needs the extra ``api``.
+Frames travel as JPEG pictures inside the question, each with its time beside it where the question is informed, or by
+another transport (`deeptrace.models.transport`); the answer is text. Several videos are asked about at once. Talks
+through `deeptrace.chat`, which knows about retries, limits, costs and the cache. Needs the extra ``api``.
 """
 
 from __future__ import annotations
@@ -19,8 +19,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias, get_args
 
-import numpy as np
-import numpy.typing as npt
 from typing_extensions import override
 
 from deeptrace.answer import CUT_OFF, FORMAT_VERSIONS, FORMATS, Format, Space, check_format, label_offset
@@ -34,12 +32,12 @@ from deeptrace.chat import (
     Reply,
     Spent,
     Timeouts,
-    image_part,
     text_part,
 )
 from deeptrace.errors import ModelError
-from deeptrace.models.base import Sampling
+from deeptrace.models.base import Sampling, Transport
 from deeptrace.models.text import Answer, ModelReply, NoAnswer, NotAnAnswer, PosedQuestion, TextModel
+from deeptrace.models.transport import MAX_MEDIA_BYTES, TransportError, send, shows_a_part
 from deeptrace.records import Frames
 
 SpaceKind: TypeAlias = Kind
@@ -48,7 +46,6 @@ Detail: TypeAlias = Literal["low", "high", "auto"]
 DEFAULT_BASE_URL: Final = "https://api.openai.com/v1"
 DEFAULT_QUESTION: Final = "informed-json-with-probability"
 DEFAULT_SAMPLING: Final = Sampling(fps=2.0, max_frames=40, short_side=448)
-JPEG_QUALITY: Final = 90
 
 _log = logging.getLogger(__name__)
 
@@ -68,10 +65,12 @@ class OpenAIModel(TextModel):
 
     ``question`` is the name of a format in `deeptrace.answer.FORMATS`. ``sampling``: which frames, and how small.
     ``space``: the coordinates to ask for; None is 0 to 1000 where the question says so, else pixels of the video.
-    ``detail`` is passed on with every picture. ``logprobs``: None asks for log-probabilities and goes without where the
-    endpoint refuses them. ``params`` join the request, in the place of ours (``max_tokens``, ``temperature``); None
-    takes one of ours out, ``temperature`` also of answers that are drawn. The rest is `ChatClient`'s; ``base_url``
-    None: the environment's ``DEEPTRACE_BASE_URL``, else OpenAI's own.
+    ``transport`` is how a video travels (`deeptrace.models.base.Transport`), ``max_media_bytes`` the most that one may
+    take that does not travel as images. ``detail`` is passed on with every picture. ``logprobs``: None asks for
+    log-probabilities and goes without where the endpoint refuses them. ``params`` join the request, in the place of
+    ours (``max_tokens``, ``temperature``); None takes one of ours out, ``temperature`` also of answers that are drawn.
+    The rest is `ChatClient`'s; ``base_url`` may be several, of servers of one model; None: the
+    environment's ``DEEPTRACE_BASE_URL``, else OpenAI's own.
 
     The methods may be called from many threads at once. Close it, or use ``with``.
 
@@ -90,10 +89,12 @@ class OpenAIModel(TextModel):
         question: Format = DEFAULT_QUESTION,
         sampling: Sampling = DEFAULT_SAMPLING,
         space: SpaceKind | None = None,
+        transport: Transport = "images",
+        max_media_bytes: int = MAX_MEDIA_BYTES,
         detail: Detail | None = None,
         logprobs: bool | None = None,
         params: Mapping[str, Any] | None = None,
-        base_url: str | None = None,
+        base_url: str | Sequence[str] | None = None,
         api_key: str | None = None,
         cache_dir: str | os.PathLike[str] | None = None,
         prices: Prices | None = None,
@@ -103,15 +104,25 @@ class OpenAIModel(TextModel):
         concurrency: int = 8,
     ) -> None:
         check_format(question, FORMAT_VERSIONS.get(question, 0))
-        for name, value, kinds in (("space", space, SpaceKind), ("detail", detail, Detail)):
+        for name, value, kinds in (
+            ("space", space, SpaceKind),
+            ("detail", detail, Detail),
+            ("transport", transport, Transport),
+        ):
             if value is not None and value not in get_args(kinds):
                 raise ModelError(f"{name}: {value!r} is not one of {', '.join(get_args(kinds))}.")
+        if detail is not None and transport != "images":
+            raise ModelError(f"detail: goes with pictures; {transport!r} sends none.")
+        if space == "resized" and transport == "file":
+            raise ModelError("space: with transport 'file' it is not known what the frames are resized to.")
         reasons = _REASONS.match(model) is not None
         papers = FORMATS[question].form in ("trained", "zero-shot")
         self.name = f"openai:{model}"
         self.format = question
         self.sampling = sampling
-        self.times_beside_frames = FORMATS[question].is_informed
+        self.transport: Transport = transport
+        self.times_beside_frames = FORMATS[question].is_informed and transport == "images"
+        self._max_media_bytes = max_media_bytes
         self.space_kind: SpaceKind = space or ("source" if papers else "per-mille")
         self._detail: Detail | None = detail
         self._takes_temperature = not reasons and (params or {}).get("temperature", 0) is not None
@@ -163,6 +174,7 @@ class OpenAIModel(TextModel):
         return {
             **super().settings,
             "space_kind": self.space_kind,
+            "transport": self.transport,
             "detail": self._detail,
             "params": self._params,
             "logprobs": self._wants_logprobs,
@@ -248,11 +260,14 @@ class OpenAIModel(TextModel):
         return {**self._params, name: tokens}
 
     def _ask(self, question: PosedQuestion, params: Mapping[str, Any], *, whole: bool = True) -> Answer:
-        messages, facts = self._messages(question)
+        try:
+            messages, facts = self._messages(question)
+        except TransportError as error:
+            return NoAnswer(error.code, str(error), {"transport": self.transport})
         outcome, with_logprobs = self._complete(messages, params)
         facts |= {"base_url": self.client.base_url, "params": dict(params), "logprobs": with_logprobs}
         if isinstance(outcome, ChatFailed):
-            return NoAnswer(outcome.code, outcome.reason, facts)
+            return NoAnswer(outcome.code, f"{outcome.reason}{self._hint(outcome)}", facts)
         facts |= {"prompt_tokens": outcome.usage.prompt_tokens, "answer_tokens": outcome.usage.completion_tokens}
         if "refused" in outcome.flags:
             return NotAnAnswer("the model refused to answer", outcome.text, facts, outcome.model)
@@ -263,6 +278,11 @@ class OpenAIModel(TextModel):
         if label is not None:
             facts["label_logprobs"] = {"fake": label.fake, "real": label.real}
         return ModelReply(outcome.text, p_fake, facts, outcome.model)
+
+    def _hint(self, failed: ChatFailed) -> str:
+        if failed.code != "BAD_REQUEST" or self.transport == "images":
+            return ""
+        return f" (asked by transport {self.transport!r}; if the server takes no such part, choose another)"
 
     def _complete(self, messages: list[dict[str, Any]], params: Mapping[str, Any]) -> tuple[Reply | ChatFailed, bool]:
         """The outcome of one call, and whether log-probabilities were asked for in it."""
@@ -281,37 +301,26 @@ class OpenAIModel(TextModel):
 
     def _messages(self, question: PosedQuestion) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         """The question as it is sent, and what the row says of the frames in it."""
-        frames, beside = question.frames, self.times_beside_frames
+        if self.transport != "images" and shows_a_part(question.frames) and not FORMATS[self.format].is_informed:
+            raise TransportError(
+                f"transport {self.transport!r}: of a part of a video the server would count times from 0, and "
+                f"the question {self.format!r} says none. Choose an informed question, or transport 'images'"
+            )
+        if self.transport == "file" and shows_a_part(question.frames):
+            raise TransportError("transport 'file' sends the whole video, and a part of it is to be looked at")
         before, placeholder, after = question.text.partition(_VIDEO)
         if not placeholder:
             before, after = "", question.text
+        sent = send(
+            question.frames,
+            question.origin,
+            self.transport,
+            times_beside=self.times_beside_frames,
+            detail=self._detail,
+            max_bytes=self._max_media_bytes,
+        )
         parts = [text_part(before.strip())] if before.strip() else []
-        size = 0
-        for image, time in zip(frames.images, frames.pts_seconds.tolist(), strict=True):
-            picture = _jpeg(image)
-            size += len(picture)
-            if beside:
-                parts.append(text_part(f"{time:.1f} s:"))
-            parts.append(image_part(picture, "image/jpeg", detail=self._detail))
-        parts.append(text_part(after.strip()))
-        facts = {
-            "frames_sent": len(frames),
-            "frame_hw": list(frames.images.shape[1:3]),
-            "frame_bytes": size,
-            "jpeg_quality": JPEG_QUALITY,
-            "detail": self._detail,
-            "times_beside_frames": beside,
-        }
-        return [{"role": "user", "content": parts}], facts
-
-
-def _jpeg(image: npt.NDArray[np.uint8]) -> bytes:
-    import cv2
-
-    done, coded = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-    if not done:
-        raise ModelError(f"a frame of {image.shape[1]} x {image.shape[0]} pixels could not be coded as JPEG")
-    return coded.tobytes()
+        return [{"role": "user", "content": [*parts, *sent.parts, text_part(after.strip())]}], sent.facts
 
 
 # ── the label's probability ─────────────────────────────────────────────────────────────────────────────────────────

@@ -20,7 +20,7 @@ from typing import Annotated, Any, Final, Literal
 from deeptrace.answer.space import Kind
 from deeptrace.errors import FileError, ModelError
 from deeptrace.files import read_bytes
-from deeptrace.models.base import Sampling
+from deeptrace.models.base import Sampling, Transport
 from deeptrace.schema import Length, Text, check
 
 FILE_NAME: Final = "registry.toml"
@@ -39,7 +39,8 @@ class RegistryEntry:
     are not the home's own. ``space`` is the coordinates it speaks. ``published`` is its row in the paper's tables;
     ``tried`` says that it was run here with its real weights. ``system_prompt`` ("": none) is for ``hf:``, None the
     checkpoint's own. ``convert``: its weights are in the format of VideoLLaMA 3's own code, and what they were trained
-    for; `converted` says how they are made ready. ``source`` is the user's file that it stands in, "" for ours;
+    for; `converted` says how they are made ready. ``transport`` is how a video travels to an ``openai:`` home, where
+    not as pictures. ``source`` is the user's file that it stands in, "" for ours;
     ``overrides``: there it takes the place of one of ours.
     """
 
@@ -53,6 +54,7 @@ class RegistryEntry:
     tried: bool = False
     system_prompt: Annotated[str, Length(high=20_000)] | None = None
     convert: Literal["rewarddata", "general"] | None = None
+    transport: Transport | None = None
     note: Text | None = None
     name: str = ""
     source: str = ""
@@ -65,6 +67,8 @@ class RegistryEntry:
         for key in ("system_prompt", "convert"):
             if getattr(self, key) is not None and not self.home.startswith("hf:"):
                 yield f"{key}: goes with a home that begins with hf:"
+        if self.transport is not None and not self.home.startswith("openai:"):
+            yield "transport: goes with a home that begins with openai:"
         if self.name:
             yield "name: stands in the head of the entry"
         if self.source or self.overrides:
@@ -73,7 +77,8 @@ class RegistryEntry:
     def options(self) -> dict[str, Any]:
         """What the home is given."""
         options = {"question": self.question, "sampling": self.sampling, "space": self.space}
-        return options if self.system_prompt is None else {**options, "system_prompt": self.system_prompt}
+        given = {"system_prompt": self.system_prompt, "transport": self.transport}
+        return options | {key: value for key, value in given.items() if value is not None}
 
     @property
     def converted(self) -> tuple[str, str] | None:

@@ -17,6 +17,7 @@ from deeptrace import __version__
 from deeptrace.answer import FORMATS, check_format
 from deeptrace.characters import visible
 from deeptrace.cli.endpoint import (
+    at_endpoint,
     check_money,
     check_samples,
     gpu_of,
@@ -92,7 +93,7 @@ def complete_model(_context: click.Context, _parameter: click.Parameter, incompl
 @click.option("--max-pixels", type=click.IntRange(1), help="Read pictures of up to so many pixels; 8K has 35389440.")
 @click.option("--question", metavar="NAME", help="What a language model is asked; docs/answers.md lists the names.")
 @click.option("--two-pass", is_flag=True, help="Let a language model look again, closely, at when it saw something.")
-@click.option("--base-url", help="For openai: models: an OpenAI-compatible endpoint, up to /v1.")
+@at_endpoint
 @sharded
 @sampled
 @money
