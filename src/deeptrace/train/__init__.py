@@ -24,6 +24,8 @@ from deeptrace.train.recipe import build, merge, override, read_toml, to_toml
 
 KINDS: Final[dict[str, str]] = {
     "sft": "deeptrace.train.vlm.sft:KIND",
+    "dpo": "deeptrace.train.vlm.dpo:KIND",
+    "rejection": "deeptrace.train.vlm.rejection:KIND",
     "grpo": "deeptrace.train.vlm.grpo:KIND",
     "embedded": "deeptrace.train.embedded:KIND",
 }

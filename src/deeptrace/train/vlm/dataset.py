@@ -90,6 +90,21 @@ class AnswerDataset:
         except DeepTraceError as error:
             raise TrainError(f"video {example.record.video_id!r}: {error}") from None
 
+    def item(self, index: int, answer: str) -> TrainingItem:
+        """The example with another answer than its own; all tokens weigh the same.
+
+        Raises:
+            TrainError: its video cannot be read, or the answer holds a control token; names the video.
+        """
+        example = self.examples[index]
+        try:
+            frames = self.store.frames(example.path)
+            space = self.family.space(frames, self.asking.space)
+            question = self.asking.question(frames, space, self.family)
+            return TrainingItem(self.family.encode(frames, question, answer), answer)
+        except DeepTraceError as error:
+            raise TrainError(f"video {example.record.video_id!r}: {error}") from None
+
     def prompt(self, index: int) -> tuple[Encoded, Space]:
         """The example without its answer, and the space in which the answer will speak."""
         example = self.examples[index]

@@ -17,7 +17,7 @@ from typing_extensions import override
 from deeptrace.errors import MissingExtra
 from deeptrace.schema import Count, NotNegative, Positive, Range
 from deeptrace.train import FINAL, Kind
-from deeptrace.train.vlm.tables import LanguageRecipe, OptimTable
+from deeptrace.train.vlm.tables import LanguageRecipe, OptimTable, own_answers_problems
 
 logger = logging.getLogger(__name__)
 
@@ -49,10 +49,7 @@ class GrpoRecipe(LanguageRecipe):
     @override
     def problems(self) -> Iterator[str]:
         """What does not fit together."""
-        if self.hardware.fsdp:
-            yield "hardware.fsdp: answers cannot be generated from weights that are shared out; use DDP, or LoRA"
-        if self.data.answers != "per-video":
-            yield 'data.answers: the reward speaks of all traces of a video; use "per-video"'
+        yield from own_answers_problems(self)
         yield from super().problems()
 
 

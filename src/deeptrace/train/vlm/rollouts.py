@@ -168,23 +168,14 @@ class GrpoTrainer(RunTrainer):
         model: Any = self.accelerator.unwrap_model(self.model_wrapped)
         was_training = model.training
         model.eval()
-        end, pad = self._setup.family.end_id, self._setup.family.pad_id
-        with torch.no_grad():
-            out = model.generate(
-                **batch,
-                max_new_tokens=self._table.max_new_tokens,
-                do_sample=True,
-                temperature=self._table.temperature,
-                top_p=1.0,
-                top_k=0,
-                num_beams=1,
-                repetition_penalty=1.0,
-                suppress_tokens=self._never,
-                eos_token_id=end,
-                pad_token_id=pad,
-            )
+        tokens = sample_answers(
+            model,
+            self._setup.family,
+            batch,
+            temperature=self._table.temperature,
+            max_new_tokens=self._table.max_new_tokens,
+        )
         model.train(was_training)
-        tokens: torch.Tensor = out[:, batch["input_ids"].shape[1] :]
         return tokens
 
     def _advantages(self, rewards: Sequence[float]) -> torch.Tensor:
@@ -215,6 +206,31 @@ class GrpoTrainer(RunTrainer):
             logs = {**logs, **rollout_metrics(self._tried), "reward_spread": fmean(self._spread)}
             self._tried, self._spread = [], []
         super().log(logs, start_time)
+
+
+def sample_answers(
+    model: Any, family: Family, batch: Mapping[str, torch.Tensor], *, temperature: float, max_new_tokens: int
+) -> torch.Tensor:
+    """``(B, C)`` tokens of an answer to each prompt, drawn at a temperature by torch's own random state.
+
+    ``batch`` was collated with ``pad_left=True`` and lies on the model's device.
+    """
+    with torch.no_grad():
+        out = model.generate(
+            **batch,
+            max_new_tokens=max_new_tokens,
+            do_sample=True,
+            temperature=temperature,
+            top_p=1.0,
+            top_k=0,
+            num_beams=1,
+            repetition_penalty=1.0,
+            suppress_tokens=unsayable(family),
+            eos_token_id=family.end_id,
+            pad_token_id=family.pad_id,
+        )
+    tokens: torch.Tensor = out[:, batch["input_ids"].shape[1] :]
+    return tokens
 
 
 def _reference(model: Any) -> Callable[[Any], tuple[Any, Any]]:

@@ -209,3 +209,11 @@ class LanguageRecipe:
                 yield f"optim.rates.{part}: that part is not trained"
         if len(set(self.model.freeze)) == len(get_args(Part)) and self.lora is None:
             yield "model.freeze: freezes everything, so that nothing is trained"
+
+
+def own_answers_problems(recipe: LanguageRecipe) -> Iterator[str]:
+    """What does not fit a stage in which the model's own answers are rewarded."""
+    if recipe.hardware.fsdp:
+        yield "hardware.fsdp: answers cannot be generated from weights that are shared out; use DDP, or LoRA"
+    if recipe.data.answers != "per-video":
+        yield 'data.answers: the reward speaks of all traces of a video; use "per-video"'

@@ -1,0 +1,205 @@
+"""Preference stages: answers are tried once, paired by what they earn, and learned from; a kill changes nothing."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deeptrace.data import load_records, write_records
+from deeptrace.errors import FileError, RecipeError, TrainError
+from deeptrace.files import read_jsonl
+from deeptrace.records import Record
+from deeptrace.train import load_recipe
+from deeptrace.train.recipe import build
+from deeptrace.train.vlm.candidates import Candidate, TriedVideo
+from deeptrace.train.vlm.dpo import DpoRecipe, DpoTable, run
+from deeptrace.train.vlm.examples import Example
+from deeptrace.train.vlm.rejection import RejectionRecipe, RejectionTable
+from deeptrace.train.vlm.rejection import run as run_rejection
+
+torch = pytest.importorskip("torch")
+
+FORMAT = "trained-no-box-no-time-no-explanation"
+
+
+def tried(*rewards: float) -> TriedVideo:
+    candidates = tuple(Candidate(f"answer {i}", reward, ended=True) for i, reward in enumerate(rewards))
+    return TriedVideo(0, Example(Path("v.mp4"), Record("v", "v.mp4", "fake")), candidates)
+
+
+def recipe(kind: Any, base: Path, records: Path, **tables: Any) -> Any:
+    name = {DpoRecipe: "dpo", RejectionRecipe: "rejection"}[kind]
+    table: dict[str, Any] = {
+        "kind": name,
+        "model": {"base": str(base)},
+        "data": {"records": str(records), "workers": 0, "balance": []},
+        "question": {"format": FORMAT},
+        "sampling": {"fps": 1.0, "max_frames": 2},
+        "candidates": {"count": 6, "max_new_tokens": 12},
+        "optim": {"learning_rate": 1e-3, "batch_size": 2, "max_steps": 4, "schedule": "constant", "warmup": 0.0},
+        "eval": {"videos": 0},
+        "save": {"every_steps": 2},
+        "log": {"every_steps": 1},
+        "hardware": {"device": "cpu"},
+    }
+    for key, values in tables.items():
+        table[key] = {**table.get(key, {}), **values}
+    return build(kind, table, "test")
+
+
+@pytest.fixture(scope="module")
+def undecided(records: Path, bases: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A model that knows the words and tosses a coin for the label, and four records, all fake."""
+    from dataclasses import replace
+
+    from deeptrace.train.vlm.sft import run as run_sft
+    from tests.train.clips import sft_recipe
+
+    clips = [replace(record, annotations=()) for record in list(load_records(records))[7:11]]
+    both = [
+        replace(clip, video_id=f"{clip.video_id}-{label}", label=label)  # type: ignore[arg-type]
+        for clip in clips
+        for label in ("fake", "real")
+    ]
+    write_records(records.parent / "preference-both.jsonl", both)
+    four = records.parent / "preference-four.jsonl"
+    write_records(four, [replace(clip, label="fake") for clip in clips])
+    out = tmp_path_factory.mktemp("undecided") / "out"
+    out.mkdir()
+    learned = run_sft(
+        sft_recipe(
+            bases["videollama3"],
+            records.parent / "preference-both.jsonl",
+            question={"format": FORMAT},
+            sampling={"fps": 1.0, "max_frames": 2},
+            optim={"learning_rate": 1e-3, "batch_size": 8, "max_steps": 60},
+        ),
+        out,
+    )
+    return learned, four
+
+
+def test_the_loss_is_the_formula() -> None:
+    """By hand: beta 0.5, chosen from -10 to -8, rejected from -12 to -13: 0.5 ((-8 + 13) - (-10 + 12)) = 1.5."""
+    from deeptrace.train.vlm.preference import preference_loss
+
+    chosen, rejected = torch.tensor([-8.0, -9.0]), torch.tensor([-13.0, -9.0])
+    loss, margin = preference_loss(chosen, rejected, torch.tensor([[-10.0, -12.0], [-9.0, -9.0]]), 0.5)
+    assert margin.tolist() == [1.5, 0.0]
+    assert float(loss) == pytest.approx((math.log(1 + math.exp(-1.5)) + math.log(2)) / 2, abs=1e-6)
+
+
+def test_pairs_are_the_best_against_the_worst() -> None:
+    from deeptrace.train.vlm.preference import pair_answers
+
+    video = tried(0.1, 0.9, -0.4, 0.5, 0.5)
+    pairs = pair_answers([video], DpoTable(margin=0.3, pairs=3))
+    assert [(pair.chosen, pair.rejected) for pair in pairs] == [("answer 1", "answer 2"), ("answer 3", "answer 0")]
+    assert len(pair_answers([video], DpoTable(margin=0.3, pairs=1))) == 1
+    assert pair_answers([tried(0.5, 0.5, 0.5)], DpoTable()) == []
+    assert pair_answers([tried(0.5)], DpoTable()) == []
+
+
+def test_what_is_kept_earns_enough() -> None:
+    from deeptrace.train.vlm.preference import kept_answers
+
+    video = tried(0.1, 0.9, -0.4, 0.5)
+    assert kept_answers([video], RejectionTable(least=0.5, keep=3)) == [(0, "answer 1"), (0, "answer 3")]
+    assert kept_answers([video], RejectionTable(least=0.5)) == [(0, "answer 1")]
+    assert kept_answers([tried(-0.4, -1.0)], RejectionTable(least=0.1)) == []
+
+
+def test_the_better_answer_becomes_likelier(undecided: tuple[Path, Path], tmp_path: Path) -> None:
+    base, four = undecided
+    final = run(recipe(DpoRecipe, base, four, optim={"max_steps": 8}, dpo={"pairs": 2}), tmp_path)
+    rows = [row for _, row in read_jsonl(tmp_path / "log.jsonl") if "margin" in row]
+    assert rows[0]["margin"] == pytest.approx(0.0, abs=1e-4)  # nothing has moved before the first step
+    assert rows[0]["loss"] == pytest.approx(math.log(2), abs=1e-3)
+    assert rows[-1]["margin"] > 0.05
+    assert rows[-1]["preferred"] == 1.0
+    assert (final / "model.safetensors").is_file()
+    answers = [row for _, row in read_jsonl(tmp_path / "candidates-0.jsonl") if "candidates" in row]
+    assert [len(row["candidates"]) for row in answers] == [6] * 4
+    for row in answers:
+        for candidate in row["candidates"]:
+            if not candidate["ended"]:
+                assert candidate["reward"] == -1.0  # one that was cut off earns nothing, whatever it says
+            else:
+                assert candidate["reward"] == (0.5 if candidate["text"].startswith("FAKE") else -0.4)
+
+
+def test_a_run_goes_on_as_if_nothing_had_happened(undecided: tuple[Path, Path], tmp_path: Path) -> None:
+    base, four = undecided
+    (tmp_path / "whole").mkdir()
+    whole = run(recipe(DpoRecipe, base, four), tmp_path / "whole")
+    begun = tmp_path / "begun"
+    shutil.copytree(tmp_path / "whole", begun)
+    shutil.rmtree(begun / "final")
+    shutil.rmtree(begun / "checkpoint-4")
+    # A video's answers, and a pair's likelihoods, were not yet there when it was killed.
+    for name in ("candidates-0.jsonl", "reference-0.jsonl"):
+        lines = (begun / name).read_text().splitlines(keepends=True)
+        (begun / name).write_text("".join(lines[:-1]) + lines[-1][:20])
+    again = run(recipe(DpoRecipe, base, four), begun)
+    assert (again / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+    for name in ("candidates-0.jsonl", "reference-0.jsonl"):
+        assert (begun / name).read_text() == (tmp_path / "whole" / name).read_text()
+    shutil.rmtree(begun / "final")
+    with pytest.raises(FileError, match="temperature"):
+        run(recipe(DpoRecipe, base, four, candidates={"temperature": 0.5}), begun)
+
+
+def test_the_truth_may_be_one_of_the_candidates(undecided: tuple[Path, Path], tmp_path: Path) -> None:
+    base, four = undecided
+    run(recipe(DpoRecipe, base, four, dpo={"truth": True, "pairs": 1}, optim={"max_steps": 1}), tmp_path)
+    [head, *_] = [row for _, row in read_jsonl(tmp_path / "reference-0.jsonl")]
+    assert all(chosen.startswith("FAKE") for _, chosen, _ in head["settings"]["pairs"])
+
+
+def test_nothing_to_prefer_is_said(undecided: tuple[Path, Path], tmp_path: Path) -> None:
+    base, four = undecided
+    for name in ("dpo", "rejection"):
+        (tmp_path / name).mkdir()
+    with pytest.raises(TrainError, match=r"no two answers to a video differ by 3 in reward.*candidates\.temperature"):
+        run(recipe(DpoRecipe, base, four, dpo={"margin": 3.0}), tmp_path / "dpo")
+    with pytest.raises(TrainError, match=r"no answer earns 0\.9.*rejection\.least"):
+        run_rejection(recipe(RejectionRecipe, base, four, rejection={"least": 0.9}), tmp_path / "rejection")
+
+
+def test_the_best_answers_are_learned(undecided: tuple[Path, Path], tmp_path: Path) -> None:
+    """Of a coin that is tossed, heads alone are kept: then it says FAKE."""
+    from deeptrace.models.hf.model import HfModel
+
+    base, four = undecided
+    final = run_rejection(recipe(RejectionRecipe, base, four, optim={"max_steps": 12, "batch_size": 4}), tmp_path)
+    losses = [row["loss"] for _, row in read_jsonl(tmp_path / "log.jsonl") if "loss" in row]
+    assert losses[-1] < losses[0] / 2
+    videos = [four.parent / str(record.path) for record in load_records(four)]
+    outcomes = HfModel(str(final), device="cpu", max_new_tokens=12).inspect(videos)
+    assert [getattr(outcome, "label", None) for outcome in outcomes] == ["fake"] * 4
+    card = json.loads((final / "deeptrace.json").read_text())
+    assert card["format"] == FORMAT
+
+
+def test_recipes_that_do_not_fit(undecided: tuple[Path, Path]) -> None:
+    base, four = undecided
+    for kind in (DpoRecipe, RejectionRecipe):
+        with pytest.raises(RecipeError, match="answers cannot be generated from weights that are shared out"):
+            recipe(kind, base, four, hardware={"fsdp": True})
+        with pytest.raises(RecipeError, match="the reward speaks of all traces"):
+            recipe(kind, base, four, data={"answers": "per-trace"})
+    with pytest.raises(RecipeError, match=r"least"):
+        recipe(RejectionRecipe, base, four, rejection={"least": 0.0})
+
+
+@pytest.mark.parametrize("name", ["dpo", "rejection"])
+def test_the_recipes_that_ship(name: str) -> None:
+    kind, shipped = load_recipe(name)
+    assert shipped.kind == name
+    assert shipped.lora is not None
+    assert kind.recipe in (DpoRecipe, RejectionRecipe)
