@@ -6,13 +6,16 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from deeptrace.answer import Space, render
 from deeptrace.errors import TrainError
+from deeptrace.files import read_jsonl
 from deeptrace.models.base import Sampling
-from deeptrace.models.hf.families import family_of
-from deeptrace.records import Record, Trace, Verdict, VideoInfo
+from deeptrace.models.hf.families import families, family_of
+from deeptrace.records import Frames, Record, Trace, Verdict, VideoInfo
+from deeptrace.testing import tiny_model
 from deeptrace.train.recipe import build
 from deeptrace.train.vlm.dataset import AnswerDataset, Asking, Weights
 from deeptrace.train.vlm.examples import Example, make_examples
@@ -98,6 +101,81 @@ def test_likelihoods_are_those_of_the_whole_text_in_one_pass(asked: tuple[Any, A
             count = len(ids[row])
             assert torch.allclose(together[row, :count], alone[-count:], atol=1e-4)
             assert not together[row, count:].any()
+
+
+@pytest.mark.parametrize("name", [cls.name for cls in families().values()])
+def test_a_prompt_encoded_once_gives_what_one_for_each_answer_gives(name: str, tmp_path: Path) -> None:
+    """The same answers at the same random state, the same likelihoods, and the same gradients; two prompts by three."""
+    from deeptrace.train.vlm.positions import last_positions
+    from deeptrace.train.vlm.rollout_prefix import encode_prefix, likelihoods_behind, sample_from
+    from deeptrace.train.vlm.rollouts import log_likelihoods, unsayable, until_end
+
+    family = family_of(tiny_model(name, tmp_path / "model", hidden_size=64, num_layers=2))
+    model = family.load_model(tmp_path / "model", device="cpu")
+    rng = np.random.default_rng(0)
+    prompts = [
+        family.encode(Frames.from_array(rng.integers(0, 255, (4, 112, 112, 3), np.uint8), 2.0), question)
+        for question in ("Is it fake?", "Is it fake, or is it anything else that you know of?")
+    ]
+    group, never = 3, unsayable(family)
+    once = family.collate(prompts, pad_left=True)
+    each = family.collate([prompt for prompt in prompts for _ in range(group)], pad_left=True)
+    torch.manual_seed(0)
+    said = model.generate(
+        **each, max_new_tokens=7, do_sample=True, temperature=0.9, top_p=1.0, top_k=0, suppress_tokens=never,
+        eos_token_id=family.end_id, pad_token_id=family.pad_id,
+    )[:, each["input_ids"].shape[1] :]  # fmt: skip
+    torch.manual_seed(0)
+    with torch.no_grad():
+        prefix = encode_prefix(model, model, once, group)
+    assert torch.equal(sample_from(model, family, prefix, temperature=0.9, max_new_tokens=7, never=never), said)
+
+    mask = until_end(said, family.end_id)
+    weights = torch.arange(1.0, 1 + said.numel()).view(said.shape) / said.numel()
+    found = []
+    for shared in (False, True):
+        model.zero_grad()
+        if shared:
+            prefix = encode_prefix(model, model, once, group)
+            logp = likelihoods_behind(model, model, prefix, said, mask, 0.9, never=never)
+        else:
+            with last_positions(model, said.shape[1] + 1):
+                logp = log_likelihoods(model, each, said, mask, 0.9, never=never)
+        (logp * weights).sum().backward()
+        gradients = {key: value.grad.clone() for key, value in model.named_parameters() if value.grad is not None}
+        found.append((logp.detach(), gradients))
+    (logp, gradients), (shared_logp, shared_gradients) = found
+    assert torch.allclose(shared_logp, logp, atol=1e-5)
+    assert set(gradients) == set(shared_gradients)
+    for key, value in gradients.items():
+        assert torch.allclose(shared_gradients[key], value, rtol=1e-3, atol=1e-4 * float(value.abs().max()) + 1e-7), key
+
+
+def test_with_gradient_checkpointing_prompts_are_encoded_for_each_answer(
+    records: Path, bases: dict[str, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It keeps no cache; the log says so, and the first step is the same to rounding."""
+    norms = []
+    for checkpointing in (False, True):
+        recipe = {
+            "kind": "grpo",
+            "model": {"base": str(bases["videollama3"]), "gradient_checkpointing": checkpointing},
+            "data": {"records": str(records), "workers": 0, "balance": []},
+            "sampling": {"fps": 1.0, "max_frames": 2},
+            "grpo": {"group": 4, "max_new_tokens": 8, "scale": False},
+            "optim": {"batch_size": 2, "max_steps": 1},
+            "eval": {"videos": 0},
+            "log": {"every_steps": 1},
+            "hardware": {"device": "cpu"},
+        }
+        out = tmp_path / str(checkpointing)
+        out.mkdir()
+        with caplog.at_level(logging.INFO):
+            caplog.clear()
+            run(build(GrpoRecipe, recipe, "grpo"), out)
+        assert ("keeps no cache" in caplog.text) is checkpointing
+        norms += [row["grad_norm"] for _, row in read_jsonl(out / "log.jsonl") if "grad_norm" in row]
+    assert norms[0] == pytest.approx(norms[1], rel=1e-3)
 
 
 def test_an_answer_never_holds_a_token_that_stands_for_pixels(

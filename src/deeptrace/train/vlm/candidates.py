@@ -93,13 +93,18 @@ def try_answers(setup: Setup, table: CandidatesTable, out: Path, *, process: int
         left = [index for index in range(process, len(prompts), processes) if str(index) not in journal.rows]
         for done, index in enumerate(left):
             prompt = prompts[index]
-            batch = family.collate([prompt.encoded] * table.count, pad_left=True)
+            batch = family.collate([prompt.encoded], pad_left=True)
             batch = {name: value.to(device) for name, value in batch.items()}
             seed = hashlib.sha256(f"{setup.recipe.seed} {index}".encode()).digest()
             with torch.random.fork_rng():
                 torch.manual_seed(int.from_bytes(seed[:7]))
                 tokens = sample_answers(
-                    model, family, batch, temperature=table.temperature, max_new_tokens=table.max_new_tokens
+                    model,
+                    family,
+                    batch,
+                    table.count,
+                    temperature=table.temperature,
+                    max_new_tokens=table.max_new_tokens,
                 ).tolist()
             rows = []
             for ids in tokens:

@@ -29,6 +29,7 @@ from deeptrace.records import Outcome, Record, Trace, Verdict
 from deeptrace.train.vlm.dataset import AnswerDataset, Weights
 from deeptrace.train.vlm.positions import last_positions
 from deeptrace.train.vlm.reward import WHOLE_CLIP, GroundedReward, blind_trace, grounded_reward
+from deeptrace.train.vlm.rollout_prefix import encode_prefix, likelihoods_behind, sample_from
 from deeptrace.train.vlm.trainer import RunTrainer
 
 if TYPE_CHECKING:
@@ -123,6 +124,12 @@ class GrpoTrainer(RunTrainer):
         self._blind: Trace = blind_trace(records) if table.blind == "fitted" else WHOLE_CLIP
         self._reference = _reference(self.model) if table.beta else None
         self._never = unsayable(setup.family)
+        if setup.recipe.model.gradient_checkpointing:
+            logger.info(
+                "a prompt is encoded once for the answers that are sampled, and %d times for their gradients: "
+                "model.gradient_checkpointing keeps no cache",
+                table.group,
+            )
         self._tried: list[tuple[Record, GroundedReward]] = []
         self._spread: list[float] = []
 
@@ -135,13 +142,10 @@ class GrpoTrainer(RunTrainer):
         num_items_in_batch: Any = None,
     ) -> Any:
         """Sample, reward, and the loss: minus the mean over answers of advantage times log-likelihood a token."""
-        prompts = [prompt for prompt in inputs["prompts"] for _ in range(self._table.group)]
+        asked: list[RolloutPrompt] = inputs["prompts"]
+        prompts = [prompt for prompt in asked for _ in range(self._table.group)]
         family = self._setup.family
-        batch = {
-            name: value.to(self.accelerator.device)
-            for name, value in family.collate([prompt.encoded for prompt in prompts], pad_left=True).items()
-        }
-        tokens = self._sample(batch)
+        tokens = self._sample(self._batch(asked))
         texts = [family.decode(ids) for ids in tokens.tolist()]
         end = family.end_id
         rewards = [
@@ -153,13 +157,11 @@ class GrpoTrainer(RunTrainer):
         self._tried += [(prompt.record, reward) for prompt, reward in zip(prompts, rewards, strict=True)]
         advantages = self._advantages([reward.total for reward in rewards])
         mask = until_end(tokens, end)
-        bare = self.accelerator.unwrap_model(model)
-        with last_positions(bare, tokens.shape[1] + 1):
-            logp = log_likelihoods(model, batch, tokens, mask, self._table.temperature, never=self._never)
+        logp = self._likelihoods(model, asked, tokens, mask)
         # One update a rollout, so the ratio to the policy that sampled is one, and only its gradient matters.
         gain = advantages.to(logp.device)[:, None] * torch.exp(logp - logp.detach())
         if self._table.beta:
-            gain = gain - self._table.beta * self._divergence(batch, tokens, mask, logp)
+            gain = gain - self._table.beta * self._divergence(asked, tokens, mask, logp)
         loss = -(gain * mask).sum() / mask.sum()
         return (loss, None) if return_outputs else loss
 
@@ -172,11 +174,29 @@ class GrpoTrainer(RunTrainer):
             model,
             self._setup.family,
             batch,
+            self._table.group,
             temperature=self._table.temperature,
             max_new_tokens=self._table.max_new_tokens,
         )
         model.train(was_training)
         return tokens
+
+    def _batch(self, prompts: Sequence[RolloutPrompt]) -> dict[str, torch.Tensor]:
+        batch = self._setup.family.collate([prompt.encoded for prompt in prompts], pad_left=True)
+        return {name: value.to(self.accelerator.device) for name, value in batch.items()}
+
+    def _likelihoods(
+        self, model: Any, asked: Sequence[RolloutPrompt], tokens: torch.Tensor, mask: torch.Tensor
+    ) -> torch.Tensor:
+        """``(B * group, C)`` of the answers to each prompt, the prompt encoded once where its cache can be kept."""
+        bare = self.accelerator.unwrap_model(model)
+        group, temperature = self._table.group, self._table.temperature
+        if self._setup.recipe.model.gradient_checkpointing and torch.is_grad_enabled():
+            whole = self._batch([prompt for prompt in asked for _ in range(group)])
+            with last_positions(bare, tokens.shape[1] + 1):
+                return log_likelihoods(model, whole, tokens, mask, temperature, never=self._never)
+        prefix = encode_prefix(model, bare, self._batch(asked), group)
+        return likelihoods_behind(model, bare, prefix, tokens, mask, temperature, never=self._never)
 
     def _advantages(self, rewards: Sequence[float]) -> torch.Tensor:
         values: list[float] = []
@@ -189,13 +209,13 @@ class GrpoTrainer(RunTrainer):
         return torch.tensor(values)
 
     def _divergence(
-        self, batch: Mapping[str, torch.Tensor], tokens: torch.Tensor, mask: torch.Tensor, logp: torch.Tensor
+        self, asked: Sequence[RolloutPrompt], tokens: torch.Tensor, mask: torch.Tensor, logp: torch.Tensor
     ) -> torch.Tensor:
         """An estimate, never negative, of how far the model has moved from the base: ``(B, C)`` nats a token."""
         assert self._reference is not None
         reference, without_adapter = self._reference(self.accelerator.unwrap_model(self.model_wrapped))
-        with torch.no_grad(), without_adapter, last_positions(reference, tokens.shape[1] + 1):
-            before = log_likelihoods(reference, batch, tokens, mask, self._table.temperature, never=self._never)
+        with torch.no_grad(), without_adapter:
+            before = self._likelihoods(reference, asked, tokens, mask)
         ahead = before - logp
         return torch.exp(ahead) - ahead - 1
 
@@ -209,28 +229,23 @@ class GrpoTrainer(RunTrainer):
 
 
 def sample_answers(
-    model: Any, family: Family, batch: Mapping[str, torch.Tensor], *, temperature: float, max_new_tokens: int
+    model: Any,
+    family: Family,
+    batch: Mapping[str, torch.Tensor],
+    group: int,
+    *,
+    temperature: float,
+    max_new_tokens: int,
 ) -> torch.Tensor:
-    """``(B, C)`` tokens of an answer to each prompt, drawn at a temperature by torch's own random state.
+    """``(B * group, C)`` tokens of answers to each of B prompts, drawn at a temperature by torch's own random state.
 
-    ``batch`` was collated with ``pad_left=True`` and lies on the model's device.
+    ``batch`` was collated with ``pad_left=True`` and lies on the model's device. Each prompt is encoded once.
     """
     with torch.no_grad():
-        out = model.generate(
-            **batch,
-            max_new_tokens=max_new_tokens,
-            do_sample=True,
-            temperature=temperature,
-            top_p=1.0,
-            top_k=0,
-            num_beams=1,
-            repetition_penalty=1.0,
-            suppress_tokens=unsayable(family),
-            eos_token_id=family.end_id,
-            pad_token_id=family.pad_id,
-        )
-    tokens: torch.Tensor = out[:, batch["input_ids"].shape[1] :]
-    return tokens
+        prefix = encode_prefix(model, model, batch, group)
+    return sample_from(
+        model, family, prefix, temperature=temperature, max_new_tokens=max_new_tokens, never=unsayable(family)
+    )
 
 
 def _reference(model: Any) -> Callable[[Any], tuple[Any, Any]]:
