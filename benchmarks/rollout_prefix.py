@@ -72,8 +72,8 @@ def main() -> None:
     encoded = family.encode(Frames.from_array(images, 2.0), QUESTIONS["trained"])
     times: dict[bool, list[float]] = {False: [], True: []}
     for _ in range(given.rounds):
-        for once in times:
-            times[once].append(step(model, family, encoded, given.group, given.tokens, once=once))
+        for once, spent in times.items():
+            spent.append(step(model, family, encoded, given.group, given.tokens, once=once))
     each, shared = (statistics.median(times[once]) for once in (False, True))
     length = encoded.inputs["input_ids"].shape[1]
     print(f"{given.family}, a prompt of {length} tokens, {given.group} answers of at most {given.tokens}:")

@@ -107,7 +107,7 @@ def try_answers(setup: Setup, table: CandidatesTable, out: Path, *, process: int
                     max_new_tokens=table.max_new_tokens,
                 ).tolist()
             rows = []
-            for ids in tokens:
+            for ids in said.tolist():
                 text, ended = family.decode(ids), family.end_id in ids
                 reward = grounded_reward(
                     text, prompt.record, setup.asking.format, prompt.space, blind=blind, ended=ended

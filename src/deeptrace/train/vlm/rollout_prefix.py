@@ -84,7 +84,7 @@ def sample_from(
     return tokens
 
 
-def likelihoods_behind(
+def likelihoods_behind(  # noqa: PLR0917 - as `log_likelihoods`
     model: Any,
     bare: Any,
     prefix: Prefix,
