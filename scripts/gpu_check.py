@@ -17,6 +17,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -41,6 +42,45 @@ class Row:
     state: str  # "holds", "FAILS", "not run"
     detail: str
     seconds: float
+    peak: float | None
+    """GiB that the GPUs held at most, all of them together, over what they held before; None without a GPU."""
+
+
+class PeakMemory:
+    """Looks at what the GPUs hold, every 50 ms, whichever process holds it."""
+
+    def __init__(self) -> None:
+        import torch
+
+        self._count = torch.cuda.device_count()
+        self._start = self._most = self._held()
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> PeakMemory:
+        if self._count:
+            self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        if self._count:
+            self._thread.join()
+
+    @property
+    def gib(self) -> float | None:
+        """How much more they held at most than when it began; None without a GPU."""
+        return (self._most - self._start) / 2**30 if self._count else None
+
+    def _held(self) -> int:
+        import torch
+
+        infos = [torch.cuda.mem_get_info(index) for index in range(self._count)]
+        return sum(total - free for free, total in infos)
+
+    def _watch(self) -> None:
+        while not self._done.wait(0.05):
+            self._most = max(self._most, self._held())
 
 
 # ── tools ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -273,6 +313,175 @@ def fsdp_worker() -> None:
     dist.destroy_process_group()
 
 
+# ── the shipped recipes, on tiny models and tiny data ───────────────────────────────────────────────────────────────
+
+
+def tiny_run(folder: Path, options: argparse.Namespace, recipe: str, out: str, **tables: Any) -> tuple[list[str], Path]:
+    """Settings that put a tiny model and tiny data into a shipped recipe, and the folder of the run."""
+    from deeptrace.data.example import make_example
+
+    data = folder / "data"
+    if not data.exists():
+        make_example(data, n=8)
+    name = "qwen2.5-vl" if "qwen" in recipe else "videollama3"
+    given = {
+        "model.base": str(built(folder, name)),
+        "data.records": str(data),
+        "data.cache": str(folder / "cache"),
+        "data.workers": 0,
+        "data.eval_split": "test",
+        "hardware.fsdp": False,
+        "sampling.max_frames": 4,
+        "eval.videos": 2,
+        "optim.max_steps": 4,
+        "save.every_steps": 2,
+        "log.every_steps": 1,
+        "hardware.device": "auto" if options.device == "cuda" else "cpu",
+        **tables,
+    }
+    if options.device == "cpu":
+        given |= {"model.precision": "auto", "model.quantization": "none"}
+    return [f"{key}={json.dumps(value)}" for key, value in given.items()], folder / "runs" / out
+
+
+def trained(folder: Path, options: argparse.Namespace, recipe: str, out: str, **tables: Any) -> Path:
+    """The result of a shipped recipe, run in this process."""
+    from deeptrace.train import train
+
+    settings, run_folder = tiny_run(folder, options, recipe, out, **tables)
+    final = train(recipe, run_folder, settings)
+    assert (final / "deeptrace.json").is_file()
+    return final
+
+
+def logged(run_folder: Path, key: str) -> list[float]:
+    """What a run logged under this name, step by step."""
+    rows = [json.loads(line) for line in (run_folder / "log.jsonl").read_text().splitlines()]
+    return [row[key] for row in rows if key in row]
+
+
+def sft_by_the_papers_recipes(folder: Path, options: argparse.Namespace) -> str:
+    """Both recipes of the paper train four steps, to losses that are numbers, and their results answer."""
+    need_gpus(options, can_rehearse=True)
+    said = []
+    for recipe in ("paper-videollama3-7b", "paper-qwen2.5-vl-7b"):
+        final = trained(folder, options, recipe, recipe, **{"optim.accumulate": 1, "optim.batch_size": 2})
+        losses = logged(final.parent, "loss")
+        assert len(losses) == 4, losses
+        said.append(f"{losses[0]:.2f} -> {losses[-1]:.2f}")
+    return f"losses {'; '.join(said)}"
+
+
+def lora_is_merged(folder: Path, options: argparse.Namespace) -> str:
+    """Our LoRA recipes and their second stages train, and the merged result is a whole model that loads and answers."""
+    need_gpus(options, can_rehearse=True)
+    need("peft")
+    from deeptrace.models import load
+
+    for name in ("videollama3-7b", "qwen2.5-vl-7b"):
+        final = trained(folder, options, name, name, **{"optim.accumulate": 1})
+        second = trained(
+            folder, options, f"{name}-stage2", f"{name}-stage2", **{"model.base": str(final), "optim.accumulate": 1}
+        )
+        assert not (second / "adapter_config.json").exists()
+        outcomes = load(f"hf:{second}", device=options.device, max_new_tokens=8).inspect(clips(2))
+        assert len(outcomes) == 2
+    return "4 runs; the merged results answer"
+
+
+def own_answers(folder: Path, options: argparse.Namespace) -> str:
+    """GRPO, preference training and rejection sampling run by their recipes: answers are sampled and rewarded."""
+    need_gpus(options, can_rehearse=True)
+    need("peft")
+    base = trained(
+        folder, options, "videollama3-7b", "for-own-answers", **{"optim.max_steps": 30, "optim.accumulate": 1}
+    )
+    said = []
+    for recipe, tables in (
+        ("grpo", {"grpo.group": 4, "grpo.max_new_tokens": 24, "optim.accumulate": 1}),
+        ("dpo", {"candidates.count": 4, "candidates.max_new_tokens": 24, "dpo.truth": True, "optim.accumulate": 1}),
+    ):
+        final = trained(folder, options, recipe, recipe, **{"model.base": str(base), **tables})
+        key = "reward" if recipe == "grpo" else "margin"
+        said.append(f"{recipe}: {key} {logged(final.parent, key)[-1]:.2f}")
+    return "; ".join(said)
+
+
+def started(folder: Path, options: argparse.Namespace, recipe: str, out: str, processes: int, **tables: Any) -> Path:
+    """The result of a shipped recipe, run by torchrun in several processes."""
+    settings, run_folder = tiny_run(folder, options, recipe, out, **tables)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}", "-m",
+               "deeptrace", "train", recipe, "--out", str(run_folder)]  # fmt: skip
+    for setting in settings:
+        command += ["--set", setting]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr[-800:]
+    return run_folder
+
+
+def ddp_is_one_process(folder: Path, options: argparse.Namespace) -> str:
+    """The paper's recipe by torchrun in two processes gives the losses of one with twice the batch."""
+    need_gpus(options, 2, can_rehearse=True)
+    tables = {"optim.accumulate": 1, "eval.videos": 0, "data.balance": []}
+    one = started(folder, options, "paper-videollama3-7b", "ddp-1", 1, **tables, **{"optim.batch_size": 4})
+    two = started(folder, options, "paper-videollama3-7b", "ddp-2", 2, **tables, **{"optim.batch_size": 2})
+    losses = logged(one, "loss"), logged(two, "loss")
+    worst = max(abs(a - b) for a, b in zip(*losses, strict=True))
+    assert worst < 5e-3, losses
+    return f"losses differ by {worst:.2g}"
+
+
+def fsdp_by_recipe(folder: Path, options: argparse.Namespace) -> str:
+    """The paper's recipe with ``hardware.fsdp`` trains in two processes, and its result loads in one."""
+    need_gpus(options, 2)
+    from deeptrace.models import load
+
+    tables = {"optim.accumulate": 1, "optim.batch_size": 2, "eval.videos": 0, "hardware.fsdp": True}
+    run_folder = started(folder, options, "paper-videollama3-7b", "fsdp", 2, **tables)
+    outcomes = load(f"hf:{run_folder / 'final'}", device="cuda", max_new_tokens=8).inspect(clips(2))
+    return f"losses {', '.join(f'{loss:.3f}' for loss in logged(run_folder, 'loss'))}; {len(outcomes)} answers"
+
+
+def a_kill_changes_nothing(folder: Path, options: argparse.Namespace) -> str:
+    """The paper's recipe, killed with ``kill -9`` after a checkpoint and gone on with, ends as one that was not."""
+    need_gpus(options, can_rehearse=True)
+    from safetensors.torch import load_file
+
+    tables = {"optim.accumulate": 1, "optim.batch_size": 2, "optim.max_steps": 8, "eval.videos": 0}
+    whole = trained(folder, options, "paper-videollama3-7b", "kill-never", **tables)
+    settings, run_folder = tiny_run(folder, options, "paper-videollama3-7b", "kill", **tables)
+    command = [sys.executable, "-m", "deeptrace", "train", "paper-videollama3-7b", "--out", str(run_folder)]
+    for setting in settings:
+        command += ["--set", setting]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        while process.poll() is None and not (run_folder / "checkpoint-2").exists():
+            time.sleep(0.02)
+        process.kill()
+    again = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert again.returncode == 0, again.stderr[-800:]
+    one, two = (load_file(path / "model.safetensors") for path in (whole, run_folder / "final"))
+    worst = max(float((one[name].float() - two[name].float()).abs().max()) for name in one)
+    assert worst < 1e-5, f"weights differ by {worst:.2g}"
+    return f"weights differ by {worst:.2g}"
+
+
+def the_benchmark_runs(folder: Path, options: argparse.Namespace) -> str:
+    """A trained result goes through ``bench run`` and ``bench score``."""
+    need_gpus(options, can_rehearse=True)
+    final = trained(folder, options, "paper-videollama3-7b", "for-bench", **{"optim.accumulate": 1})
+    out, data = folder / "bench", folder / "data"
+    for command in (
+        ["bench", "run", str(data), "--model", f"hf:{final}", "--split", "test", "--out", str(out)],
+        ["bench", "score", str(out), str(data)],
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", "deeptrace", *command], capture_output=True, text=True, check=False
+        )
+        assert done.returncode in (0, 1), done.stderr[-800:]  # 1: a tiny model has no verdict on some video
+    rows = (out / "verdicts.jsonl").read_text().splitlines()
+    return f"{len(rows)} videos asked and scored"
+
+
 # ── checks with real weights ────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -372,6 +581,13 @@ CHECKS: tuple[Callable[[Path, argparse.Namespace], str], ...] = (
     spread_over_gpus,
     qlora,
     fsdp,
+    sft_by_the_papers_recipes,
+    lora_is_merged,
+    own_answers,
+    ddp_is_one_process,
+    fsdp_by_recipe,
+    a_kill_changes_nothing,
+    the_benchmark_runs,
     real_weights_are_whole,
     real_answers,
     answers_of_the_original,
@@ -382,15 +598,16 @@ CHECKS: tuple[Callable[[Path, argparse.Namespace], str], ...] = (
 def run(check: Callable[[Path, argparse.Namespace], str], folder: Path, options: argparse.Namespace) -> Row:
     """One check's line."""
     start = time.perf_counter()
-    try:
-        state, detail = "holds", check(folder, options)
-    except NotHere as reason:
-        state, detail = "not run", str(reason)
-    except Exception as error:  # noqa: BLE001 - the table must be whole, whatever one check meets
-        state, detail = "FAILS", f"{type(error).__name__}: {error}"
-        if options.verbose:
-            traceback.print_exc()
-    return Row(check.__name__.replace("_", " "), state, detail, time.perf_counter() - start)
+    with PeakMemory() as peak:
+        try:
+            state, detail = "holds", check(folder, options)
+        except NotHere as reason:
+            state, detail = "not run", str(reason)
+        except Exception as error:  # noqa: BLE001 - the table must be whole, whatever one check meets
+            state, detail = "FAILS", f"{type(error).__name__}: {error}"
+            if options.verbose:
+                traceback.print_exc()
+    return Row(check.__name__.replace("_", " "), state, detail, time.perf_counter() - start, peak.gib)
 
 
 def main() -> None:
@@ -423,7 +640,8 @@ def main() -> None:
         for check in CHECKS:
             row = run(check, Path(folder), options)
             rows.append(row)
-            print(f"{row.state:8} {row.name:26} {row.seconds:6.1f} s  {row.detail}", flush=True)
+            held = "         " if row.peak is None else f"{row.peak:5.1f} GiB"
+            print(f"{row.state:8} {row.name:26} {row.seconds:6.1f} s  {held}  {row.detail}", flush=True)
     counts = {state: sum(row.state == state for row in rows) for state in ("holds", "FAILS", "not run")}
     print(f"\n{', '.join(f'{count} {state}' for state, count in counts.items())}")
     sys.exit(1 if counts["FAILS"] else 0)

@@ -54,7 +54,7 @@ def test_settings_change_a_recipe_and_are_shown() -> None:
     assert "max_steps = 7" in result.output
     with pytest.raises(RecipeError, match=r"optim\.max_step: is not a setting. Did you mean 'max_steps'"):
         load_recipe("tiny", ["optim.max_step=7"])
-    with pytest.raises(RecipeError, match="kind: 'stf' is not one of sft, grpo"):
+    with pytest.raises(RecipeError, match="kind: 'stf' is not one of sft, dpo"):
         load_recipe("tiny", ["kind=stf"])
     with pytest.raises(FileError, match="Did you mean 'tiny'"):
         load_recipe("tinny")
@@ -70,6 +70,15 @@ def test_what_cannot_work_is_refused_before_anything_is_loaded() -> None:
     with pytest.raises(RecipeError, match="cannot be generated from weights that are shared out"):
         load_recipe("grpo", ["hardware.fsdp=true"])
     assert isinstance(load_recipe("grpo")[1], GrpoRecipe)
+
+
+def test_one_process_has_nobody_to_share_weights_with(tmp_path: Path, records: Path, bases: dict[str, Path]) -> None:
+    """The paper's recipe for one base says fsdp, and somebody starts it without torchrun."""
+    recipe = sft_recipe(bases["videollama3"], records, hardware={"fsdp": True})
+    file = tmp_path / "recipe.toml"
+    file.write_text(to_toml(recipe))
+    with pytest.raises(TrainError, match=r"several processes, and this is one: start it by torchrun .*hardware\.fsdp"):
+        train(file, tmp_path / "out")
 
 
 def test_a_folder_belongs_to_one_recipe(tmp_path: Path, records: Path, bases: dict[str, Path]) -> None:

@@ -98,14 +98,14 @@ def try_answers(setup: Setup, table: CandidatesTable, out: Path, *, process: int
             seed = hashlib.sha256(f"{setup.recipe.seed} {index}".encode()).digest()
             with torch.random.fork_rng():
                 torch.manual_seed(int.from_bytes(seed[:7]))
-                tokens = sample_answers(
+                said = sample_answers(
                     model,
                     family,
                     batch,
                     table.count,
                     temperature=table.temperature,
                     max_new_tokens=table.max_new_tokens,
-                ).tolist()
+                )
             rows = []
             for ids in said.tolist():
                 text, ended = family.decode(ids), family.end_id in ids

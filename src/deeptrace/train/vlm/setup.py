@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deeptrace.answer import FORMAT_VERSIONS, Format, check_format
+from deeptrace.errors import TrainError
 from deeptrace.models.hf.families import Family
+from deeptrace.models.hf.library import no_bars
 from deeptrace.train import checkpoints
 from deeptrace.train.recipe import to_toml
 from deeptrace.train.vlm.balance import Order
@@ -95,12 +97,17 @@ def prepare(recipe: LanguageRecipe, out: Path) -> Setup:
     """Read the records, load the checkpoint, and make ready.
 
     Raises:
-        TrainError: the records give no example, or a video is missing.
+        TrainError: the records give no example, or a video is missing; or weights are to be shared out by one process.
         ModelError: the base cannot be loaded.
         MissingExtra: peft or bitsandbytes is not installed.
     """
     from transformers import set_seed
 
+    if recipe.hardware.fsdp and int(os.environ.get("WORLD_SIZE", "1")) < 2:
+        raise TrainError(
+            "hardware.fsdp shares weights out over several processes, and this is one: start it by torchrun "
+            "--nproc-per-node N -m deeptrace train ..., or add --set hardware.fsdp=false"
+        )
     set_seed(recipe.seed)
     family = base_family(recipe)
     asking = Asking(_format(recipe.question.format), recipe.question.space or family.space_kind)
@@ -181,7 +188,8 @@ def _keep_lora(setup: Setup, target: Path, lora: LoraTable) -> None:
             file.rename(target / file.name)
         (target / ADAPTER).rmdir()
         return
-    merge_adapter(setup.family, setup.recipe.model.base, target / ADAPTER).save_pretrained(target)
+    with no_bars():
+        merge_adapter(setup.family, setup.recipe.model.base, target / ADAPTER).save_pretrained(target)
     shutil.rmtree(target / ADAPTER)
 
 
