@@ -82,7 +82,7 @@ class AnswerDataset:
         """
         example = self.examples[index]
         try:
-            frames = self.store.frames(example.path)
+            frames = self.store.frames(example.path, example.window)
             space = self.family.space(frames, self.asking.space)
             answer = render(example.record, self.asking.format, space)
             encoded = self.family.encode(frames, self.asking.question(frames, space, self.family), answer)
@@ -98,7 +98,7 @@ class AnswerDataset:
         """
         example = self.examples[index]
         try:
-            frames = self.store.frames(example.path)
+            frames = self.store.frames(example.path, example.window)
             space = self.family.space(frames, self.asking.space)
             question = self.asking.question(frames, space, self.family)
             return TrainingItem(self.family.encode(frames, question, answer), answer)
@@ -109,7 +109,7 @@ class AnswerDataset:
         """The example without its answer, and the space in which the answer will speak."""
         example = self.examples[index]
         try:
-            frames = self.store.frames(example.path)
+            frames = self.store.frames(example.path, example.window)
             space = self.family.space(frames, self.asking.space)
             return self.family.encode(frames, self.asking.question(frames, space, self.family)), space
         except DeepTraceError as error:

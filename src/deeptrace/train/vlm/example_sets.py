@@ -16,6 +16,7 @@ from deeptrace.train.vlm.examples import Example, Examples, make_examples
 from deeptrace.train.vlm.frames import FrameStore
 from deeptrace.train.vlm.identity import check_files
 from deeptrace.train.vlm.measure import BlindAnswer
+from deeptrace.train.vlm.second_look import with_second_looks
 from deeptrace.train.vlm.tables import LanguageRecipe
 
 logger = logging.getLogger(__name__)
@@ -45,6 +46,9 @@ def read_examples(recipe: LanguageRecipe, store: FrameStore, out: Path) -> Examp
     """
     records = load_records(recipe.data.records, root=recipe.data.root)
     train = _readable(make_examples(records, split=recipe.data.train_split, answers=recipe.data.answers), recipe, store)
+    if recipe.second_look.share:
+        looked = with_second_looks(train.examples, recipe.second_look, seed=recipe.seed)
+        train = Examples(looked, train.left_out)
     held_out: tuple[Example, ...] = ()
     if recipe.eval.videos:
         held_out = _readable(make_examples(records, split=recipe.data.eval_split), recipe, store).examples

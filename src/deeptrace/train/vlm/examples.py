@@ -21,10 +21,14 @@ Answers: TypeAlias = Literal["per-video", "per-trace"]
 
 @dataclass(frozen=True)
 class Example:
-    """One video and the truth about it. ``record.traces`` are those that the answer speaks of."""
+    """One video and the truth about it. ``record.traces`` are those that the answer speaks of.
+
+    ``window``: only these seconds of it are shown, closely, see `deeptrace.train.vlm.second_look`.
+    """
 
     path: Path
     record: Record
+    window: tuple[float, float] | None = None
 
     @property
     def seconds(self) -> float | None:

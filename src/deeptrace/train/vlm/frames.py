@@ -45,30 +45,34 @@ class FrameStore:
     that less.
     """
 
-    def __init__(self, sampling: Sampling, folder: Path | None = None) -> None:
+    def __init__(self, sampling: Sampling, folder: Path | None = None, *, second: Sampling | None = None) -> None:
         self.sampling = sampling
+        self.second = second or sampling
         self._folder = folder
 
-    def frames(self, path: Path) -> Frames:
+    def frames(self, path: Path, window: tuple[float, float] | None = None) -> Frames:
         """The frames of a video file, ``(T, H, W, 3)`` uint8 RGB: read once, then from the folder where there is one.
+
+        With a ``window`` in seconds those of a second look, at ``second``; their times are those of the whole video.
 
         Raises:
             VideoError: it cannot be read.
             FileError: the folder cannot be written.
         """
         if self._folder is None:
-            return self._read(path)
-        entry = self._folder / f"{self.key(path)}.npz"
+            return self._read(path, window)
+        entry = self._folder / f"{self.key(path, window)}.npz"
         cached = _load(entry)
         if cached is not None:
             return cached
-        frames = self._read(path)
+        frames = self._read(path, window)
         _store(entry, frames)
         return frames
 
-    def key(self, path: Path) -> str:
+    def key(self, path: Path, window: tuple[float, float] | None = None) -> str:
         """What an entry is called: a hash of the file's bytes, the sampling, and the code that reads frames."""
-        digest = hashlib.sha256(dumps([CACHE_VERSION, code_version(), asdict(self.sampling)]).encode())
+        look: list[object] = [asdict(self.sampling)] if window is None else [asdict(self.second), list(window)]
+        digest = hashlib.sha256(dumps([CACHE_VERSION, code_version(), *look]).encode())
         try:
             with open(path, "rb") as file:
                 while chunk := file.read(_CHUNK):
@@ -79,9 +83,17 @@ class FrameStore:
             raise VideoError("NOT_READABLE", f"cannot read {path.name!r}: {error.strerror}.") from None
         return digest.hexdigest()
 
-    def _read(self, path: Path) -> Frames:
-        sampling = self.sampling
-        return sample_frames(path, fps=sampling.fps, max_frames=sampling.max_frames, short_side=sampling.short_side)
+    def _read(self, path: Path, window: tuple[float, float] | None) -> Frames:
+        sampling = self.sampling if window is None else self.second
+        start, end = window or (0.0, None)
+        return sample_frames(
+            path,
+            fps=sampling.fps,
+            start_seconds=start,
+            end_seconds=end,
+            max_frames=sampling.max_frames,
+            short_side=sampling.short_side,
+        )
 
 
 def _store(entry: Path, frames: Frames) -> None:

@@ -264,7 +264,7 @@ def _with_truth(video: TriedVideo, setup: Setup, table: CandidatesTable) -> Trie
     from deeptrace.train.vlm.candidates import Candidate
     from deeptrace.train.vlm.reward import WHOLE_CLIP
 
-    frames = setup.store.frames(video.example.path)
+    frames = setup.store.frames(video.example.path, video.example.window)
     space = setup.family.space(frames, setup.asking.space)
     text = render(video.example.record, setup.asking.format, space)
     reward = grounded_reward(text, video.example.record, setup.asking.format, space, blind=WHOLE_CLIP)

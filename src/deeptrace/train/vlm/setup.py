@@ -111,7 +111,11 @@ def prepare(recipe: LanguageRecipe, out: Path) -> Setup:
     set_seed(recipe.seed)
     family = base_family(recipe)
     asking = Asking(_format(recipe.question.format), recipe.question.space or family.space_kind)
-    store = FrameStore(family.sampling, None if recipe.data.cache is None else Path(recipe.data.cache))
+    store = FrameStore(
+        family.sampling,
+        None if recipe.data.cache is None else Path(recipe.data.cache),
+        second=recipe.second_look.sampling(family.sampling),
+    )
     sets = read_examples(recipe, store, out)
     provenance = Provenance(
         kind=recipe.kind,

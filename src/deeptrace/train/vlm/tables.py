@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Annotated, Literal, get_args
 
+from deeptrace.answer import FORMATS
 from deeptrace.answer.space import Kind
 from deeptrace.schema import Count, NotNegative, Positive, Range, Share, WholeNumber
 from deeptrace.train.vlm.balance import By
 from deeptrace.train.vlm.examples import Answers
+from deeptrace.train.vlm.second_look import SecondLookTable
 
 Part = Literal["vision", "projector", "language"]
 
@@ -188,6 +190,7 @@ class LanguageRecipe:
     question: QuestionTable = field(default_factory=QuestionTable)
     sampling: SamplingTable = field(default_factory=SamplingTable)
     optim: OptimTable = field(default_factory=OptimTable)
+    second_look: SecondLookTable = field(default_factory=SecondLookTable)
     eval: EvalTable = field(default_factory=EvalTable)
     save: SaveTable = field(default_factory=SaveTable)
     log: LogTable = field(default_factory=LogTable)
@@ -207,6 +210,11 @@ class LanguageRecipe:
         for part in get_args(Part):
             if getattr(self.optim.rates, part) is not None and part not in trained:
                 yield f"optim.rates.{part}: that part is not trained"
+        asked = FORMATS.get(self.question.format)
+        if self.second_look.share and asked is not None and "onset" not in asked.fields:
+            yield f"second_look.share: the question {self.question.format!r} asks for no time, and so for no closer look"
+        if self.second_look.share == 1:
+            yield "second_look.share: 1 leaves no first look, which finds the moment"
         if len(set(self.model.freeze)) == len(get_args(Part)) and self.lora is None:
             yield "model.freeze: freezes everything, so that nothing is trained"
 
