@@ -16,7 +16,7 @@ from deeptrace.files import read_jsonl
 from deeptrace.records import Record
 from deeptrace.train import load_recipe
 from deeptrace.train.recipe import build
-from deeptrace.train.vlm.candidates import Candidate, TriedVideo
+from deeptrace.train.vlm.candidates import TriedAnswer, TriedVideo
 from deeptrace.train.vlm.dpo import DpoRecipe, DpoTable, run
 from deeptrace.train.vlm.examples import Example
 from deeptrace.train.vlm.rejection import RejectionRecipe, RejectionTable
@@ -28,7 +28,7 @@ FORMAT = "trained-no-box-no-time-no-explanation"
 
 
 def tried(*rewards: float) -> TriedVideo:
-    candidates = tuple(Candidate(f"answer {i}", reward, ended=True) for i, reward in enumerate(rewards))
+    candidates = tuple(TriedAnswer(f"answer {i}", reward, ended=True) for i, reward in enumerate(rewards))
     return TriedVideo(0, Example(Path("v.mp4"), Record("v", "v.mp4", "fake")), candidates)
 
 

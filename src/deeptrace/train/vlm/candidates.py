@@ -45,7 +45,7 @@ class CandidatesTable:
 
 
 @dataclass(frozen=True)
-class Candidate:
+class TriedAnswer:
     """One answer and what it is worth, in [-1, 1]. One that did not come to its end counts as unparsed."""
 
     text: str
@@ -59,12 +59,12 @@ class TriedVideo:
 
     index: int
     example: Example
-    candidates: tuple[Candidate, ...]
+    candidates: tuple[TriedAnswer, ...]
 
     @property
-    def best_first(self) -> list[Candidate]:
+    def best_first(self) -> list[TriedAnswer]:
         """Different answers, the most rewarded first; of equal ones the first that came."""
-        different: dict[str, Candidate] = {}
+        different: dict[str, TriedAnswer] = {}
         for candidate in self.candidates:
             different.setdefault(candidate.text, candidate)
         return sorted(different.values(), key=lambda candidate: -candidate.reward)
@@ -128,7 +128,7 @@ def read_candidates(setup: Setup, table: CandidatesTable, out: Path, *, processe
     for process in range(processes):
         with _journal(setup, table, out, process) as journal:
             for key, row in journal.rows.items():
-                candidates = tuple(Candidate(one["text"], one["reward"], one["ended"]) for one in row["candidates"])
+                candidates = tuple(TriedAnswer(one["text"], one["reward"], one["ended"]) for one in row["candidates"])
                 tried[int(key)] = TriedVideo(int(key), setup.train[int(key)], candidates)
     missing = set(range(len(setup.train))) - set(tried)
     if missing:

@@ -261,14 +261,14 @@ def build_trainer(recipe: DpoRecipe, setup: Setup, out: Path) -> DpoTrainer:
 
 
 def _with_truth(video: TriedVideo, setup: Setup, table: CandidatesTable) -> TriedVideo:
-    from deeptrace.train.vlm.candidates import Candidate
+    from deeptrace.train.vlm.candidates import TriedAnswer
     from deeptrace.train.vlm.reward import WHOLE_CLIP
 
     frames = setup.store.frames(video.example.path, video.example.window)
     space = setup.family.space(frames, setup.asking.space)
     text = render(video.example.record, setup.asking.format, space)
     reward = grounded_reward(text, video.example.record, setup.asking.format, space, blind=WHOLE_CLIP)
-    return TriedVideo(video.index, video.example, (*video.candidates, Candidate(text, reward.total, ended=True)))
+    return TriedVideo(video.index, video.example, (*video.candidates, TriedAnswer(text, reward.total, ended=True)))
 
 
 def _likelihoods_at_start(

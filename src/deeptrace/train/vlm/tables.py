@@ -212,7 +212,7 @@ class LanguageRecipe:
                 yield f"optim.rates.{part}: that part is not trained"
         asked = FORMATS.get(self.question.format)
         if self.second_look.share and asked is not None and "onset" not in asked.fields:
-            yield f"second_look.share: the question {self.question.format!r} asks for no time, and so for no closer look"
+            yield f"second_look.share: the question {self.question.format!r} asks for no time: nothing can be closer"
         if self.second_look.share == 1:
             yield "second_look.share: 1 leaves no first look, which finds the moment"
         if len(set(self.model.freeze)) == len(get_args(Part)) and self.lora is None:
