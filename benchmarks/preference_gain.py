@@ -48,14 +48,15 @@ SHIFT, DELAY = 1 / 6, 0.5
 SAMPLING = {"fps": 2.0, "max_frames": 4}
 OPTIM = {"learning_rate": 1e-3, "batch_size": 12, "schedule": "cosine", "warmup": 0.05}
 BY_HEART_STEPS, SFT_STEPS = 300, 120
+_PAIRS = {"pairs": 4, "margin": 0.02}
 ARMS: dict[str, dict[str, Any]] = {
-    "dpo": {"dpo": {"pairs": 4, "likelihood": 0.2, "margin": 0.02}, "optim": {"learning_rate": 5e-5}},
-    "dpo, faster": {"dpo": {"pairs": 4, "likelihood": 0.2, "margin": 0.02}, "optim": {"learning_rate": 2e-4}},
-    "dpo, no likelihood": {"dpo": {"pairs": 4, "margin": 0.02}, "optim": {"learning_rate": 5e-5}},
+    "dpo": {"dpo": {**_PAIRS, "likelihood": 1.0}, "optim": {"learning_rate": 5e-4}},
+    "dpo, less likelihood": {"dpo": {**_PAIRS, "likelihood": 0.2}, "optim": {"learning_rate": 2e-4}},
+    "dpo, no likelihood": {"dpo": _PAIRS, "optim": {"learning_rate": 5e-5}},
     "rejection": {"rejection": {"least": 0.5, "keep": 1}, "optim": {"learning_rate": 5e-4}},
 }
-STEPS = 80
-COUNT = 32
+STEPS = 120
+COUNT = 48
 
 
 def noisy(record: Record, rng: random.Random) -> list[Record]:
