@@ -8,7 +8,7 @@ import os
 import shutil
 import signal
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,8 @@ from deeptrace.data.example import make_example
 from deeptrace.errors import RecipeError, TrainError
 from deeptrace.inject import render_scene
 from deeptrace.models.embedded import EmbeddedModel
-from deeptrace.models.embedded.calibration import evidence_of_clip, pool_evidence, sigmoid
+from deeptrace.models.embedded.calibration import DetailHead, evidence_of_clip, pool_evidence, sigmoid
+from deeptrace.models.embedded.windows import DETAIL, LOOK
 from deeptrace.records import Verdict
 from deeptrace.train import load_recipe, train
 from deeptrace.train.checkpoints import checkpoints
@@ -35,8 +36,9 @@ pytest.importorskip("onnx")
 
 from deeptrace.train.embedded import EmbeddedRecipe, loop  # noqa: E402
 from deeptrace.train.embedded.draw import COUNT, PairMaterial, draw_pair, size_of  # noqa: E402
-from deeptrace.train.embedded.footage import load_pool, validation_clips  # noqa: E402
-from deeptrace.train.embedded.generated import families_of  # noqa: E402
+from deeptrace.train.embedded.finish import head_of, heads_of  # noqa: E402
+from deeptrace.train.embedded.footage import PoolClip, Stored, load_pool, validation_clips  # noqa: E402
+from deeptrace.train.embedded.generated import Looks, families_of  # noqa: E402
 from deeptrace.train.embedded.loop import BACKBONE_NAME, batch_indices, make_material  # noqa: E402
 from deeptrace.train.embedded.recorded import Recorded  # noqa: E402
 from deeptrace.train.embedded.targets import make_targets  # noqa: E402
@@ -421,3 +423,64 @@ def test_the_clear_recipe_takes_nothing_doubtful() -> None:
     assert recipe.cutouts is None
     assert recipe.validation_sources == ()
     assert len(recipe.validation_clips) == 3
+
+
+# ── heads for the whole picture and for crops ───────────────────────────────────────────────────────────────────────
+
+
+def seen_clips(families: int, *, telling: float, seed: int = 0) -> tuple[list[PoolClip], list[ClipOutputs]]:
+    """Clips of two in each family, whose look tells a little and whose crop tells ``telling``; half are generated."""
+    rng = np.random.default_rng(seed)
+    pool, outputs = [], []
+    for k in range(4 * families):
+        is_fake, family = bool(k % 2), f"{'fake' if k % 2 else 'camera'} {k // 4}"
+        look, detail = rng.normal(0, 1, LOOK), rng.normal(0, 1, DETAIL)
+        look[:20] += 0.4 * is_fake
+        detail[:20] += telling * is_fake
+        stored = Stored(Path("none.npy"), 8.0)
+        pool.append(PoolClip(f"{k}", family, "MIT", "fake" if is_fake else "real", None, Path(), stored))
+        outputs.append(ClipOutputs(f"{k}", family, is_fake, np.zeros(1), look, detail))
+    return pool, outputs
+
+
+def looks_of(outputs: list[ClipOutputs]) -> Looks:
+    return Looks(
+        np.array([one.look for one in outputs]),
+        np.array([one.clip_id for one in outputs]),
+        np.array([one.family for one in outputs]),
+        np.array([int(one.is_fake) for one in outputs]),
+        np.array([""] * len(outputs)),
+    )
+
+
+def test_crops_that_tell_count_beside_the_whole_picture() -> None:
+    pool, outputs = seen_clips(12, telling=0.8)
+    heads = heads_of(head_of(looks_of(outputs)), pool, outputs)
+    assert heads.detail is not None
+    assert heads.counts[1] > heads.counts[0] >= 0
+    assert heads.auroc is not None
+    assert heads.whole.auroc is not None
+    assert heads.auroc > heads.whole.auroc
+    evidence = np.array([heads.unseen_evidence(one) for one in outputs])
+    fake = np.array([one.is_fake for one in outputs])
+    assert np.median(evidence[fake]) > 0 > np.median(evidence[~fake])
+    bare = replace(outputs[1], detail=None)  # a clip without a crop is judged by its look, on a scale of its own
+    assert heads.unseen_evidence(bare) == heads.whole.unseen(bare.look, bare.family)
+    # What ships says of a clip what the numbers in the file say.
+    numbers = heads.to_json()
+    mean, weights = (np.array(numbers["detail"][name]) for name in ("mean", "weights"))
+    crop = outputs[0].detail
+    assert crop is not None
+    said = DetailHead(mean, weights, numbers["detail"]["whole"], numbers["detail"]["bias"])
+    own = heads.counts[0] * 0.7 + heads.counts[1] * float((crop - heads.detail.mean) @ heads.detail.weights)
+    own += heads.counts[1] * heads.detail.bias + heads.counts[2]
+    assert said.join(0.7, float((crop - mean) @ weights)) == pytest.approx(own, abs=1e-3)
+
+
+def test_crops_of_too_few_families_are_left_out() -> None:
+    pool, outputs = seen_clips(6, telling=0.8)
+    few = [replace(one, detail=one.detail if one.family in ("fake 0", "camera 1") else None) for one in outputs]
+    heads = heads_of(head_of(looks_of(outputs)), pool, few)
+    assert heads.detail is None
+    assert heads.to_json()["detail"] is None
+    assert heads.unseen_evidence(few[0]) == heads.whole.unseen(few[0].look, few[0].family)
