@@ -62,6 +62,25 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def test_what_differs_from_clip_to_clip_is_no_setting(tmp_path: Path) -> None:
+    """How many crops or bytes a clip took says nothing of how the run was made."""
+    items = [
+        ReportItem(
+            f"/nowhere/{k}.mp4",
+            Verdict(
+                "real",
+                False,
+                0.1,
+                origin=Origin(path=f"/nowhere/{k}.mp4", sampling={"fps": 8.0, "crops": k, "sampled_fps": 8.0 - k / 10}),
+            ),
+        )
+        for k in range(3)
+    ]
+    text = text_of(parse(write_report(items, tmp_path / "out", command="x").read_text(encoding="utf-8")))
+    assert "Sampling 8 frames per second " in text
+    assert "crops" not in text
+
+
 def test_files(run: Path) -> None:
     endings = {".mp4", ".jpg", ".thumb.jpg", ".json"}
     names = {path.name for path in (run / "media").iterdir()}

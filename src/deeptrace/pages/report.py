@@ -275,9 +275,16 @@ def _facts(clips: Sequence[_Clip]) -> list[tuple[str, str]]:
     return [(name, html.shorten(value, 600)) for name, value in facts if value]
 
 
+_OF_ONE_CLIP: Final = frozenset(
+    {"answer_tokens", "crop_problems", "crops", "frame_bytes", "frames_sent", "label_logprobs", "prompt_tokens",
+     "sampled_fps", "video_bytes", "video_fps"}
+)  # fmt: skip
+"""Of a row's ``sampling``: what differs from clip to clip, and is no setting."""
+
+
 def _sampling_words(sampling: Mapping[str, Any]) -> str:
     wordings = {"fps": "{:g} frames per second", "max_frames": "at most {} frames", "short_side": "short side {} px"}
-    sampling = {key: value for key, value in sampling.items() if key != "sampled_fps"}  # differs from clip to clip
+    sampling = {key: value for key, value in sampling.items() if key not in _OF_ONE_CLIP}
     space = sampling.get("space")
     if isinstance(space, Mapping):
         size = "" if space.get("width") is None else f" of {space['width']} x {space['height']}"
