@@ -60,6 +60,10 @@ class OneIn:
         """As `Network.stages`."""
         return self._network.stages(images)
 
+    def detail(self, crop: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """As `Network.detail`, which is asked seldom."""
+        return self._network.detail(crop)
+
 
 def processes() -> list[psutil.Process]:
     return [psutil.Process(), *workers()]
