@@ -12,6 +12,7 @@ import re
 import secrets
 import shutil
 import stat
+import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -277,6 +278,24 @@ def open_regular(path: str | os.PathLike[str]) -> int:
         os.close(descriptor)
         raise FileError(f"cannot read {name!r}: it is not a regular file")
     return descriptor
+
+
+@contextlib.contextmanager
+def in_memory_folder() -> Iterator[Path]:
+    """A temporary folder, in memory where the system has a place for that, which goes with the block.
+
+    Raises:
+        FileError: it cannot be made.
+    """
+    shared = "/dev/shm"
+    try:
+        folder = tempfile.TemporaryDirectory(
+            prefix="deeptrace-", dir=shared if os.access(shared, os.W_OK) else None, ignore_cleanup_errors=True
+        )
+    except OSError as error:
+        raise FileError(f"cannot make a temporary folder: {error.strerror or error}. Set TMPDIR to one") from None
+    with folder as path:
+        yield Path(path)
 
 
 def read_bytes(path: str | os.PathLike[str], *, limit: int = MAX_FILE_BYTES) -> bytes:

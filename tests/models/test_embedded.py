@@ -527,3 +527,20 @@ def test_a_head_for_crops_that_is_none_of_ours(copy: Path, change: dict[str, obj
     (copy / "embedded.json").write_text(json.dumps(table))
     with pytest.raises(ModelError, match=r"embedded\.json.*detail"):
         EmbeddedModel(str(copy))
+
+
+def test_nowhere_to_code_a_crop_costs_no_verdict(copy: Path, large: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A system without a place for temporary files: the row says so, and the whole picture is judged."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr("tempfile.TemporaryDirectory", refuse)
+    model = EmbeddedModel(str(with_detail(copy, sees=0.01)))
+    (verdict,) = model.inspect([large])
+    assert isinstance(verdict, Verdict)
+    assert verdict.origin.sampling is not None
+    assert verdict.origin.sampling["crops"] == 0
+    [problem] = verdict.origin.sampling["crop_problems"]
+    assert "Read-only file system" in problem
+    assert "TMPDIR" in problem

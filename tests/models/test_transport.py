@@ -158,6 +158,19 @@ def test_a_server_that_takes_no_such_part_is_not_asked_another_way(make: Make, c
         assert isinstance(other, Verdict)
 
 
+def test_nowhere_to_code_a_video_is_said(make: Make, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("tempfile.TemporaryDirectory", refuse)
+    [outcome] = make("video").inspect([clip])
+    assert isinstance(outcome, Failed)
+    assert outcome.code == "TRANSPORT"
+    assert "No space left on device" in outcome.reason
+    [other] = make("images").inspect([clip])
+    assert isinstance(other, Verdict)
+
+
 def test_a_file_needs_a_file(make: Make, clip: Path) -> None:
     frames = Frames.from_array(np.zeros((8, 64, 64, 3), np.uint8), 8.0)
     for video in (frames, clip.read_bytes()):

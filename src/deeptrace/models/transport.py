@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import mimetypes
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from deeptrace.chat import image_part, text_part, video_part
-from deeptrace.errors import FileError, ModelError
-from deeptrace.files import read_bytes
+from deeptrace.errors import DeepTraceError, FileError, ModelError
+from deeptrace.files import in_memory_folder, read_bytes
 from deeptrace.models.base import Transport
 from deeptrace.records import Frames, Origin
 from deeptrace.video import VideoWriter
@@ -62,8 +60,8 @@ def send(
     ``times_beside`` puts a time in seconds before each picture, and goes with ``images`` alone.
 
     Raises:
-        TransportError: the video is larger than ``max_bytes``, or is not a file where its file is to travel.
-        VideoError: it cannot be coded.
+        TransportError: the video is larger than ``max_bytes``, cannot be coded, or is not a file where its file is to
+            travel.
     """
     facts: dict[str, Any] = {"transport": transport}
     if transport == "file":
@@ -78,7 +76,10 @@ def send(
             return Sent(_beside(frames, pictures, detail, times_beside=times_beside), facts)
         _check_bytes(total, max_bytes, transport)
         return Sent([video_part(pictures, "video/jpeg")], facts)
-    data, fps = mp4(frames)
+    try:
+        data, fps = mp4(frames)
+    except DeepTraceError as error:
+        raise TransportError(f"transport {transport!r}: {error}. Choose 'images', or make room") from None
     _check_bytes(len(data), max_bytes, transport)
     facts |= {"video_bytes": len(data), "video_fps": fps, "video_crf": VIDEO_CRF}
     part = video_part([data], "video/mp4") if transport == "video" else image_part(data, "video/mp4")
@@ -109,13 +110,13 @@ def mp4(frames: Frames) -> tuple[bytes, float]:
 
     Raises:
         VideoError: it cannot be coded.
+        FileError: there is no room to write it in.
     """
     times = frames.pts_seconds
     fps = 1.0 if len(times) < 2 else (len(times) - 1) / float(times[-1] - times[0])
     fps = round(min(max(fps, 0.01), 1000.0), 3)
-    shared = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(dir=shared if shared.is_dir() else None) as folder:
-        path = Path(folder) / "frames.mp4"
+    with in_memory_folder() as folder:
+        path = folder / "frames.mp4"
         with VideoWriter(path, fps=fps, crf=VIDEO_CRF, preset="veryfast") as writer:
             writer.add(frames.images)
         return path.read_bytes(), fps

@@ -6,13 +6,13 @@ coded tells little. The same code for training and for inference.
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
 from deeptrace.errors import DeepTraceError
+from deeptrace.files import in_memory_folder
 from deeptrace.models.embedded.inputs import FPS, Bytes
 from deeptrace.video import DEFAULT_LIMITS, ReadLimits, VideoSource, VideoWriter, iter_frames, sample_frames
 
@@ -70,9 +70,8 @@ def recode(images: Bytes, crf: int, keep: Path | None = None, *, preset: str = "
     Raises:
         DeepTraceError: it could not be written, or other frames came back.
     """
-    shared = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(dir=shared if shared.is_dir() else None) as folder:
-        path = keep or Path(folder) / "clip.mp4"
+    with in_memory_folder() as folder:
+        path = keep or folder / "clip.mp4"
         with VideoWriter(path, fps=FPS, crf=crf, preset=preset) as writer:
             writer.add(images)
         read = sample_frames(path, fps=FPS)
