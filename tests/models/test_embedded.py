@@ -26,6 +26,7 @@ from deeptrace.models.embedded.calibration import at_prior, read_calibration
 from deeptrace.models.embedded.detail import COUNT, LEAST_SIDE, SIDE, crop_hw, read_crop
 from deeptrace.models.embedded.inputs import network_hw, prepare
 from deeptrace.models.embedded.model import UNLIKE
+from deeptrace.models.embedded.reading import read_crops
 from deeptrace.models.embedded.windows import (
     BACKBONE_NAME,
     DETAIL,
@@ -494,15 +495,18 @@ def test_what_crops_show_joins_what_the_whole_picture_shows(copy: Path, large: P
     assert small.p_generated == as_before.p_generated
 
 
-def test_a_long_video_has_a_crop_every_half_minute(copy: Path) -> None:
-    model = EmbeddedModel(str(with_detail(copy, sees=0.01)))
-    images = np.random.default_rng(0).integers(0, 255, (8, 192, 192, 3), np.uint8)
-    frames = Frames.from_array(np.tile(images, (35, 1, 1, 1)), 8.0)  # 35 s
-    model.names_regions = False
-    (verdict,) = model.inspect([frames])
-    assert isinstance(verdict, Verdict)
-    assert verdict.origin.sampling is not None
-    assert verdict.origin.sampling["crops"] == 2
+@pytest.mark.parametrize(("seconds", "crops"), [(3, 1), (40, 1), (70, 2), (7200, 8)])
+def test_a_long_video_has_a_crop_every_half_minute_and_eight_at_most(seconds: int, crops: int) -> None:
+    """From all over it; of the frames of an array that are as far apart as they like."""
+    images = np.zeros((48, 192, 192, 3), np.uint8)
+    images += (np.arange(48, dtype=np.uint8) * 5)[:, None, None, None]
+    times = np.concatenate([np.arange(6) / 8.0 + place for place in np.arange(8) * max(8, seconds) / 8])
+    frames = Frames(images, times, (192, 192), float(seconds))
+    found, problems = read_crops(frames, 8.0, float(seconds), ReadLimits())
+    assert not problems
+    assert len(found) == crops
+    levels = [int(crop[0].mean()) for crop in found]
+    assert levels == sorted(set(levels))  # each from another place
 
 
 def test_a_crop_that_cannot_be_read_is_said_and_costs_no_verdict(copy: Path, tmp_path: Path) -> None:

@@ -93,7 +93,7 @@ class EmbeddedModel(FrameModel):
     def read_frames(self, video: VideoSource) -> Iterator[Frames]:
         """Every k-th picture of the video, as near to 8 a second as that comes: motion must not judder.
 
-        With one part in four comes the middle of its first pictures at their own size, where that is large enough.
+        With the first part come crops: the middle of some pictures at their own size, where that is large enough.
         """
         return read_parts(video, limits=self.limits)
 
@@ -177,15 +177,11 @@ class _Following(Iterator[Frames]):
         self.times += part.pts_seconds.tolist()
         self._duration, self._reading = part.duration_seconds, part.reading
         if isinstance(part, VideoPart):
-            self._take_crop(part)
+            for crop in part.crops:
+                self._details += self._model.network.detail(crop)
+            self._crops += len(part.crops)
+            self._problems += part.crop_problems
         return part
-
-    def _take_crop(self, part: VideoPart) -> None:
-        if part.crop is not None:
-            self._details += self._model.network.detail(part.crop)
-            self._crops += 1
-        if part.crop_problem is not None and part.crop_problem not in self._problems:
-            self._problems.append(part.crop_problem)
 
     @property
     def detail(self) -> npt.NDArray[np.float64] | None:

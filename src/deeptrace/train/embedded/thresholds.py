@@ -57,7 +57,7 @@ def detail_of(clip: PoolClip, network: Network) -> Floats | None:
     """What crops of a clip at their own size show, in the mean ``(768,)``; None: there is none."""
     if clip.native is None:
         return None
-    crops = [part.crop for part in read_parts(clip.native) if part.crop is not None]
+    crops = next(read_parts(clip.native)).crops
     return np.mean([network.detail(crop) for crop in crops], axis=0, dtype=np.float64) if crops else None
 
 
