@@ -87,7 +87,7 @@ def send(
 
 
 def shows_a_part(frames: Frames) -> bool:
-    """Whether the frames begin late in their video: a server would count their times from 0."""
+    """Whether the frames begin later than half a second into their video: a server would count their times from 0."""
     return float(frames.pts_seconds[0]) > _WHOLE_SECONDS
 
 
@@ -106,7 +106,9 @@ def jpeg(image: npt.NDArray[np.uint8]) -> bytes:
 
 
 def mp4(frames: Frames) -> tuple[bytes, float]:
-    """Frames as H.264 in an mp4, and its rate: constant, the mean of theirs, which servers read times by.
+    """Frames ``(T, H, W, 3)`` as H.264 in an mp4, and its rate in frames a second: constant, the mean of theirs.
+
+    Servers read times by it.
 
     Raises:
         VideoError: it cannot be coded.

@@ -51,7 +51,7 @@ def read_parts(video: VideoSource, *, limits: ReadLimits = DEFAULT_LIMITS) -> It
 
 
 def as_part(frames: Frames, *, limits: ReadLimits = DEFAULT_LIMITS) -> VideoPart:
-    """Frames that somebody chose, with crops of theirs where they are large enough."""
+    """Frames ``(T, H, W, 3)`` that somebody chose, with crops of theirs where they are large enough."""
     fps = sampled_fps(frames) or FPS
     return _part(frames, *read_crops(frames, fps, frames.duration_seconds, limits))
 
@@ -59,7 +59,7 @@ def as_part(frames: Frames, *, limits: ReadLimits = DEFAULT_LIMITS) -> VideoPart
 def read_crops(
     video: VideoSource, fps: float, duration: float | None, limits: ReadLimits
 ) -> tuple[tuple[Bytes, ...], tuple[str, ...]]:
-    """Crops from all over a video, ``fps`` pictures a second, and why some are not there.
+    """Crops ``(T, S, S, 3)`` uint8 from all over a video of ``duration`` seconds, and why some are not there.
 
     One where the length is not known. After one that cannot be read no other is tried: each may take as long as the
     reader's patience lasts.

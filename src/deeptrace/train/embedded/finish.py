@@ -67,7 +67,10 @@ class Head:
     shift: float = 0.0
 
     def unseen(self, seen: Floats, family: str) -> float:
-        """The evidence of a generated clip by heads that saw no clip of its family: the mean over the foldings."""
+        """The evidence of a generated clip, seen as ``(D,)``, by heads that saw no clip of its family.
+
+        The mean over the foldings; a log likelihood ratio.
+        """
         scores = [float(fold.score(seen)) for folds in self.foldings for fold in folds if family in fold.families]
         return self.scale * float(np.mean(scores)) + self.shift if scores else self.bias
 

@@ -39,7 +39,7 @@ class Prefix:
 
 
 def encode_prefix(model: Any, bare: Any, batch: Mapping[str, torch.Tensor], group: int) -> Prefix:
-    """The prompts of a batch of B, collated with ``pad_left=True``, encoded once; N is ``B * group``.
+    """The prompts ``(B, L)`` of a batch, collated with ``pad_left=True``, encoded once; N is ``B * group``.
 
     ``model`` may be ``bare`` wrapped for several processes.
     """
