@@ -15,11 +15,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deeptrace.answer import QUESTIONS, Space
+from deeptrace.answer import QUESTIONS, Space, parse
 from deeptrace.errors import ModelError
 from deeptrace.models.base import Sampling
 from deeptrace.models.hf.checkpoint import CheckpointCard
-from deeptrace.records import Frames, Unparsed
+from deeptrace.records import Frames, Unparsed, Verdict
 from deeptrace.testing import tiny_model
 from deeptrace.video import sample_frames
 from tests.clips import make_clip
@@ -431,3 +431,62 @@ def test_positions_are_the_librarys_where_the_two_agree(models: dict[str, Any]) 
         ours, theirs_say = inner.get_rope_index(**given), theirs(inner, **given)
         assert torch.equal(ours[1], theirs_say[1]) == same
         assert torch.equal(ours[0], theirs_say[0]) == same
+
+
+# ── GLM: seconds, ends and reasoning ────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("rate", [Fraction(24), Fraction(25), Fraction(30000, 1001), Fraction(24000, 1001)])
+def test_whole_seconds_are_those_of_the_original(rate: Fraction, families: dict[str, Family]) -> None:
+    """Its video processor takes the first frame at or after a moment; ours is on screen then, and began before it."""
+    from transformers.video_utils import VideoMetadata
+
+    family = families["glm-4.1v"]
+    metadata = VideoMetadata(total_num_frames=round(5 * rate), fps=float(rate), duration=5.0)
+    original = family.processor.video_processor.sample_frames(metadata)
+    shown = np.floor(np.arange(10) * 0.5 * float(rate) + 1e-6) / float(rate)
+    frames = Frames(np.zeros((10, 56, 56, 3), np.uint8), shown, (56, 56), 5.0)
+    told = re.findall(r"<\|end_of_image\|>(\d+)", family.text_of(family.encode(frames, "Is it?")))
+    assert told == [str(int(index / rate)) for index in original[::2]] == ["0", "1", "2", "3", "4"]
+
+
+def test_times_beside_the_sampling_are_cut_as_they_are(families: dict[str, Family]) -> None:
+    frames = Frames(np.zeros((4, 56, 56, 3), np.uint8), np.array([0.3, 0.7, 1.2, 4.6]), (56, 56), 5.0)
+    text = families["glm-4.1v"].text_of(families["glm-4.1v"].encode(frames, "Is it?"))
+    assert re.findall(r"<\|end_of_image\|>(\d+)", text) == ["0", "1"]
+
+
+def test_an_answer_ends_at_any_token_that_ends_one(families: dict[str, Family]) -> None:
+    family = families["glm-4.1v"]
+    for token in ("<|user|>", "<|endoftext|>", "<|observation|>"):
+        [end] = family.processor.tokenizer.convert_tokens_to_ids([token])
+        assert family.decode([*family.tokenize("REAL"), end, *family.tokenize("FAKE")]) == "REAL"
+        assert end in family.end_ids
+
+
+def test_reasoning_is_told_from_the_answer_where_its_marks_are_special_tokens(tmp_path: Path) -> None:
+    folder = tiny_model("glm-4.1v", tmp_path / "m", hidden_size=64, num_layers=1)
+    tokenizer = family_of(folder).processor.tokenizer
+    tokenizer.add_tokens(["<think>", "</think>", "<|begin_of_box|>", "<|end_of_box|>"], special_tokens=True)
+    tokenizer.save_pretrained(folder)
+    family = family_of(folder)
+    said = "<think>FAKE. So it seems.</think><|begin_of_box|>REAL<|end_of_box|>"
+    text = family.decode([*family.tokenize(said), family.end_id])
+    assert text == said
+    outcome = parse(text, "zero-shot", Space("per-mille"))
+    assert isinstance(outcome, Verdict)
+    assert outcome.label == "real"
+
+
+def test_a_dense_glm_with_the_processor_of_4_6v_is_told_tenths(tmp_path: Path) -> None:
+    folder = tiny_model("glm-4.1v", tmp_path / "m", hidden_size=64, num_layers=1)
+    for file in ("processor_config.json", "tokenizer_config.json"):
+        text = (folder / file).read_text()
+        for part in ("Processor", "VideoProcessor", "ImageProcessor"):
+            text = text.replace(f"Glm4v{part}", f"Glm46V{part}")
+        (folder / file).write_text(text)
+    family = family_of(folder)
+    assert family.sampling == Sampling(6.0, 640)
+    assert family.time_text(0.5).endswith("0.5 seconds")
+    shown = family.encode(noise(4), "Is it?")
+    assert re.findall(r"<\|end_of_image\|>([^<]*)", family.text_of(shown)) == ["0.0 seconds", "1.0 seconds"]

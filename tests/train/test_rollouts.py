@@ -61,7 +61,7 @@ def test_what_follows_the_end_of_an_answer_does_not_count() -> None:
     from deeptrace.train.vlm.rollouts import until_end
 
     said = torch.tensor([[5, 6, 9, 9, 0], [9, 0, 0, 0, 0], [5, 6, 7, 8, 5]])
-    assert until_end(said, end=9).tolist() == [[1, 1, 1, 0, 0], [1, 0, 0, 0, 0], [1, 1, 1, 1, 1]]
+    assert until_end(said, end=(9,)).tolist() == [[1, 1, 1, 0, 0], [1, 0, 0, 0, 0], [1, 1, 1, 1, 1]]
 
 
 @pytest.fixture(scope="module", params=["videollama3", "qwen2.5-vl"])
@@ -123,14 +123,14 @@ def test_a_prompt_encoded_once_gives_what_one_for_each_answer_gives(name: str, t
     torch.manual_seed(0)
     said = model.generate(
         **each, max_new_tokens=7, do_sample=True, temperature=0.9, top_p=1.0, top_k=0, suppress_tokens=never,
-        eos_token_id=family.end_id, pad_token_id=family.pad_id,
+        eos_token_id=list(family.end_ids), pad_token_id=family.pad_id,
     )[:, each["input_ids"].shape[1] :]  # fmt: skip
     torch.manual_seed(0)
     with torch.no_grad():
         prefix = encode_prefix(model, model, once, group)
     assert torch.equal(sample_from(model, family, prefix, temperature=0.9, max_new_tokens=7, never=never), said)
 
-    mask = until_end(said, family.end_id)
+    mask = until_end(said, family.end_ids)
     weights = torch.arange(1.0, 1 + said.numel()).view(said.shape) / said.numel()
     found = []
     for shared in (False, True):

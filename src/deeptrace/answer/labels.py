@@ -91,16 +91,20 @@ def label_at_start(text: str) -> tuple[Label | NoLabel, str] | None:
     return OFFERED if _is_offer(rest) else _label_of(start["label"]), rest
 
 
+_OPENS_ANSWER: Final = re.compile(r"\s*+<answer>")
 _JSON_LABEL: Final = re.compile(r"\"(?:label|verdict|answer)\"\s*+:\s*+\"?")
 
 
 def label_offset(text: str) -> int | None:
     """Where in an answer its label begins: at its start, or as the value of a key in JSON. None where it does neither.
 
-    Reasoning before ``</think>`` is passed over. For reading the probabilities of the label's first token.
+    Reasoning before ``</think>`` is passed over, and ``<answer>``. For reading the probabilities of the label's first
+    token.
     """
     behind = text.rfind("</think>")
     start = 0 if behind < 0 else behind + len("</think>")
+    if (tag := _OPENS_ANSWER.match(text, start)) is not None:
+        start = tag.end()
     at_start = _STARTS_WITH_LABEL.match(text, start)
     if at_start is not None:
         return at_start.start("label")
@@ -130,8 +134,9 @@ def without_tokens(text: str) -> str:
 
 
 def unboxed(text: str) -> str:
-    """A text with what its boxes hold in their places."""
-    return _BOXED.sub(lambda box: box["token"] if box["latex"] is None else box["latex"], text)
+    """A text with what its boxes hold in their places; a box token that opens or closes nothing goes."""
+    inside = _BOXED.sub(lambda box: box["token"] if box["latex"] is None else box["latex"], text)
+    return _BOX_TOKEN.sub("", inside) if "_of_box|>" in inside else inside
 
 
 def boxed_label(text: str) -> tuple[Label | NoLabel, str] | None:

@@ -252,7 +252,7 @@ def _in_answer_tags(text: str) -> str:
     inside = text[opening.end() : closing.start() if closing else len(text)]
     behind = "" if closing is None else text[closing.end() :]
     # "<answer>FAKE</answer> <coordinates>...": an answer that holds the label alone goes on behind its tag.
-    alone = label_at_start(inside)
+    alone = label_at_start(unboxed(inside))
     return f"{inside}\n{behind}" if alone is not None and not alone[1].strip(" .*`'\"\n") else inside
 
 

@@ -108,7 +108,7 @@ def try_answers(setup: Setup, table: CandidatesTable, out: Path, *, process: int
                 )
             rows = []
             for ids in said.tolist():
-                text, ended = family.decode(ids), family.end_id in ids
+                text, ended = family.decode(ids), family.end_of(ids) is not None
                 reward = grounded_reward(
                     text, prompt.record, setup.asking.format, prompt.space, blind=blind, ended=ended
                 )

@@ -77,7 +77,7 @@ def sample_from(
             num_beams=1,
             repetition_penalty=1.0,
             suppress_tokens=list(never),
-            eos_token_id=family.end_id,
+            eos_token_id=list(family.end_ids),
             pad_token_id=family.pad_id,
         )
     tokens: torch.Tensor = out[:, prefix.ids.shape[1] :]

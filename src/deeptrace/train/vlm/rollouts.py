@@ -147,16 +147,20 @@ class GrpoTrainer(RunTrainer):
         family = self._setup.family
         tokens = self._sample(self._batch(asked))
         texts = [family.decode(ids) for ids in tokens.tolist()]
-        end = family.end_id
         rewards = [
             grounded_reward(
-                text, prompt.record, self._setup.asking.format, prompt.space, blind=self._blind, ended=end in ids
+                text,
+                prompt.record,
+                self._setup.asking.format,
+                prompt.space,
+                blind=self._blind,
+                ended=family.end_of(ids) is not None,
             )
             for text, ids, prompt in zip(texts, tokens.tolist(), prompts, strict=True)
         ]
         self._tried += [(prompt.record, reward) for prompt, reward in zip(prompts, rewards, strict=True)]
         advantages = self._advantages([reward.total for reward in rewards])
-        mask = until_end(tokens, end)
+        mask = until_end(tokens, family.end_ids)
         logp = self._likelihoods(model, asked, tokens, mask)
         # One update a rollout, so the ratio to the policy that sampled is one, and only its gradient matters.
         gain = advantages.to(logp.device)[:, None] * torch.exp(logp - logp.detach())
@@ -256,9 +260,10 @@ def _reference(model: Any) -> Callable[[Any], tuple[Any, Any]]:
     return lambda _: (frozen, nullcontext())
 
 
-def until_end(tokens: torch.Tensor, end: int) -> torch.Tensor:
-    """``(B, C)`` 1.0 up to the token that ends an answer, that one included; 0.0 after."""
-    ended_before = (tokens == end).long().cumsum(dim=1) - (tokens == end).long()
+def until_end(tokens: torch.Tensor, end: Sequence[int]) -> torch.Tensor:
+    """``(B, C)`` 1.0 up to the first of the tokens that end an answer, that one included; 0.0 after."""
+    ends = torch.isin(tokens, torch.tensor(list(end), device=tokens.device)).long()
+    ended_before = ends.cumsum(dim=1) - ends
     return (ended_before == 0).float()
 
 

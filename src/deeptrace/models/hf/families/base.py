@@ -64,6 +64,8 @@ class ChatFrame:
     """Other control tokens that the frame is written with."""
     begin: str = ""
     """What stands before all turns."""
+    other_ends: tuple[str, ...] = ()
+    """Tokens with which released models end an answer besides ``end``, which alone is learned."""
 
 
 CHATML: Final = ChatFrame(
@@ -172,6 +174,8 @@ class Family(ABC):
     """Patches a side that become one token."""
     tells_time: ClassVar[bool] = True
     """Whether anything but the question's words says when a frame was shown."""
+    answers_in_tokens: ClassVar[bool] = False
+    """Whether special tokens say something in an answer (where reasoning ends, say), so that its text keeps them."""
     processor_counts: ClassVar[tuple[str, ...]] = ()
     """Whole numbers from 1 on that the processor must have; see `Family.check_counts`."""
     tokenizer_tokens: ClassVar[Mapping[str, str]] = {}
@@ -225,10 +229,11 @@ class Family(ABC):
             video.cap_pixels_per_frame = True  # as the models' own tools do
         tokenizer = self.processor.tokenizer
         self._special = sorted(tokenizer.get_added_vocab(), key=len, reverse=True)
-        for name in (*self.chat.marks, self.chat.end, self.chat.pad, self.chat.video):
+        for name in (*self.chat.marks, self.chat.end, *self.chat.other_ends, self.chat.pad, self.chat.video):
             if name not in self._special:
                 raise ModelError(f"the tokenizer has no token {name!r}: it is not one of the {self.name} family.")
         self.end_id, self.pad_id = tokenizer.convert_tokens_to_ids([self.chat.end, self.chat.pad])
+        self.end_ids: tuple[int, ...] = (self.end_id, *tokenizer.convert_tokens_to_ids(list(self.chat.other_ends)))
         pixels = [token for token in (self.chat.image, self.chat.video) if token in self._special]
         self.pixel_ids: tuple[int, ...] = tuple(tokenizer.convert_tokens_to_ids(pixels))
 
@@ -368,10 +373,12 @@ class Family(ABC):
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of generated tokens, up to the token that ends an answer."""
-        answer_ids = list(ids)
-        if self.end_id in answer_ids:
-            answer_ids = answer_ids[: answer_ids.index(self.end_id)]
-        return str(self.processor.tokenizer.decode(answer_ids, skip_special_tokens=True))
+        answer_ids = list(ids[: self.end_of(ids)])
+        return str(self.processor.tokenizer.decode(answer_ids, skip_special_tokens=not self.answers_in_tokens))
+
+    def end_of(self, ids: Sequence[int]) -> int | None:
+        """Where the token stands that ends an answer; None where none does."""
+        return next((position for position, id in enumerate(ids) if id in self.end_ids), None)
 
     def text_of(self, encoded: Encoded) -> str:
         """The whole text of an example as the model reads it, every token written out."""
@@ -546,7 +553,7 @@ class Family(ABC):
             )
         self.prepare(model)
         model.generation_config = transformers.GenerationConfig(
-            eos_token_id=self.end_id, pad_token_id=self.pad_id, do_sample=False
+            eos_token_id=list(self.end_ids), pad_token_id=self.pad_id, do_sample=False
         )
         # An adapter that is trained beside it names its base by this.
         model.name_or_path = model.config._name_or_path = os.fspath(folder)
@@ -575,21 +582,18 @@ class Family(ABC):
             model,
             batch,
             max_new_tokens=max_new_tokens,
-            end=self.end_id,
+            end=self.end_ids,
             pad=self.pad_id,
             labels=self.label_ids,
             draws=draws,
         )
-        return [
-            Generated(
-                self.decode(ids),
-                self.end_id in ids,
-                _count_until(ids, self.end_id),
-                logprobs[row],
-                self._at_label(ids, masses[row]),
-            )
-            for row, ids in enumerate(tokens)
-        ]
+        answers = []
+        for row, ids in enumerate(tokens):
+            end = self.end_of(ids)
+            count = len(ids) if end is None else end + 1
+            label = self._at_label(ids, masses[row])
+            answers.append(Generated(self.decode(ids), end is not None, count, logprobs[row], label))
+        return answers
 
     @cached_property
     def label_ids(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -657,7 +661,3 @@ def _bounds(size: Mapping[str, Any], setting: str, at: str) -> dict[str, int] | 
             raise ModelError(f"{at}: {setting}.{first} is {low}, more than {second}, {high}. Exchange them.")
         return check_size({"shortest_edge": low, "longest_edge": high})
     return None
-
-
-def _count_until(ids: Sequence[int], end: int) -> int:
-    return ids.index(end) + 1 if end in ids else len(ids)

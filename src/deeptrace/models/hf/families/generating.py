@@ -93,12 +93,14 @@ def write_answers(
     batch: Mapping[str, torch.Tensor],
     *,
     max_new_tokens: int,
-    end: int,
+    end: Sequence[int],
     pad: int,
     labels: tuple[Sequence[int], Sequence[int]] | None = None,
     draws: Sequence[tuple[float, int] | None] | None = None,
 ) -> tuple[list[list[int]], torch.Tensor, list[list[LabelMass]]]:
     """The tokens of each answer; the log-probabilities ``(B, vocabulary)`` of their first ones (float32, CPU).
+
+    ``end``: the tokens that end one.
 
     Third, for each answer the masses of its first tokens, where ``labels`` are given: see `LabelMass`. Answers are
     greedy but those with a temperature and a seed in ``draws``.
@@ -119,7 +121,7 @@ def write_answers(
             top_p=None,
             top_k=None,
             repetition_penalty=1.0,
-            eos_token_id=end,
+            eos_token_id=list(end),
             pad_token_id=pad,
             logits_processor=LogitsProcessorList([recorder]),
         )

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
+import numpy as np
 from typing_extensions import override
 
 from deeptrace.models.base import Sampling
 from deeptrace.models.hf.checkpoint import SpaceKind
 from deeptrace.models.hf.families.base import ChatFrame, Family, KnownClasses, Part, TinySizes
+from deeptrace.records import Frames
 
 _MARKS = (
     "[gMASK]", "<sop>", "<|system|>", "<|user|>", "<|assistant|>", "<|begin_of_image|>", "<|end_of_image|>",
     "<|begin_of_video|>", "<|end_of_video|>",
 )  # fmt: skip
+_ENDS = ("<|endoftext|>", "<|observation|>")
+# How far before a moment that was asked for the frame on screen may have begun, as a share of the sampling's step.
+_EARLY: Final = 0.2
+_TENTHS: Final = Sampling(fps=6.0, max_frames=640)
 _BOUNDS = ("image_start", "image_end", "video_start", "video_end")
 _ROUTING = frozenset(
     {"first_k_dense_replace", "moe_intermediate_size", "n_group", "n_routed_experts", "n_shared_experts",
@@ -28,7 +34,8 @@ class Glm4V(Family):
     """GLM-4.1V: each pair of frames between image marks, then the second of its first one as a whole number.
 
     ``size`` bounds the pixels of all frames together. The answer ends where the user's turn would begin. A released
-    model writes ``<think>``, its reasoning, and then the answer: give it ``max_new_tokens`` for both.
+    model writes ``<think>``, its reasoning, and then the answer: give it ``max_new_tokens`` for both. A checkpoint of
+    this class may come with the processor of GLM-4.6V: times and sampling are then those of `Glm46V`.
     """
 
     name = "glm-4.1v"
@@ -36,7 +43,7 @@ class Glm4V(Family):
     classes: ClassVar[KnownClasses] = KnownClasses(
         text=frozenset({"glm4v_text"}),
         vision=frozenset({"glm4v_vision", "glm4v"}),
-        processors=frozenset({"Glm4vProcessor"}),
+        processors=frozenset({"Glm4vProcessor", "Glm46VProcessor"}),
         image_processors=frozenset({"Glm4vImageProcessor", "Glm4vImageProcessorFast", "Glm4vImageProcessorPil"}),
         video_processors=frozenset({"Glm4vVideoProcessor"}),
         part_keys=frozenset({"attention_bias", "image_size", "partial_rotary_factor", "rms_norm_eps"}),
@@ -55,11 +62,13 @@ class Glm4V(Family):
         image="<|image|>",
         video="<|video|>",
         marks=_MARKS,
+        other_ends=_ENDS,
     )
+    answers_in_tokens: ClassVar[bool] = True
     tokenizer_tokens: ClassVar[Mapping[str, str]] = {
         "image_token": "<|image|>",
         "video_token": "<|video|>",
-        **{f"mark_{i}": mark for i, mark in enumerate(_MARKS)},
+        **{f"mark_{i}": mark for i, mark in enumerate((*_MARKS, "<|observation|>"))},
     }
     released_size: ClassVar[dict[str, int]] = {"shortest_edge": 112 * 112, "longest_edge": 28 * 28 * 2 * 30000}
     released_space: ClassVar[SpaceKind] = "per-mille"
@@ -70,6 +79,13 @@ class Glm4V(Family):
         "projector": ("model.visual.merger.", "model.visual.downsample."),
         "language": ("model.language_model.", "lm_head."),
     }
+
+    @override
+    def _set_up(self) -> None:
+        super()._set_up()
+        self._writes_tenths = type(self.processor).__name__ == "Glm46VProcessor"
+        if self._writes_tenths and self.card.sampling is None:
+            self.sampling = _TENTHS
 
     @override
     def render_video(self) -> str:
@@ -84,8 +100,23 @@ class Glm4V(Family):
 
     @override
     def time_text(self, seconds: float) -> str:
-        """The marks around a pair's tokens, and the whole second behind them."""
-        return f"<|begin_of_image|><|end_of_image|>{int(seconds)}"
+        """The marks around a pair's tokens, and the time behind them: a whole second, of GLM-4.6V tenths in words."""
+        time = f"{seconds:.1f} seconds" if self._writes_tenths else f"{int(seconds)}"
+        return f"<|begin_of_image|><|end_of_image|>{time}"
+
+    @override
+    def _metadata(self, frames: Frames) -> Any:
+        """Times for the processor; where it cuts them to whole seconds, the moments that the frames were asked for.
+
+        The original shows the first frame *at or after* a moment, so that its whole second is right. Ours is the one on
+        screen then, which began up to one source frame before: 0.967 s for second 1 at 30000/1001 fps.
+        """
+        if self._writes_tenths:
+            return super()._metadata(frames)
+        step, times = self.step_seconds(frames), frames.pts_seconds
+        moments = np.ceil(times / step - 1e-6) * step
+        told = np.where(moments - times <= _EARLY * step, moments, times)
+        return super()._metadata(replace(frames, pts_seconds=told))
 
     @classmethod
     def tiny_text(cls, sizes: TinySizes) -> dict[str, Any]:
@@ -176,9 +207,4 @@ class Glm46V(Glm4V):
     )
     model_class = "Glm46VForConditionalGeneration"
     processor_name = "Glm46V"
-    released_sampling = Sampling(fps=6.0, max_frames=640)
-
-    @override
-    def time_text(self, seconds: float) -> str:
-        """The marks around a pair's tokens, and the time behind them."""
-        return f"<|begin_of_image|><|end_of_image|>{seconds:.1f} seconds"
+    released_sampling = _TENTHS
