@@ -13,9 +13,19 @@ from hypothesis import strategies as st
 
 from deeptrace.answer import Space, render
 from deeptrace.errors import RecordError
+from deeptrace.measures.video import truth_of
 from deeptrace.records import Annotation, Box, Record, Trace, Verdict, VideoInfo
 from deeptrace.train.vlm.adapters import COLUMN, SwiftReward, compute_score, reward_columns, trl_reward
-from deeptrace.train.vlm.reward import CLEAN, UNPARSED, VERDICT, WRONG, blind_trace, grounded_reward
+from deeptrace.train.vlm.reward import (
+    CLEAN,
+    UNPARSED,
+    VERDICT,
+    WHOLE_CLIP,
+    WRONG,
+    blind_trace,
+    grounded_reward,
+    nearness,
+)
 
 SPACE = Space("per-mille")
 INFO = VideoInfo(1280, 720, fps=25.0, num_frames=125, duration_seconds=5.0)
@@ -73,6 +83,19 @@ def test_a_trace_too_many_costs_and_the_same_one_twice_earns_no_more() -> None:
     assert total(answer(right, right), ONE) < total(answer(right), ONE)
     both = fake(right, elsewhere)
     assert total(answer(right, elsewhere), both) > total(answer(right), both)
+
+
+def test_partial_credit_grows_as_a_claim_comes_nearer_and_never_beats_the_truth() -> None:
+    near, far = Trace((0.55, 0.25, 0.8, 0.5), 1.0), Trace((0.75, 0.75, 1.0, 1.0), 4.0)
+    said = [answer(trace) for trace in (far, near, Trace(BOX, 1.0))]
+    plain = [grounded_reward(text, ONE, "trained", SPACE).total for text in said]
+    partial = [grounded_reward(text, ONE, "trained", SPACE, credit="partial").total for text in said]
+    assert plain[0] == plain[1] < plain[2]
+    assert partial[0] < partial[1] < partial[2]
+    # Half of 0.4 x vIoU-F1 and half of 0.4 x nearness, both above what the whole frame gets.
+    truth = truth_of(ONE)
+    assert truth is not None
+    assert partial[2] == pytest.approx(plain[2] - 0.2 + 0.2 * (0.05 + 1 - nearness(truth, (WHOLE_CLIP,))))
 
 
 def test_the_right_category_earns_more() -> None:

@@ -25,6 +25,21 @@ def box_iou(a: Box, b: Box) -> float:
     return min(1.0, shared / union)
 
 
+def box_giou(a: Box, b: Box) -> float:
+    """Generalised IoU of two boxes (arXiv 1902.09630), in (-1, 1]: IoU minus the share of their hull that neither has.
+
+    Unlike IoU it tells how far apart boxes are that share nothing. By hand: (0, 0, .5, .5) and (.5, .5, 1, 1) share
+    nothing and fill half of their hull, so -0.5.
+    """
+    hull = (max(a[2], b[2]) - min(a[0], b[0])) * (max(a[3], b[3]) - min(a[1], b[1]))
+    iou = box_iou(a, b)
+    if hull <= 0:  # areas too small for a float
+        return iou
+    areas = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1])
+    union = areas / (1 + iou)
+    return iou - max(0.0, hull - union) / hull
+
+
 def tiou(a: tuple[float, float], b: tuple[float, float]) -> float:
     """Temporal IoU of two spans ``(onset, offset)`` in seconds: overlap / union, in [0, 1].
 

@@ -123,8 +123,8 @@ def claimed_fields(outcome: Outcome | None) -> Fields:
     return frozenset(fields)
 
 
-def _onset_box(trace: Trace) -> Box | None:
-    """The box of a claimed trace where it is first seen."""
+def onset_box(trace: Trace) -> Box | None:
+    """The box of a trace where it is first seen, in fractions of the frame; None where it has none."""
     if trace.bbox_xyxy is not None:
         return trace.bbox_xyxy
     return next((key.bbox_xyxy for key in trace.track or () if key.visible and key.bbox_xyxy is not None), None)
@@ -226,7 +226,7 @@ def score_video(
     pairs = _match(truth, claims, fields)
     tallies = _Tallies()
     tallies.count(truth, claims, pairs)
-    boxes = [box for claim in claims if (box := _onset_box(claim)) is not None]
+    boxes = [box for claim in claims if (box := onset_box(claim)) is not None]
     verdict = outcome if isinstance(outcome, Verdict) else None
     first = first_claim(outcome, fields)
     return VideoScore(

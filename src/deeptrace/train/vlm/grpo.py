@@ -17,6 +17,7 @@ from typing_extensions import override
 from deeptrace.errors import MissingExtra
 from deeptrace.schema import Count, NotNegative, Positive, Range
 from deeptrace.train import FINAL, Kind
+from deeptrace.train.vlm.reward import Credit
 from deeptrace.train.vlm.tables import LanguageRecipe, OptimTable, own_answers_problems
 
 logger = logging.getLogger(__name__)
@@ -28,7 +29,8 @@ class GrpoTable:
 
     ``group``: answers a prompt. ``temperature``: of sampling. ``beta``: how strongly the model is held near the base (a
     KL term; 0: not at all, and no second model in memory). ``scale``: divide a group's advantages by its standard
-    deviation. ``blind``: what pointing is measured against, see `deeptrace.train.vlm.reward`.
+    deviation. ``blind``: what pointing is measured against, and ``credit``: whether being near counts where nothing is
+    shared yet, see `deeptrace.train.vlm.reward`.
     """
 
     group: Annotated[int, Range(low=2)] = 8
@@ -37,6 +39,7 @@ class GrpoTable:
     beta: NotNegative = 0.0
     scale: bool = True
     blind: Literal["whole-clip", "fitted"] = "fitted"
+    credit: Credit = "viou"
 
 
 @dataclass(frozen=True)

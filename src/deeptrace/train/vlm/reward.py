@@ -9,6 +9,8 @@ Built on the parser and the metrics of the benchmark, so that what is rewarded i
   and time, so a trace too many costs. *blind* is what an answer that saw nothing would have got on this record:
   pointing at the whole frame for the whole clip, or at the best constant trace of a training set (`blind_trace`). So on
   average no constant answer gains by pointing, and FAKE is no better a guess than REAL.
+- With ``credit="partial"`` half of that is how *near* the claim is, which grows even where claim and truth share
+  nothing: generalised IoU of boxes and distance of onsets, matched and counted like vIoU-F1, minus what blind gets.
 - `CATEGORY` times the F1 of the categories of matched traces.
 """
 
@@ -16,11 +18,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from deeptrace.answer import FAKE_WITHOUT_PLACE, FORMATS, Format, Space, parse
 from deeptrace.errors import RecordError
-from deeptrace.measures.video import Truth, VideoScore, score_video, truth_of
+from deeptrace.measures.overlap import assign, box_giou
+from deeptrace.measures.video import Truth, VideoScore, claimed, onset_box, score_video, truth_of
 from deeptrace.records import Outcome, Record, Trace, Verdict
 
 UNPARSED: Final = -1.0
@@ -32,6 +35,9 @@ CATEGORY: Final = 0.1
 
 WHOLE_CLIP: Final = Trace(bbox_xyxy=(0.0, 0.0, 1.0, 1.0), onset_seconds=0.0)
 """The trace of one who points everywhere."""
+
+Credit = Literal["viou", "partial"]
+"""What pointing earns by: overlap alone, or half of it nearness."""
 
 _CANDIDATES: Final = 200
 
@@ -49,7 +55,14 @@ class GroundedReward:
 
 
 def grounded_reward(
-    text: str, record: Record, format: Format, space: Space, *, blind: Trace = WHOLE_CLIP, ended: bool = True
+    text: str,
+    record: Record,
+    format: Format,
+    space: Space,
+    *,
+    blind: Trace = WHOLE_CLIP,
+    ended: bool = True,
+    credit: Credit = "viou",
 ) -> GroundedReward:
     """What a completion is worth, see the module. ``format`` and ``space`` are those that the question asked for.
 
@@ -74,9 +87,36 @@ def grounded_reward(
     fields = FORMATS[format].fields
     if truth.label == "fake" and truth.tubes and "box" in fields:
         score = score_video(truth, outcome, fields=fields)
-        overlap = OVERLAP * ((score.viou_f1 or 0.0) - _overlap_of(truth, (blind,)))
+        pointed = (score.viou_f1 or 0.0) - _overlap_of(truth, (blind,))
+        if credit == "partial":
+            pointed = (pointed + nearness(truth, claimed(outcome)) - nearness(truth, (blind,))) / 2
+        overlap = OVERLAP * pointed
         category = CATEGORY * _category_f1(score)
     return GroundedReward(VERDICT + clean + overlap + category, VERDICT, clean, overlap, category, outcome)
+
+
+def nearness(truth: Truth, claims: Sequence[Trace]) -> float:
+    """How near claims are to the true traces that have a place, in [0, 1]: twice the sum over matches by the count.
+
+    A pair is worth the mean of (1 + generalised IoU) / 2 of its boxes and 1 - the distance of its onsets as a share of
+    the video. A claim without a box is worth nothing, one without an onset is taken to begin with the video. One claim
+    too many lowers it as one too few does.
+
+    Raises:
+        MissingExtra: scipy is not installed.
+    """
+    if not claims or not truth.traces or not truth.length_seconds:
+        return 0.0
+    table = [[_near(trace, claim, truth.length_seconds) for claim in claims] for trace in truth.traces]
+    return 2 * sum(table[i][j] for i, j in assign(table)) / (len(truth.traces) + len(claims))
+
+
+def _near(trace: Trace, claim: Trace, length_seconds: float) -> float:
+    own, said = onset_box(trace), onset_box(claim)
+    if own is None or said is None:
+        return 0.0
+    apart = abs((trace.onset_seconds or 0.0) - (claim.onset_seconds or 0.0)) / length_seconds
+    return ((1 + box_giou(own, said)) / 2 + max(0.0, 1 - apart)) / 2
 
 
 def _overlap_of(truth: Truth, traces: Sequence[Trace]) -> float:

@@ -155,6 +155,7 @@ class GrpoTrainer(RunTrainer):
                 prompt.space,
                 blind=self._blind,
                 ended=family.end_of(ids) is not None,
+                credit=self._table.credit,
             )
             for text, ids, prompt in zip(texts, tokens.tolist(), prompts, strict=True)
         ]
