@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import re
 import subprocess
@@ -129,3 +130,19 @@ def test_only_the_command_line_prints() -> None:
     for path in SOURCE.rglob("*.py"):
         if "cli" not in path.parts:
             assert not re.search(r"^\s*print\(", path.read_text(), re.MULTILINE), path
+
+
+def test_a_broken_package_is_told_from_one_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "brokenpackage.py").write_text("raise ImportError('/usr/lib/libnone.so.12: undefined symbol: a/b')")
+    said = []
+    for name in ("brokenpackage", "nosuchpackage"):
+        try:
+            importlib.import_module(name)
+        except ImportError:
+            said.append(str(errors.MissingExtra("training", "train")))
+    assert said == [
+        "training needs a package that is installed and cannot be loaded: libnone.so.12: undefined symbol: a/b. "
+        "Reinstall that package.",
+        "training needs packages that are not installed. Run: pip install 'deeptrace[train]'",
+    ]

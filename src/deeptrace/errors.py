@@ -6,6 +6,8 @@ part only: an absolute path or a secret never enters a message.
 
 from __future__ import annotations
 
+import re
+import sys
 from collections.abc import Iterable
 from typing import Literal
 
@@ -144,10 +146,30 @@ class WebError(DeepTraceError):
 
 
 class MissingExtra(DeepTraceError, ImportError):
-    """A feature whose optional dependencies are not installed."""
+    """A feature whose optional dependencies are not installed, or are installed and cannot be loaded.
+
+    Which of the two, it sees from the exception that is being handled where it is made.
+    """
 
     code = "MISSING_EXTRA"
 
     def __init__(self, feature: str, extra: str) -> None:
-        super().__init__(f"{feature} needs packages that are not installed. Run: pip install 'deeptrace[{extra}]'")
+        cause = sys.exc_info()[1]
+        if _is_broken(cause):
+            why = _FOLDERS.sub("", str(cause))
+            text = f"{feature} needs a package that is installed and cannot be loaded: {why}. Reinstall that package."
+        else:
+            text = f"{feature} needs packages that are not installed. Run: pip install 'deeptrace[{extra}]'"
+        super().__init__(text)
         self.extra = extra
+
+
+# Of a path, all but its last part.
+_FOLDERS = re.compile(r"(?<![\w.])(?:[A-Za-z]:)?(?:[\\/][^\\/\s()':]+)*[\\/](?=[^\\/\s()':]+)")
+
+
+def _is_broken(cause: BaseException | None) -> bool:
+    """Whether an import failed for another reason than that the package is not there."""
+    if not isinstance(cause, ImportError) or isinstance(cause, MissingExtra):
+        return False
+    return not isinstance(cause, ModuleNotFoundError) or (cause.name or "").startswith("deeptrace")
