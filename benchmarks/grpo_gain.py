@@ -203,9 +203,7 @@ def run_arm(task: str, name: str, folder: Path, seed: int) -> dict[str, Any]:
 
 def print_table(rows: Sequence[dict[str, Any]]) -> None:
     """One line an arm: reward before, after, what was gained, seed by seed, and the share of right verdicts."""
-    print(
-        "| task | arm | seeds | reward before | after | gained | right before | after | best of 24, before |"
-    )
+    print("| task | arm | seeds | reward before | after | gained | right before | after | best of 24, before |")
     print("|---|---|---|---|---|---|---|---|---|")
     for task in OF_TASK:
         of = [row for row in rows if row["task"] == task]

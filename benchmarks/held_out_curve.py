@@ -79,8 +79,8 @@ def make_clips(make: Callable[[int], Pair], folder: Path, seeds: Sequence[int], 
             fake, real = folder / f"{seed}-fake.mp4", folder / f"{seed}-real.mp4"
             if str(seed) not in made.rows:
                 frames, clean, trace = make(seed)
-                write_video(fake, frames, FPS)
-                write_video(real, clean, FPS)
+                write_video(fake, frames)
+                write_video(real, clean)
                 made.add(str(seed), {"box": trace.bbox_xyxy, "onset": trace.onset_seconds})
             row = made.rows[str(seed)]
             trace = Trace(tuple(row["box"]), row["onset"])
