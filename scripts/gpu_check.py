@@ -400,9 +400,13 @@ def own_answers(folder: Path, options: argparse.Namespace) -> str:
     for recipe, tables in (
         ("grpo", {"grpo.group": 4, "grpo.max_new_tokens": 24, "optim.accumulate": 1}),
         ("dpo", {"candidates.count": 4, "candidates.max_new_tokens": 24, "dpo.truth": True, "optim.accumulate": 1}),
+        (
+            "rejection",
+            {"candidates.count": 16, "candidates.max_new_tokens": 96, "rejection.least": 0.05, "optim.accumulate": 1},
+        ),
     ):
         final = trained(folder, options, recipe, recipe, **{"model.base": str(base), **tables})
-        key = "reward" if recipe == "grpo" else "margin"
+        key = {"grpo": "reward", "dpo": "margin", "rejection": "loss"}[recipe]
         said.append(f"{recipe}: {key} {logged(final.parent, key)[-1]:.2f}")
     return "; ".join(said)
 
