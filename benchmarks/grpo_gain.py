@@ -61,14 +61,19 @@ ARMS: dict[str, dict[str, Any]] = {
     "partial credit": {"grpo": {"credit": "partial"}},
     "longer warm-up": {"warm": LONGER_STEPS},
     "four clips first": {"first": 30, "steps": 30},
-    "all of it": {"grpo": {"group": 32, "credit": "partial"}, "warm": LONGER_STEPS, "optim": {"learning_rate": 2e-4}},
+    "longer warm-up, 2e-4": {"warm": LONGER_STEPS, "optim": {"learning_rate": 2e-4}},
     "supervised instead": {"sft": 60},
 }
 OF_TASK = {
     "coin": ("plain", "learning rate 1e-3", "learning rate 1e-4", "group of 32", "KL 0.05"),
-    "sixteen": tuple(ARMS),
-    "four": tuple(name for name in ARMS if name != "four clips first"),
-}
+    "four": (
+        "plain", "learning rate 1e-3", "learning rate 1e-4", "KL 0.05", "partial credit", "longer warm-up",
+        "supervised instead",
+    ),
+    "sixteen": (
+        "plain", "partial credit", "longer warm-up", "longer warm-up, 2e-4", "four clips first", "supervised instead",
+    ),
+}  # fmt: skip
 
 
 def clips(folder: Path, seed: int) -> list[Record]:
