@@ -108,7 +108,7 @@ _BARE: Final = re.compile(
     r"(?:(?:final[ ]{1,3})?(?:score|grade)[ ]{0,3}(?:is[ ]|[:=])?[ ]{0,3})?(?P<number>\d{0,6}(?:\.\d{0,6})?)\.?",
     re.IGNORECASE | re.ASCII,
 )
-_FENCE: Final = re.compile(r"```[a-zA-Z]{0,8}\s*(.*?)\s*```", re.DOTALL)
+_FENCE: Final = re.compile(r"```[a-zA-Z]{0,8}(.*)```", re.DOTALL)
 _OBJECT: Final = re.compile(r"\{[^{}]{0,2000}\}")
 _DECORATION: Final = " \t\r\n*_`\"'"
 
