@@ -20,6 +20,9 @@ from deeptrace.measures.overlap import box_iou
 from deeptrace.train.embedded.draw import COUNT, PairMaterial, draw_pair, size_of
 
 
+_TRIES = 400  # windows a pair: few sources are held out, and some show nothing that a category could be made of
+
+
 @dataclass(frozen=True)
 class BarsPlan:
     """How many pairs of which kind; the first ``first`` are made by the implementation that trains.
@@ -50,6 +53,7 @@ def make_set(folder: Path, material: PairMaterial, plan: BarsPlan) -> None:
             paper_prior=(i // 2) % 2 == 1,
             augment=False,
             keep=home,
+            tries=_TRIES,
         )
         truth = {
             "index": i,
