@@ -228,6 +228,9 @@ _ANSWER_SHAPES: dict[str, Shape] = {
     "lines": repeat("\n", "fake", "real"),
     "labels": repeat("fake real "),
     "commas": repeat("1, ", "fake [", "]"),
+    "a box that does not end": repeat("71, ", "FAKE. The unnatural part is at ["),
+    "names and numbers": repeat("x1 = 10.5 , ", "FAKE. The unnatural part is at ", "."),
+    "points": repeat("(1 , 2) ", "FAKE. The unnatural part is at (", "1"),
     "tags": repeat("<", "fake ", ">"),
     "box tokens": repeat("<|box_start|>(1,2),(3,4)", "FAKE "),
 }

@@ -208,6 +208,29 @@ def test_no_text_takes_long(start: str, piece: str) -> None:
     assert time.process_time() - begin < 10.0
 
 
+PLACES = [
+    "[", "]", "(", ")", "{", "}", "71", "1.5", ".", ",", ";", ":", "=", " ", "  ", "-", "%", "px", "x", "x0", "left",
+    "_", "to", "and", "at", "s", "seconds", "from", "starting", "1:02", "<box>", "\n",
+]  # fmt: skip
+
+
+@given(
+    start=st.sampled_from(
+        ["FAKE ", "FAKE. The unnatural part is at ", "FAKE. The unnatural part is at [", "<FAKE><coordinates>",
+         "FAKE\nBox: ", '{"label": "FAKE", "bbox": "', "FAKE from "]
+    ),
+    piece=st.lists(st.sampled_from(PLACES), min_size=1, max_size=6).map("".join),
+    times=st.integers(1, 80),
+    end=st.lists(st.sampled_from(PLACES), max_size=6).map("".join),
+)  # fmt: skip
+def test_no_place_takes_long(start: str, piece: str, times: int, end: str) -> None:
+    """What almost is a box is given up at once: a cut-off "[71, 71, 71, ..." once held the parser for ever."""
+    begin = time.process_time()
+    for format in ("trained", "zero-shot", "json"):
+        parse(start + piece * times + end, format, HD)
+    assert time.process_time() - begin < 0.5
+
+
 @pytest.mark.parametrize("depth", [20, 40, 200, 900, 100_000])
 @pytest.mark.parametrize("key", ["box", "start_time", "category", "explanation", "label", "traces", "fake_probability"])
 @pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"start": ', "}"), ('{"label": ', "}")])
