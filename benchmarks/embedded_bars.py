@@ -3,6 +3,7 @@
     python benchmarks/embedded_bars.py make CLIPS SET --cutouts DIR     # 640 pairs, frozen by hash
     python benchmarks/embedded_bars.py paint SET --first 150            # pairs in painted rooms: pictures ours to show
     python benchmarks/embedded_bars.py score SET --out figures.json     # the table of docs/embedded.md
+    python benchmarks/embedded_bars.py state RUN DIR                    # a run that is not over, for score --model DIR
     python benchmarks/embedded_bars.py pictures SET --figures figures.json --out docs/images
     python benchmarks/embedded_bars.py speed DIR                        # processor seconds per second of 720p
     python benchmarks/embedded_bars.py clips CLIPS --out clips.json     # camera and AI clips; --keep FILE goes on
@@ -19,6 +20,8 @@ import itertools
 import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, get_args
 
@@ -34,9 +37,15 @@ from deeptrace.models.embedded.reading import read_parts
 from deeptrace.models.embedded.windows import windows_of
 from deeptrace.records import Conclusion
 from deeptrace.train import load_recipe
+from deeptrace.train.checkpoints import checkpoints
 from deeptrace.train.embedded.bars import BarsPlan, Row, constants, figures, freeze, make_set, read_truth
 from deeptrace.train.embedded.draw import COUNT, PairMaterial
+from deeptrace.train.embedded.export import export
+from deeptrace.train.embedded.finish import write_numbers
 from deeptrace.train.embedded.footage import load_pool, read_manifest
+from deeptrace.train.embedded.loop import read_checkpoint
+from deeptrace.train.embedded.network import TraceNet
+from deeptrace.train.embedded.refit import fit_kind
 from deeptrace.train.embedded.scenes import scene_maker
 from deeptrace.video import sample_frames
 
@@ -56,6 +65,22 @@ def paint(folder: Path, *, first: int) -> None:
     plan = BarsPlan(first=first, second=0, seed=30_000, rendered=True)
     make_set(folder, PairMaterial((), scene_maker((), None), 1.0), plan)
     print(f"{first} pairs, sha256 {freeze(folder)}")
+
+
+def state(run: Path, out: Path) -> None:
+    """The moving average of a run's newest checkpoint as a model, to be scored: the calibration is that of what ships,
+    and the category head is fitted on the newest 1,000 pairs.
+    """
+    _, recipe = load_recipe(run / "recipe.toml")
+    recipe = replace(recipe, refit_pairs=min(recipe.refit_pairs, 1000))
+    newest = checkpoints(run)[-1]
+    net = TraceNet(recipe.width)
+    net.load_state_dict(read_checkpoint(newest)["average"])
+    out.mkdir(parents=True)
+    export(net, fit_kind(net.eval(), recipe, run / "spool"), out)
+    shipped = json.loads((files("deeptrace.models.embedded") / "weights" / "embedded.json").read_text(encoding="utf-8"))
+    write_numbers(out, {k: v for k, v in shipped.items() if k not in ("format", "version", "revision", "sha256")})
+    print(f"{newest.name} of {run}")
 
 
 def split_of(source: str, recipe: Any) -> str:
@@ -332,7 +357,7 @@ def _case(folder: Path, truth: dict[str, Any], model: EmbeddedModel) -> np.ndarr
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["make", "paint", "score", "clips", "pictures", "speed", "hide"])
+    parser.add_argument("what", choices=["make", "paint", "state", "score", "clips", "pictures", "speed", "hide"])
     parser.add_argument("paths", nargs="+", type=Path)
     parser.add_argument("--cutouts", default="/usr/share/tuxpaint/stamps")
     parser.add_argument("--cache", type=Path, default=Path("out/pool"))
@@ -360,6 +385,9 @@ def main() -> None:
         return
     if given.what == "paint":
         paint(given.paths[0], first=given.first)
+        return
+    if given.what == "state":
+        state(*given.paths)
         return
     model = EmbeddedModel(given.model)
     if given.what in ("speed", "hide"):
