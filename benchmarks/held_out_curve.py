@@ -6,7 +6,8 @@
 Every fake has a twin that is the same but for the trace. ``squares``: a plain room in which a red square appears.
 ``vanish``: the scenes of ``deeptrace demo``, in which a moving thing disappears, at another place and time in each.
 All sizes get the same number of steps, so that what differs is how many clips were seen and not how long. The held-out
-pairs are the same for all, and no seed of theirs is among those that train. Answers are greedy. Intervals are 95 %,
+pairs are the same for all, and no seed of theirs is among those that train. Answers are greedy; *above_twin* is how
+often P(fake) of the fake is above that of its twin. Intervals are 95 %,
 over held-out pairs (bootstrap) of the mean over seeds of weights; *better* is model minus blind, clip by clip.
 """
 
@@ -31,7 +32,7 @@ from deeptrace.inject import make_demo_pair
 from deeptrace.journal import Journal
 from deeptrace.measures.video import VideoScore, score_video, truth_of
 from deeptrace.models.hf.model import HfModel
-from deeptrace.records import Annotation, Box, Frames, Record, Trace, Verdict
+from deeptrace.records import Annotation, Box, Frames, Record, Score, Trace, Verdict
 from deeptrace.testing import tiny_model
 from deeptrace.train.vlm.measure import BlindAnswer
 from deeptrace.train.vlm.sft import run as run_sft
@@ -131,7 +132,12 @@ def numbers(score: VideoScore) -> dict[str, float]:
 def measure(checkpoint: Path, records: Sequence[Record], folder: Path, blind: BlindAnswer) -> dict[str, Any]:
     """Of each clip what the model's answer is worth, and what the blind one is."""
     model = HfModel(str(checkpoint), device="cpu", max_new_tokens=64, batch_size=12)
-    outcomes = model.inspect([folder / str(record.path) for record in records])
+    paths = [folder / str(record.path) for record in records]
+    outcomes = model.inspect(paths)
+    p_fake = {}
+    for record, score in zip(records, model.score(paths), strict=True):
+        assert isinstance(score, Score), score
+        p_fake[record.video_id] = score.p_fake
     rows = {}
     for record, outcome in zip(records, outcomes, strict=True):
         truth = truth_of(record)
@@ -139,7 +145,11 @@ def measure(checkpoint: Path, records: Sequence[Record], folder: Path, blind: Bl
         # Its place and time are those of one who calls every clip fake; its label is the more frequent one.
         unseen = numbers(score_video(truth, Verdict("fake", traces=(blind.trace,))))
         unseen["accuracy"] = float(record.label == blind.label)
-        rows[record.video_id] = {"model": numbers(score_video(truth, outcome)), "blind": unseen}
+        said = numbers(score_video(truth, outcome))
+        if record.label == "fake":
+            ahead = p_fake[record.video_id] - p_fake[record.video_id.replace("fake", "real")]
+            said["above_twin"], unseen["above_twin"] = float(1 + np.sign(ahead)) / 2, 0.5
+        rows[record.video_id] = {"model": said, "blind": unseen}
     return rows
 
 
@@ -172,7 +182,7 @@ def print_table(rows: Sequence[dict[str, Any]]) -> None:
     print("| task | pairs | seeds | metric | model | blind | better |\n|---|---|---|---|---|---|---|")
     for task, pairs in sorted({(row["task"], row["pairs"]) for row in rows}):
         of = [row["clips"] for row in rows if (row["task"], row["pairs"]) == (task, pairs)]
-        for metric in ("accuracy", "box_iou", "time_distance"):
+        for metric in ("accuracy", "above_twin", "box_iou", "time_distance"):
             by_pair: dict[str, list[tuple[float, float]]] = {}
             for clips in of:
                 for clip, found in clips.items():
