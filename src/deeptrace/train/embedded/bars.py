@@ -19,7 +19,6 @@ from deeptrace.categories import CATEGORIES
 from deeptrace.measures.overlap import box_iou
 from deeptrace.train.embedded.draw import COUNT, PairMaterial, draw_pair, size_of
 
-
 _TRIES = 400  # windows a pair: few sources are held out, and some show nothing that a category could be made of
 
 

@@ -22,6 +22,7 @@ from deeptrace.schema import Count, Positive, Range
 from deeptrace.train.vlm.examples import Example
 
 if TYPE_CHECKING:
+    from deeptrace.records import Trace
     from deeptrace.train.vlm.setup import Setup
 
 logger = logging.getLogger(__name__)
@@ -79,12 +80,11 @@ def try_answers(setup: Setup, table: CandidatesTable, out: Path, *, process: int
     """
     import torch
 
-    from deeptrace.train.vlm.reward import WHOLE_CLIP, blind_trace, grounded_reward
+    from deeptrace.train.vlm.reward import grounded_reward
     from deeptrace.train.vlm.rollouts import PromptDataset, sample_answers
 
     prompts = PromptDataset(_answers(setup))
-    records = [example.record for example in setup.train]
-    blind = blind_trace(records) if table.blind == "fitted" else WHOLE_CLIP
+    blind = blind_of(setup, table)
     model: Any = setup.model
     device = torch.device("cuda", process) if _on_gpu(setup) else torch.device("cpu")
     model.to(device).eval()
@@ -116,6 +116,13 @@ def try_answers(setup: Setup, table: CandidatesTable, out: Path, *, process: int
             journal.add(str(index), {"video_id": prompt.record.video_id, "candidates": rows})
             if done % 50 == 0:
                 logger.info("answers tried of %d videos, %d to go", len(journal.rows), len(left) - done - 1)
+
+
+def blind_of(setup: Setup, table: CandidatesTable) -> Trace:
+    """The constant trace that pointing is measured against, as ``table.blind`` says."""
+    from deeptrace.train.vlm.reward import WHOLE_CLIP, blind_trace
+
+    return blind_trace([example.record for example in setup.train]) if table.blind == "fitted" else WHOLE_CLIP
 
 
 def read_candidates(setup: Setup, table: CandidatesTable, out: Path, *, processes: int) -> list[TriedVideo]:

@@ -16,10 +16,13 @@ from deeptrace.answer import render
 from deeptrace.errors import TrainError
 from deeptrace.journal import Journal
 from deeptrace.models.hf.families import Encoded, Family
+from deeptrace.records import Trace
 from deeptrace.train.vlm.balance import Order
 from deeptrace.train.vlm.candidates import (
     CandidatesTable,
+    TriedAnswer,
     TriedVideo,
+    blind_of,
     read_candidates,
     summarise_candidates,
     try_answers,
@@ -246,7 +249,8 @@ def build_trainer(recipe: DpoRecipe, setup: Setup, out: Path) -> DpoTrainer:
     """
     tried = _try(recipe, setup, out)
     if recipe.dpo.truth:
-        tried = [_with_truth(video, setup, recipe.candidates) for video in tried]
+        blind = blind_of(setup, recipe.candidates)
+        tried = [_with_truth(video, setup, blind) for video in tried]
     pairs = pair_answers(tried, recipe.dpo)
     if not pairs:
         raise TrainError(
@@ -260,14 +264,11 @@ def build_trainer(recipe: DpoRecipe, setup: Setup, out: Path) -> DpoTrainer:
     return trainer
 
 
-def _with_truth(video: TriedVideo, setup: Setup, table: CandidatesTable) -> TriedVideo:
-    from deeptrace.train.vlm.candidates import TriedAnswer
-    from deeptrace.train.vlm.reward import WHOLE_CLIP
-
+def _with_truth(video: TriedVideo, setup: Setup, blind: Trace) -> TriedVideo:
     frames = setup.store.frames(video.example.path, video.example.window)
     space = setup.family.space(frames, setup.asking.space)
     text = render(video.example.record, setup.asking.format, space)
-    reward = grounded_reward(text, video.example.record, setup.asking.format, space, blind=WHOLE_CLIP)
+    reward = grounded_reward(text, video.example.record, setup.asking.format, space, blind=blind)
     return TriedVideo(video.index, video.example, (*video.candidates, TriedAnswer(text, reward.total, ended=True)))
 
 
