@@ -60,6 +60,7 @@ ARMS: dict[str, dict[str, Any]] = {
     "KL 0.05": {"grpo": {"beta": 0.05}},
     "partial credit": {"grpo": {"credit": "partial"}},
     "longer warm-up": {"warm": LONGER_STEPS},
+    "longer warm-up, held": {"warm": LONGER_STEPS, "optim": {"learning_rate": 1e-4}, "grpo": {"beta": 0.2}},
     "four clips first": {"first": 30, "steps": 30},
     "longer warm-up, 2e-4": {"warm": LONGER_STEPS, "optim": {"learning_rate": 2e-4}},
     "supervised instead": {"sft": 60},
@@ -71,7 +72,8 @@ OF_TASK = {
         "supervised instead",
     ),
     "sixteen": (
-        "plain", "partial credit", "longer warm-up", "longer warm-up, 2e-4", "four clips first", "supervised instead",
+        "plain", "partial credit", "longer warm-up", "longer warm-up, 2e-4", "longer warm-up, held",
+        "four clips first", "supervised instead",
     ),
 }  # fmt: skip
 
