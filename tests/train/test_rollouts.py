@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import numpy as np
 import pytest
 
 from deeptrace.answer import Space, render
+from deeptrace.data import load_records
 from deeptrace.errors import TrainError
 from deeptrace.files import read_jsonl
 from deeptrace.models.base import Sampling
@@ -151,15 +154,28 @@ def test_a_prompt_encoded_once_gives_what_one_for_each_answer_gives(name: str, t
         assert torch.allclose(shared_gradients[key], value, rtol=1e-3, atol=1e-4 * float(value.abs().max()) + 1e-7), key
 
 
+@pytest.mark.parametrize("name", ["videollama3", "qwen2.5-vl"])
 def test_with_gradient_checkpointing_prompts_are_encoded_for_each_answer(
-    records: Path, bases: dict[str, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+    name: str,
+    records: Path,
+    bases: dict[str, Path],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It keeps no cache; the log says so, and the first step is the same to rounding."""
+    from deeptrace.train.vlm import rollouts
+
+    def by_words(text: str, *given: Any, **options: Any) -> GroundedReward:
+        """A model that has learned nothing says nothing that can be parsed: a reward that differs all the same."""
+        return replace(grounded_reward(text, *given, **options), total=zlib.crc32(text.encode()) % 100 / 100)
+
+    monkeypatch.setattr(rollouts, "grounded_reward", by_words)
     norms = []
     for checkpointing in (False, True):
         recipe = {
             "kind": "grpo",
-            "model": {"base": str(bases["videollama3"]), "gradient_checkpointing": checkpointing},
+            "model": {"base": str(bases[name]), "gradient_checkpointing": checkpointing},
             "data": {"records": str(records), "workers": 0, "balance": []},
             "sampling": {"fps": 1.0, "max_frames": 2},
             "grpo": {"group": 4, "max_new_tokens": 8, "scale": False},
@@ -175,6 +191,7 @@ def test_with_gradient_checkpointing_prompts_are_encoded_for_each_answer(
             run(build(GrpoRecipe, recipe, "grpo"), out)
         assert ("keeps no cache" in caplog.text) is checkpointing
         norms += [row["grad_norm"] for _, row in read_jsonl(out / "log.jsonl") if "grad_norm" in row]
+    assert norms[0] > 0.1
     assert norms[0] == pytest.approx(norms[1], rel=1e-3)
 
 
@@ -219,3 +236,16 @@ def test_a_prompt_without_its_video_is_an_error_before_the_first_step(asked: tup
     check_prompts(of(AnswerDataset), workers=0)
     with pytest.raises(TrainError, match="'train00': the prompt holds no video tokens"):
         check_prompts(of(Forgetful), workers=0)
+
+
+@pytest.mark.parametrize("name", [cls.name for cls in families().values()])
+def test_the_prompt_of_every_family_holds_its_video(name: str, records: Path, tmp_path: Path) -> None:
+    """Some write a video as pictures, whose tokens are others than the chat template's."""
+    from deeptrace.train.vlm.rollouts import PromptDataset, check_prompts
+
+    family = family_of(tiny_model(name, tmp_path / "model", hidden_size=64, num_layers=1))
+    family.sampling = Sampling(fps=1.0, max_frames=2)
+    [first, *_] = make_examples(load_records(records), split="train").examples
+    asking = Asking("informed", family.space_kind)
+    prompts = PromptDataset(AnswerDataset([first], family, FrameStore(family.sampling), asking, Weights()))
+    check_prompts(prompts, workers=0)

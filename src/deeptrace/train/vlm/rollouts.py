@@ -58,7 +58,8 @@ class PromptDataset:
 
     def __init__(self, answers: AnswerDataset) -> None:
         self._answers = answers
-        self._video = answers.family.pixel_ids[-1]
+        family = answers.family
+        self._pixel_id = family.processor.tokenizer.convert_tokens_to_ids(family.pixel_token)
 
     def __len__(self) -> int:
         return len(self._answers)
@@ -71,7 +72,8 @@ class PromptDataset:
         """
         encoded, space = self._answers.prompt(index)
         record = self._answers.examples[index].record
-        if not int((encoded.inputs["input_ids"] == self._video).sum()) or "pixel_values_videos" not in encoded.inputs:
+        has_pixels = any(name.startswith("pixel_values") for name in encoded.inputs)  # some families show pictures
+        if not has_pixels or not int((encoded.inputs["input_ids"] == self._pixel_id).sum()):
             raise TrainError(
                 f"video {record.video_id!r}: the prompt holds no video tokens; the model would see nothing"
             )
