@@ -156,12 +156,7 @@ def test_a_prompt_encoded_once_gives_what_one_for_each_answer_gives(name: str, t
 
 @pytest.mark.parametrize("name", ["videollama3", "qwen2.5-vl"])
 def test_with_gradient_checkpointing_prompts_are_encoded_for_each_answer(  # noqa: PLR0917 - all fixtures
-    name: str,
-    records: Path,
-    bases: dict[str, Path],
-    tmp_path: Path,
-    caplog: pytest.LogCaptureFixture,
-    monkeypatch: pytest.MonkeyPatch,
+    name: str, records: Path, bases: dict[str, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It keeps no cache; the log says so, and the first step is the same to rounding."""
     from deeptrace.train.vlm import rollouts
@@ -170,7 +165,6 @@ def test_with_gradient_checkpointing_prompts_are_encoded_for_each_answer(  # noq
         """A model that has learned nothing says nothing that can be parsed: a reward that differs all the same."""
         return replace(grounded_reward(text, *given, **options), total=zlib.crc32(text.encode()) % 100 / 100)
 
-    monkeypatch.setattr(rollouts, "grounded_reward", by_words)
     norms = []
     for checkpointing in (False, True):
         recipe = {
@@ -186,13 +180,34 @@ def test_with_gradient_checkpointing_prompts_are_encoded_for_each_answer(  # noq
         }
         out = tmp_path / str(checkpointing)
         out.mkdir()
-        with caplog.at_level(logging.INFO):
+        with caplog.at_level(logging.INFO), pytest.MonkeyPatch.context() as patch:
             caplog.clear()
+            patch.setattr(rollouts, "grounded_reward", by_words)
             run(build(GrpoRecipe, recipe, "grpo"), out)
         assert ("keeps no cache" in caplog.text) is checkpointing
         norms += [row["grad_norm"] for _, row in read_jsonl(out / "log.jsonl") if "grad_norm" in row]
     assert norms[0] > 0.1
     assert norms[0] == pytest.approx(norms[1], rel=1e-3)
+
+
+def test_in_mixed_precision_too_the_model_begins_where_it_is_held(
+    records: Path, bases: dict[str, Path], tmp_path: Path
+) -> None:
+    """Every answer of a model that has learned nothing earns the same: what is left of the loss is the divergence."""
+    recipe = {
+        "kind": "grpo",
+        "model": {"base": str(bases["videollama3"]), "precision": "mixed"},
+        "data": {"records": str(records), "workers": 0, "balance": []},
+        "sampling": {"fps": 1.0, "max_frames": 2},
+        "grpo": {"group": 4, "max_new_tokens": 32, "beta": 10.0},
+        "optim": {"max_steps": 1},
+        "eval": {"videos": 0},
+        "log": {"every_steps": 1},
+        "hardware": {"device": "cpu"},
+    }
+    run(build(GrpoRecipe, recipe, "grpo"), tmp_path)
+    [first, *_] = [row for _, row in read_jsonl(tmp_path / "log.jsonl") if "grad_norm" in row]
+    assert (first["loss"], first["grad_norm"]) == (0.0, 0.0)
 
 
 def test_an_answer_never_holds_a_token_that_stands_for_pixels(

@@ -221,7 +221,7 @@ class GrpoTrainer(RunTrainer):
         """An estimate, never negative, of how far the model has moved from the base: ``(B, C)`` nats a token."""
         assert self._reference is not None
         reference, without_adapter = self._reference(self.accelerator.unwrap_model(self.model_wrapped))
-        with torch.no_grad(), without_adapter:
+        with torch.no_grad(), without_adapter, self.accelerator.autocast():  # as the step computes
             before = self._likelihoods(reference, asked, tokens, mask)
         ahead = before - logp
         return torch.exp(ahead) - ahead - 1
