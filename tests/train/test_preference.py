@@ -6,14 +6,18 @@ import json
 import math
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from deeptrace.data import load_records, write_records
 from deeptrace.errors import FileError, RecipeError, TrainError
 from deeptrace.files import read_jsonl
-from deeptrace.records import Record
+from deeptrace.models.hf.families import family_of
+from deeptrace.records import Frames, Record
+from deeptrace.testing import tiny_model
 from deeptrace.train import load_recipe
 from deeptrace.train.recipe import build
 from deeptrace.train.vlm.candidates import TriedAnswer, TriedVideo
@@ -28,7 +32,7 @@ FORMAT = "trained-no-box-no-time-no-explanation"
 
 
 def tried(*rewards: float) -> TriedVideo:
-    candidates = tuple(TriedAnswer(f"answer {i}", reward, ended=True) for i, reward in enumerate(rewards))
+    candidates = tuple(TriedAnswer(f"answer {i}", reward, ended=True, tokens=(i,)) for i, reward in enumerate(rewards))
     return TriedVideo(0, Example(Path("v.mp4"), Record("v", "v.mp4", "fake")), candidates)
 
 
@@ -99,7 +103,10 @@ def test_pairs_are_the_best_against_the_worst() -> None:
 
     video = tried(0.1, 0.9, -0.4, 0.5, 0.5)
     pairs = pair_answers([video], DpoTable(margin=0.3, pairs=3))
-    assert [(pair.chosen, pair.rejected) for pair in pairs] == [("answer 1", "answer 2"), ("answer 3", "answer 0")]
+    assert [(pair.chosen.text, pair.rejected.text) for pair in pairs] == [
+        ("answer 1", "answer 2"),
+        ("answer 3", "answer 0"),
+    ]
     assert len(pair_answers([video], DpoTable(margin=0.3, pairs=1))) == 1
     assert pair_answers([tried(0.5, 0.5, 0.5)], DpoTable()) == []
     assert pair_answers([tried(0.5)], DpoTable()) == []
@@ -109,8 +116,9 @@ def test_what_is_kept_earns_enough() -> None:
     from deeptrace.train.vlm.preference import kept_answers
 
     video = tried(0.1, 0.9, -0.4, 0.5)
-    assert kept_answers([video], RejectionTable(least=0.5, keep=3)) == [(0, "answer 1"), (0, "answer 3")]
-    assert kept_answers([video], RejectionTable(least=0.5)) == [(0, "answer 1")]
+    second, fourth = video.candidates[1], video.candidates[3]
+    assert kept_answers([video], RejectionTable(least=0.5, keep=3)) == [(0, second), (0, fourth)]
+    assert kept_answers([video], RejectionTable(least=0.5)) == [(0, second)]
     assert kept_answers([tried(-0.4, -1.0)], RejectionTable(least=0.1)) == []
 
 
@@ -152,6 +160,39 @@ def test_a_run_goes_on_as_if_nothing_had_happened(undecided: tuple[Path, Path], 
     shutil.rmtree(begun / "final")
     with pytest.raises(FileError, match="temperature"):
         run(recipe(DpoRecipe, base, four, candidates={"temperature": 0.5}), begun)
+
+
+def test_an_answer_that_was_cut_off_is_not_taught_to_end_there() -> None:
+    family: Any = SimpleNamespace(end_id=9)
+    assert TriedAnswer("ab", 0.5, ended=True, tokens=(1, 2)).learned(family) == [1, 2, 9]
+    assert TriedAnswer("ab", -1.0, ended=False, tokens=(1, 2)).learned(family) == [1, 2]
+
+
+@pytest.mark.parametrize("name", ["glm-4.1v", "qwen2.5-vl"])
+def test_an_answer_is_learned_in_the_tokens_that_were_drawn(name: str, tmp_path: Path) -> None:
+    """Control tokens too, which a reasoning model writes: in a text of ours they would be refused."""
+    family = family_of(tiny_model(name, tmp_path / "model"))
+    frames = Frames.from_array(np.zeros((2, 112, 112, 3), np.uint8), 2.0)
+    prompt, whole = family.encode(frames, "Fake?"), family.encode(frames, "Fake?", "REAL.")
+    again = family.answered(prompt, [*family.tokenize("REAL."), family.end_id])
+    assert again.labels is not None
+    assert whole.labels is not None
+    assert torch.equal(again.labels, whole.labels)
+    assert set(again.inputs) == set(whole.inputs)
+    assert all(torch.equal(again.inputs[key], value) for key, value in whole.inputs.items())
+    mark = family.processor.tokenizer.convert_tokens_to_ids("<|vision_start|>")
+    own = family.answered(prompt, [mark, family.end_id])
+    assert own.labels is not None
+    assert own.labels[0, -2:].tolist() == [mark, family.end_id]
+
+
+def test_in_mixed_precision_too_nothing_has_moved_before_the_first_step(
+    undecided: tuple[Path, Path], tmp_path: Path
+) -> None:
+    base, four = undecided
+    run(recipe(DpoRecipe, base, four, model={"precision": "mixed"}, optim={"max_steps": 1, "batch_size": 1}), tmp_path)
+    [first, *_] = [row for _, row in read_jsonl(tmp_path / "log.jsonl") if "margin" in row]
+    assert (first["chosen"], first["rejected"]) == pytest.approx((0.0, 0.0), abs=1e-5)
 
 
 def test_the_truth_may_be_one_of_the_candidates(undecided: tuple[Path, Path], tmp_path: Path) -> None:

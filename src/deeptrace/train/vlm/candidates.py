@@ -22,6 +22,9 @@ from deeptrace.schema import Count, Positive, Range
 from deeptrace.train.vlm.examples import Example
 
 if TYPE_CHECKING:
+    import torch
+
+    from deeptrace.models.hf.families import Family
     from deeptrace.records import Trace
     from deeptrace.train.vlm.setup import Setup
 
@@ -47,11 +50,19 @@ class CandidatesTable:
 
 @dataclass(frozen=True)
 class TriedAnswer:
-    """One answer and what it is worth, in [-1, 1]. One that did not come to its end counts as unparsed."""
+    """One answer, what it is worth, in [-1, 1], and its tokens as they were drawn, without the one that ends it.
+
+    One that did not come to its end counts as unparsed.
+    """
 
     text: str
     reward: float
     ended: bool
+    tokens: tuple[int, ...]
+
+    def learned(self, family: Family) -> list[int]:
+        """The tokens to learn from: of an answer that was cut off those alone, else with the one that ends it."""
+        return [*self.tokens, family.end_id] if self.ended else list(self.tokens)
 
 
 @dataclass(frozen=True)
@@ -71,7 +82,9 @@ class TriedVideo:
         return sorted(different.values(), key=lambda candidate: -candidate.reward)
 
 
-def try_answers(setup: Setup, table: CandidatesTable, out: Path, *, process: int, processes: int) -> None:
+def try_answers(
+    setup: Setup, table: CandidatesTable, out: Path, *, device: torch.device, process: int, processes: int
+) -> None:
     """Ask every ``processes``-th training video, from ``process`` on, that the journal does not have.
 
     Raises:
@@ -86,7 +99,6 @@ def try_answers(setup: Setup, table: CandidatesTable, out: Path, *, process: int
     prompts = PromptDataset(_answers(setup))
     blind = blind_of(setup, table)
     model: Any = setup.model
-    device = torch.device("cuda", process) if _on_gpu(setup) else torch.device("cpu")
     model.to(device).eval()
     family = setup.family
     with _journal(setup, table, out, process) as journal:
@@ -96,7 +108,7 @@ def try_answers(setup: Setup, table: CandidatesTable, out: Path, *, process: int
             batch = family.collate([prompt.encoded], pad_left=True)
             batch = {name: value.to(device) for name, value in batch.items()}
             seed = hashlib.sha256(f"{setup.recipe.seed} {index}".encode()).digest()
-            with torch.random.fork_rng():
+            with torch.random.fork_rng([] if device.type == "cpu" else [device]):
                 torch.manual_seed(int.from_bytes(seed[:7]))
                 said = sample_answers(
                     model,
@@ -108,11 +120,12 @@ def try_answers(setup: Setup, table: CandidatesTable, out: Path, *, process: int
                 )
             rows = []
             for ids in said.tolist():
-                text, ended = family.decode(ids), family.end_of(ids) is not None
+                text, end = family.decode(ids), family.end_of(ids)
+                ended = end is not None
                 reward = grounded_reward(
                     text, prompt.record, setup.asking.format, prompt.space, blind=blind, ended=ended
                 )
-                rows.append({"text": text, "reward": reward.total, "ended": ended})
+                rows.append({"text": text, "reward": reward.total, "ended": ended, "tokens": ids[:end]})
             journal.add(str(index), {"video_id": prompt.record.video_id, "candidates": rows})
             if done % 50 == 0:
                 logger.info("answers tried of %d videos, %d to go", len(journal.rows), len(left) - done - 1)
@@ -135,7 +148,10 @@ def read_candidates(setup: Setup, table: CandidatesTable, out: Path, *, processe
     for process in range(processes):
         with _journal(setup, table, out, process) as journal:
             for key, row in journal.rows.items():
-                candidates = tuple(TriedAnswer(one["text"], one["reward"], one["ended"]) for one in row["candidates"])
+                candidates = tuple(
+                    TriedAnswer(one["text"], one["reward"], one["ended"], tuple(one["tokens"]))
+                    for one in row["candidates"]
+                )
                 tried[int(key)] = TriedVideo(int(key), setup.train[int(key)], candidates)
     missing = set(range(len(setup.train))) - set(tried)
     if missing:
@@ -150,7 +166,7 @@ def summarise_candidates(tried: Sequence[TriedVideo]) -> str:
     cut = sum(not candidate.ended for video in tried for candidate in video.candidates)
     return (
         f"{len(rewards)} answers to {len(tried)} videos: reward {sum(rewards) / len(rewards):.2f} in the mean, "
-        f"{sum(best) / len(best):.2f} for the best of each video; {cut} were cut off, which earns nothing"
+        f"{sum(best) / len(best):.2f} for the best of each video; {cut} were cut off, which earns least of all"
     )
 
 
@@ -158,12 +174,6 @@ def _answers(setup: Setup) -> Any:
     from deeptrace.train.vlm.dataset import AnswerDataset, Weights
 
     return AnswerDataset(setup.train, setup.family, setup.store, setup.asking, Weights())
-
-
-def _on_gpu(setup: Setup) -> bool:
-    import torch
-
-    return setup.recipe.hardware.device == "auto" and torch.cuda.is_available()
 
 
 def _journal(setup: Setup, table: CandidatesTable, out: Path, process: int) -> Journal:

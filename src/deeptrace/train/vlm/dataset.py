@@ -90,20 +90,14 @@ class AnswerDataset:
         except DeepTraceError as error:
             raise TrainError(f"video {example.record.video_id!r}: {error}") from None
 
-    def item(self, index: int, answer: str) -> TrainingItem:
-        """The example with another answer than its own; all tokens weigh the same.
+    def item(self, index: int, answer: str, tokens: Sequence[int]) -> TrainingItem:
+        """The example with another answer than its own, of these tokens, which all weigh the same.
 
         Raises:
-            TrainError: its video cannot be read, or the answer holds a control token; names the video.
+            TrainError: its video cannot be read; names the video.
         """
-        example = self.examples[index]
-        try:
-            frames = self.store.frames(example.path, example.window)
-            space = self.family.space(frames, self.asking.space)
-            question = self.asking.question(frames, space, self.family)
-            return TrainingItem(self.family.encode(frames, question, answer), answer)
-        except DeepTraceError as error:
-            raise TrainError(f"video {example.record.video_id!r}: {error}") from None
+        prompt, _ = self.prompt(index)
+        return TrainingItem(self.family.answered(prompt, tokens), answer)
 
     def prompt(self, index: int) -> tuple[Encoded, Space]:
         """The example without its answer, and the space in which the answer will speak."""

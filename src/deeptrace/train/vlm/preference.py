@@ -53,8 +53,8 @@ class AnswerPair:
     """Two answers to one video, the one that earned more and the one that earned less."""
 
     index: int  # of the example
-    chosen: str
-    rejected: str
+    chosen: TriedAnswer
+    rejected: TriedAnswer
 
 
 def pair_answers(tried: Sequence[TriedVideo], table: DpoTable) -> list[AnswerPair]:
@@ -64,7 +64,7 @@ def pair_answers(tried: Sequence[TriedVideo], table: DpoTable) -> list[AnswerPai
     for video in tried:
         ranked = video.best_first
         found = [
-            AnswerPair(video.index, better.text, worse.text)
+            AnswerPair(video.index, better, worse)
             for better, worse in zip(ranked[: len(ranked) // 2], reversed(ranked), strict=False)
             if better.reward - worse.reward >= table.margin
         ][: table.pairs]
@@ -74,25 +74,25 @@ def pair_answers(tried: Sequence[TriedVideo], table: DpoTable) -> list[AnswerPai
     return pairs
 
 
-def kept_answers(tried: Sequence[TriedVideo], table: RejectionTable) -> list[tuple[int, str]]:
-    """For each kept answer the example's place and the text, see `RejectionTable`; what is left out is logged."""
-    kept: list[tuple[int, str]] = []
+def kept_answers(tried: Sequence[TriedVideo], table: RejectionTable) -> list[tuple[int, TriedAnswer]]:
+    """Each kept answer behind the example's place, see `RejectionTable`; what is left out is logged."""
+    kept: list[tuple[int, TriedAnswer]] = []
     none = 0
     for video in tried:
         good = [candidate for candidate in video.best_first if candidate.reward >= table.least][: table.keep]
-        kept += [(video.index, candidate.text) for candidate in good]
+        kept += [(video.index, candidate) for candidate in good]
         none += not good
     logger.info("%d answers are kept; %d videos have none that earns %g", len(kept), none, table.least)
     return kept
 
 
 def _try(recipe: Any, setup: Setup, out: Path) -> list[TriedVideo]:
-    """The answers of all processes, each of which asks its share. The model is left as it was."""
+    """The answers of all processes, each of which asks its share, on its own device."""
     given = arguments(out, setup.tables)  # begins the processes' talk to each other
     state = given.distributed_state
     process, processes = given.process_index, given.world_size
     table: CandidatesTable = recipe.candidates
-    try_answers(setup, table, out, process=process, processes=processes)
+    try_answers(setup, table, out, device=given.device, process=process, processes=processes)
     if state is not None:
         state.wait_for_everyone()
     tried = read_candidates(setup, table, out, processes=processes)
@@ -109,7 +109,7 @@ class PreferenceItem:
     """A pair as the model takes it: two whole texts about one video, and how likely each was at the start (nats)."""
 
     prompt: Encoded
-    answers: tuple[list[int], list[int]]  # tokens of the chosen and the rejected, each with the one that ends it
+    answers: tuple[list[int], list[int]]  # tokens of the chosen and the rejected, see `TriedAnswer.learned`
     before: tuple[float, float] | None = None
 
 
@@ -137,8 +137,8 @@ class PreferenceDataset:
         """
         pair, family = self.pairs[place], self._answers.family
         prompt, _ = self._answers.prompt(pair.index)
-        chosen, rejected = ([*family.tokenize(text), family.end_id] for text in (pair.chosen, pair.rejected))
-        return PreferenceItem(prompt, (chosen, rejected), self.before[place] if self.before else None)
+        answers = pair.chosen.learned(family), pair.rejected.learned(family)
+        return PreferenceItem(prompt, answers, self.before[place] if self.before else None)
 
 
 def _collate(items: list[PreferenceItem]) -> dict[str, Any]:
@@ -269,24 +269,26 @@ def _with_truth(video: TriedVideo, setup: Setup, blind: Trace) -> TriedVideo:
     space = setup.family.space(frames, setup.asking.space)
     text = render(video.example.record, setup.asking.format, space)
     reward = grounded_reward(text, video.example.record, setup.asking.format, space, blind=blind)
-    return TriedVideo(video.index, video.example, (*video.candidates, TriedAnswer(text, reward.total, ended=True)))
+    truth = TriedAnswer(text, reward.total, ended=True, tokens=tuple(setup.family.tokenize(text)))
+    return TriedVideo(video.index, video.example, (*video.candidates, truth))
 
 
 def _likelihoods_at_start(
     trainer: DpoTrainer, setup: Setup, dataset: PreferenceDataset, out: Path
 ) -> list[tuple[float, float]]:
-    """How likely the starting checkpoint finds each pair; kept, since a run that goes on has another model."""
+    """How likely the starting checkpoint finds each pair, in the precision of the steps; kept for a restart."""
     process, processes = trainer.args.process_index, trainer.args.world_size
-    settings = {"pairs": [[pair.index, pair.chosen, pair.rejected] for pair in dataset.pairs]}
+    settings = {"pairs": [[pair.index, pair.chosen.text, pair.rejected.text] for pair in dataset.pairs]}
     model: Any = trainer.accelerator.unwrap_model(trainer.model)
     was_training = model.training
     model.to(trainer.accelerator.device).eval()
     with Journal(out / f"{REFERENCE_NAME}-{process}.jsonl", settings) as journal, torch.inference_mode():
         for place in range(process, len(dataset), processes):
             if str(place) not in journal.rows:
-                chosen, rejected, _ = answer_likelihoods(
-                    model, setup.family, [dataset[place]], trainer.accelerator.device
-                )
+                with trainer.accelerator.autocast():
+                    chosen, rejected, _ = answer_likelihoods(
+                        model, setup.family, [dataset[place]], trainer.accelerator.device
+                    )
                 journal.add(str(place), {"chosen": float(chosen[0]), "rejected": float(rejected[0])})
     model.train(was_training)
     trainer.accelerator.wait_for_everyone()
@@ -303,7 +305,7 @@ def _likelihoods_at_start(
 class OwnAnswers:
     """A map-style data set of `TrainingItem`: answers that the model gave itself, in the place of the records'."""
 
-    def __init__(self, kept: Sequence[tuple[int, str]], answers: AnswerDataset) -> None:
+    def __init__(self, kept: Sequence[tuple[int, TriedAnswer]], answers: AnswerDataset) -> None:
         self._kept = tuple(kept)
         self._answers = answers
 
@@ -321,8 +323,8 @@ class OwnAnswers:
         Raises:
             TrainError: its video cannot be read.
         """
-        index, text = self._kept[place]
-        return self._answers.item(index, text)
+        index, answer = self._kept[place]
+        return self._answers.item(index, answer.text, answer.learned(self._answers.family))
 
 
 def build_rejection_trainer(recipe: RejectionRecipe, setup: Setup, out: Path) -> RunTrainer:

@@ -358,14 +358,17 @@ class Family(ABC):
         if answer is not None or begun:
             self._refuse_special(answer or begun, "the answer")
             tokens = self.tokenize(begun) if answer is None else [*self.tokenize(answer), self.end_id]
-            answer_ids = torch.tensor([tokens])
-            labels = None if answer is None else torch.cat([torch.full_like(ids, IGNORED), answer_ids], dim=1)
-            inputs["input_ids"] = torch.cat([ids, answer_ids], dim=1)
-            inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
-            if "mm_token_type_ids" in inputs:
-                kinds = inputs["mm_token_type_ids"]
-                inputs["mm_token_type_ids"] = torch.cat([kinds, torch.zeros_like(answer_ids, dtype=kinds.dtype)], dim=1)
+            labels = None if answer is None else _labels_behind(ids, tokens)
+            inputs = _with_tokens(inputs, tokens)
         return Encoded(inputs, labels, self.space(frames), size)
+
+    def answered(self, prompt: Encoded, tokens: Sequence[int]) -> Encoded:
+        """A prompt with an answer of these tokens behind it, to be learned as they are.
+
+        Unlike the text of `encode` they may be control tokens: a model writes some in its own answers.
+        """
+        labels = _labels_behind(prompt.inputs["input_ids"], tokens)
+        return replace(prompt, inputs=_with_tokens(prompt.inputs, tokens), labels=labels)
 
     def tokenize(self, text: str) -> list[int]:
         """The tokens of plain text, without any that begin or end a sequence."""
@@ -661,3 +664,23 @@ def _bounds(size: Mapping[str, Any], setting: str, at: str) -> dict[str, int] | 
             raise ModelError(f"{at}: {setting}.{first} is {low}, more than {second}, {high}. Exchange them.")
         return check_size({"shortest_edge": low, "longest_edge": high})
     return None
+
+
+def _labels_behind(ids: torch.Tensor, tokens: Sequence[int]) -> torch.Tensor:
+    """``(1, L + N)``: N tokens to be learned behind a prompt ``(1, L)`` that is not."""
+    import torch
+
+    return torch.cat([torch.full_like(ids, IGNORED), torch.tensor([list(tokens)])], dim=1)
+
+
+def _with_tokens(inputs: Mapping[str, torch.Tensor], tokens: Sequence[int]) -> dict[str, torch.Tensor]:
+    """The inputs of a prompt, with tokens of text behind its own."""
+    import torch
+
+    more = torch.tensor([list(tokens)])
+    longer = {**inputs, "input_ids": torch.cat([inputs["input_ids"], more], dim=1)}
+    longer["attention_mask"] = torch.ones_like(longer["input_ids"])
+    if "mm_token_type_ids" in inputs:
+        kinds = inputs["mm_token_type_ids"]
+        longer["mm_token_type_ids"] = torch.cat([kinds, torch.zeros_like(more, dtype=kinds.dtype)], dim=1)
+    return longer
