@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,11 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from deeptrace.answer import Space, render
 from deeptrace.data import load_records, write_records
 from deeptrace.errors import FileError, RecipeError, TrainError
 from deeptrace.files import read_jsonl
 from deeptrace.models.hf.families import family_of
-from deeptrace.records import Frames, Record
+from deeptrace.records import Annotation, Frames, Record, Trace, VideoInfo
 from deeptrace.testing import tiny_model
 from deeptrace.train import load_recipe
 from deeptrace.train.recipe import build
@@ -25,6 +27,7 @@ from deeptrace.train.vlm.dpo import DpoRecipe, DpoTable, run
 from deeptrace.train.vlm.examples import Example
 from deeptrace.train.vlm.rejection import RejectionRecipe, RejectionTable
 from deeptrace.train.vlm.rejection import run as run_rejection
+from deeptrace.train.vlm.reward import grounded_reward
 
 torch = pytest.importorskip("torch")
 
@@ -59,8 +62,6 @@ def recipe(kind: Any, base: Path, records: Path, **tables: Any) -> Any:
 @pytest.fixture(scope="module")
 def undecided(records: Path, bases: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A model that knows the words and tosses a coin for the label, and four records, all fake."""
-    from dataclasses import replace
-
     from deeptrace.train.vlm.sft import run as run_sft
     from tests.train.clips import sft_recipe
 
@@ -234,8 +235,50 @@ def test_recipes_that_do_not_fit(undecided: tuple[Path, Path]) -> None:
             recipe(kind, base, four, hardware={"fsdp": True})
         with pytest.raises(RecipeError, match="the reward speaks of all traces"):
             recipe(kind, base, four, data={"answers": "per-trace"})
+    with pytest.raises(RecipeError, match=r"dpo\.margin"):  # answers that earn the same are no pair
+        recipe(DpoRecipe, base, four, dpo={"margin": 0.0})
     with pytest.raises(RecipeError, match=r"least"):
         recipe(RejectionRecipe, base, four, rejection={"least": 0.0})
+
+
+def test_the_rejection_recipe_that_ships_learns_from_reals_too() -> None:
+    """The right answer to each kind of video is kept: else the model learns to say FAKE of everything."""
+    from deeptrace.train.vlm.preference import kept_answers
+
+    _, shipped = load_recipe("rejection")
+    space, format = Space("per-mille"), shipped.question.format
+    marked = (Annotation((Trace((0.1, 0.1, 0.4, 0.4), 2.0),)),)
+    info = VideoInfo(96, 96, 16.0, 64, duration_seconds=4.0)
+    records = [
+        Record("real", "r.mp4", "real", info),
+        Record("whole", "w.mp4", "fake", info),
+        Record("marked", "m.mp4", "fake", info, annotations=marked),
+    ]
+    videos = []
+    for index, record in enumerate(records):
+        text = render(record, format, space)
+        reward = grounded_reward(text, record, format, space).total
+        answer = TriedAnswer(text, reward, ended=True, tokens=(index,))
+        videos.append(TriedVideo(index, Example(Path("v.mp4"), record), (answer,)))
+    assert [index for index, _ in kept_answers(videos, shipped.rejection)] == [0, 1, 2]
+
+
+def test_answers_of_one_label_alone_are_warned_of(
+    undecided: tuple[Path, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    base, four = undecided
+    both = four.parent / "preference-both.jsonl"
+
+    def never_real(text: str, record: Record, *given: Any, **options: Any) -> Any:
+        reward = grounded_reward(text, record, *given, **options)
+        return replace(reward, total=-1.0) if record.label == "real" else reward
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("deeptrace.train.vlm.reward.grounded_reward", never_real)
+        run_rejection(
+            recipe(RejectionRecipe, base, both, data={"balance": ["label"]}, optim={"max_steps": 1}), tmp_path
+        )
+    assert "examples are fake" in caplog.text
 
 
 @pytest.mark.parametrize("name", ["dpo", "rejection"])

@@ -32,7 +32,7 @@ class DpoTable:
     """
 
     beta: Positive = 0.1
-    margin: NotNegative = 0.05
+    margin: Positive = 0.05
     pairs: Count = 2
     likelihood: NotNegative = 0.0
     truth: bool = False

@@ -56,14 +56,15 @@ def read_examples(recipe: LanguageRecipe, store: FrameStore, out: Path) -> Examp
     for label, count in lopsided(train.examples).items() if "length" in recipe.data.balance else ():
         logger.warning("%d %s examples are of lengths that no other label has: there, length tells", count, label)
     if "label" in recipe.data.balance:
-        _warn_of_one_label(train.examples)
+        warn_of_one_label(train.examples)
     if int(os.environ.get("RANK", "0")) == 0:
         check_files([*train.examples, *held_out], out)
     logger.info("%d examples to train on, %d to measure with", len(train.examples), len(held_out))
     return ExampleSets(train, held_out)
 
 
-def _warn_of_one_label(examples: Sequence[Example]) -> None:
+def warn_of_one_label(examples: Sequence[Example]) -> None:
+    """Log a warning where all examples have the same label."""
     labels = sorted({str(example.record.label) for example in examples})
     if len(labels) == 1:
         logger.warning(

@@ -28,6 +28,7 @@ from deeptrace.train.vlm.candidates import (
     try_answers,
 )
 from deeptrace.train.vlm.dataset import AnswerDataset, Collate, TrainingItem, Weights
+from deeptrace.train.vlm.example_sets import warn_of_one_label
 from deeptrace.train.vlm.examples import Example
 from deeptrace.train.vlm.positions import last_positions
 from deeptrace.train.vlm.reward import grounded_reward
@@ -340,6 +341,8 @@ def build_rejection_trainer(recipe: RejectionRecipe, setup: Setup, out: Path) ->
             "more answers (candidates.count), or begin with a checkpoint that answers better"
         )
     dataset = OwnAnswers(kept, AnswerDataset(setup.train, setup.family, setup.store, setup.asking, Weights()))
+    if "label" in recipe.data.balance:
+        warn_of_one_label(dataset.examples)
     return RunTrainer(
         setup.model,
         out=out,

@@ -24,7 +24,8 @@ from deeptrace.train.vlm.tables import LanguageRecipe, own_answers_problems
 class RejectionTable:
     """Which answers are kept: at most ``keep`` different ones of a video, that earn ``least`` or more.
 
-    A right verdict without a word too much earns 0.5; pointing better than blind adds to it. A wrong verdict earns less
+    A right verdict without a word too much earns 0.5, and REAL can earn no more: with a higher ``least`` none but fakes
+    are learned from. Pointing better than blind adds to it, pointing worse takes from it. A wrong verdict earns less
     than nothing and is never kept.
     """
 
