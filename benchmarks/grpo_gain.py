@@ -26,6 +26,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import torch
 from preference_gain import interval
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -155,7 +156,7 @@ def worth(task: str, checkpoint: Path, records: Path, folder: Path) -> dict[str,
     folder.mkdir(parents=True)
     setup = prepare(recipe_of(task, checkpoint, records, seed=0, arm={}, steps=1), folder)
     table = CandidatesTable(count=ANSWERS, max_new_tokens=16 if task == "coin" else 64)
-    try_answers(setup, table, folder, process=0, processes=1)
+    try_answers(setup, table, folder, device=torch.device("cpu"), process=0, processes=1)
     tried = read_candidates(setup, table, folder, processes=1)
     rewards = [[answer.reward for answer in video.candidates] for video in tried]
     flat = [reward for some in rewards for reward in some]

@@ -155,7 +155,7 @@ def test_a_prompt_encoded_once_gives_what_one_for_each_answer_gives(name: str, t
 
 
 @pytest.mark.parametrize("name", ["videollama3", "qwen2.5-vl"])
-def test_with_gradient_checkpointing_prompts_are_encoded_for_each_answer(  # noqa: PLR0917 - all fixtures
+def test_with_gradient_checkpointing_prompts_are_encoded_for_each_answer(
     name: str, records: Path, bases: dict[str, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It keeps no cache; the log says so, and the first step is the same to rounding."""
