@@ -18,7 +18,7 @@ def test_a_name_that_is_none() -> None:
 
 def test_without_its_packages_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     def absent(name: str) -> object:
-        raise ImportError(name)
+        raise ModuleNotFoundError(name, name=name)
 
     monkeypatch.setattr(importlib, "import_module", absent)
     for name in BACKBONES:
