@@ -21,7 +21,10 @@ from deeptrace.models.text import Answer, ModelReply, PosedQuestion, TextModel
 from deeptrace.models.two_pass import TwoPass
 from deeptrace.records import Annotation, Frames, KeyBox, Record, Trace, Verdict, VideoInfo
 from deeptrace.testing import tiny_model
-from deeptrace.train.vlm.examples import Example
+from deeptrace.train.vlm.balance import By, Order
+from deeptrace.train.vlm.example_sets import ExampleSets
+from deeptrace.train.vlm.examples import Example, Examples
+from deeptrace.train.vlm.measure import BlindAnswer
 from deeptrace.train.vlm.second_look import SecondLookTable, in_window, second_look, with_second_looks
 from deeptrace.video import write_video
 from tests.train.clips import sft_recipe
@@ -56,6 +59,28 @@ def test_of_a_trace_that_had_begun_the_box_is_where_it_is_by_then() -> None:
     [seen] = in_window(record(moving), (2.0, 4.0)).traces
     assert seen.onset_seconds == 2.0
     assert seen.bbox_xyxy == pytest.approx((0.2, 0.1, 0.5, 0.4))
+
+
+def test_a_trace_that_is_hidden_begins_when_it_is_seen_again() -> None:
+    keys = KeyBox(1.0, BOX), KeyBox(3.0, BOX, visible=False), KeyBox(5.0, (0.5, 0.1, 0.8, 0.4))
+    away = record(Trace(BOX, 1.0, track=keys))
+    assert in_window(away, (3.2, 4.8)).label == "real"
+    [again] = in_window(away, (3.5, 5.5)).traces
+    assert again.onset_seconds == 5.0
+    assert again.bbox_xyxy == pytest.approx((0.5, 0.1, 0.8, 0.4))
+
+
+@pytest.mark.parametrize("by", [("label",), ("label", "source", "length")])
+def test_neither_look_tells_the_label(by: tuple[By, ...]) -> None:
+    """Half of what is shown is fake, of first looks and of second looks; blind answers know of first looks alone."""
+    examples = [example(*([Trace(BOX, 5.0)] if i % 2 else []), name=f"v{i}") for i in range(100)]
+    mixed = with_second_looks(examples, SecondLookTable(0.5), seed=0)
+    order = Order(mixed, by=by)
+    shown = [mixed[i] for epoch in range(4) for i in order.indices(epoch)]
+    for looks in ([one for one in shown if one.window is None], [one for one in shown if one.window is not None]):
+        assert len(looks) == pytest.approx(len(shown) / 2, abs=4)
+        assert sum(one.record.label == "fake" for one in looks) == pytest.approx(len(looks) / 2, abs=4)
+    assert ExampleSets(Examples(mixed), ()).blind() == BlindAnswer.fit([one.record for one in examples])
 
 
 @given(
@@ -97,6 +122,8 @@ def test_a_video_without_a_length_or_a_time_gets_none(caplog: pytest.LogCaptureF
     mixed = with_second_looks([unknown, timeless, example(name="r")], SecondLookTable(0.5), seed=0)
     assert {one.record.video_id for one in mixed if one.window is not None} == {"r"}
     assert "2 videos get no second look" in caplog.text
+    partly = example(Trace(BOX, 1.0, 2.0), Trace(BOX), name="p")  # any window may show the second trace
+    assert with_second_looks([partly], SecondLookTable(0.5), seed=0) == (partly,)
     assert with_second_looks([unknown], SecondLookTable(0.5), seed=0) == (unknown,)
 
 

@@ -27,7 +27,11 @@ With all equal, a generator of thirty videos would be shown fifty times as often
 """
 
 
-Key: TypeAlias = tuple[int | None, str | None, str | None]  # class of length, label, source
+SECOND_LOOK: Final = "second look"
+"""The class of length of windows, which are all as long: balanced among themselves, so that a look does not tell."""
+
+Length: TypeAlias = int | str | None
+Key: TypeAlias = tuple[Length, str | None, str | None]  # class of length, label, source
 
 
 class Order:
@@ -35,8 +39,8 @@ class Order:
 
     ``by`` holds what must not tell the label. ``label``: in every class of length (or over all, without ``length``)
     half of what is shown is fake, where there are both. ``source``: see `SOURCE_TEMPER`. ``length``: as many of each
-    class of length as there are, for both labels. Within what is alike, every example comes up once before any comes
-    twice, over epochs too.
+    class of length as there are, for both labels. Second looks are a class of their own, whatever is named. Within what
+    is alike, every example comes up once before any comes twice, over epochs too.
     """
 
     def __init__(self, examples: Sequence[Example], *, by: Sequence[By] = (), seed: int = 0) -> None:
@@ -96,12 +100,16 @@ def length_class(seconds: float | None) -> int | None:
     return None if seconds is None else bisect_right(LENGTH_EDGES, seconds)
 
 
+def _class_of(example: Example) -> Length:
+    return length_class(example.seconds) if example.window is None else SECOND_LOOK
+
+
 def _groups(examples: Sequence[Example], by: Sequence[By]) -> dict[Key, list[int]]:
     groups: dict[Key, list[int]] = defaultdict(list)
     for index, example in enumerate(examples):
         record = example.record
         key = (
-            length_class(example.seconds) if "length" in by else None,
+            _class_of(example) if "length" in by or (by and example.window is not None) else None,
             record.label if "label" in by else None,
             record.source if "source" in by else None,
         )
@@ -112,9 +120,9 @@ def _groups(examples: Sequence[Example], by: Sequence[By]) -> dict[Key, list[int
 def _shares(groups: Mapping[Key, Sequence[int]], by: Sequence[By]) -> dict[Key, float]:
     """The share of an epoch that each group gets; they sum to 1."""
     counts = {key: len(members) for key, members in groups.items()}
-    lengths: Counter[int | None] = Counter()
-    labels: dict[int | None, Counter[str | None]] = defaultdict(Counter)
-    sources: dict[tuple[int | None, str | None], float] = defaultdict(float)
+    lengths: Counter[Length] = Counter()
+    labels: dict[Length, Counter[str | None]] = defaultdict(Counter)
+    sources: dict[tuple[Length, str | None], float] = defaultdict(float)
     for (length, label, _), count in counts.items():
         lengths[length] += count
         labels[length][label] += count
@@ -130,9 +138,9 @@ def _shares(groups: Mapping[Key, Sequence[int]], by: Sequence[By]) -> dict[Key, 
 
 def lopsided(examples: Sequence[Example]) -> dict[str, int]:
     """How many examples lie in classes of length that only one label has: there, length still tells the label."""
-    by_class: dict[int | None, Counter[str | None]] = defaultdict(Counter)
+    by_class: dict[Length, Counter[str | None]] = defaultdict(Counter)
     for example in examples:
-        by_class[length_class(example.seconds)][example.record.label] += 1
+        by_class[_class_of(example)][example.record.label] += 1
     alone: Counter[str] = Counter()
     for labels in by_class.values():
         if len(labels) == 1:

@@ -52,14 +52,17 @@ def with_second_looks(examples: Sequence[Example], table: SecondLookTable, *, se
     """The examples, and behind them second looks at their videos, so many that they are ``table.share`` of all.
 
     The same seed gives the same windows. A video whose length the record does not say gets none, and neither does a
-    fake none of whose traces has an onset; they are counted in the log.
+    fake without traces, or with one whose onset is not said: no window of it is known to be REAL. They are counted in
+    the log.
     """
     usable = [example for example in examples if _can_be_looked_at(example.record)]
     count = round(len(examples) * table.share / (1 - table.share)) if table.share < 1 else 0
     if not count:
         return tuple(examples)
     if len(usable) < len(examples):
-        logger.warning("%d videos get no second look: no length, or no onset", len(examples) - len(usable))
+        logger.warning(
+            "%d videos get no second look: no length, or a trace without an onset", len(examples) - len(usable)
+        )
     if not usable:
         return tuple(examples)
     order = random.Random(f"{seed} second looks").sample(usable, len(usable))
@@ -100,7 +103,7 @@ def in_window(record: Record, window: tuple[float, float]) -> Record:
 def _clip(trace: Trace, start: float, end: float) -> Trace | None:
     if trace.onset_seconds is None:
         return None
-    onset = max(trace.onset_seconds, start)
+    onset = trace.onset_seconds if trace.onset_seconds >= start else _first_seen(trace, start, end)
     offset = end if trace.offset_seconds is None else min(trace.offset_seconds, end)
     if offset - onset < LEAST_SECONDS:
         return None
@@ -114,7 +117,15 @@ def _clip(trace: Trace, start: float, end: float) -> Trace | None:
     )
 
 
+def _first_seen(trace: Trace, start: float, end: float) -> float:
+    """When a trace that had begun before ``start`` is on screen first from then on; ``end`` where it stays hidden."""
+    if not trace.track or trace.box_at(start) is not None:
+        return start
+    return next((key.time_seconds for key in trace.track if start < key.time_seconds < end and key.visible), end)
+
+
 def _can_be_looked_at(record: Record) -> bool:
     if record.info is None or record.info.length_seconds is None:
         return False
-    return record.label != "fake" or any(trace.onset_seconds is not None for trace in record.traces)
+    onsets = [trace.onset_seconds for trace in record.traces]
+    return record.label != "fake" or (bool(onsets) and None not in onsets)
