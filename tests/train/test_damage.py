@@ -20,7 +20,7 @@ from deeptrace.lock import LockError, folder_lock
 from deeptrace.models.hf.estimate_training import estimate_training
 from deeptrace.train import checkpoints, train
 from deeptrace.train.recipe import to_toml
-from deeptrace.train.vlm.example_sets import _warn_of_one_label
+from deeptrace.train.vlm.example_sets import warn_of_one_label
 from deeptrace.train.vlm.examples import make_examples
 from deeptrace.train.vlm.identity import check_facts, check_files, facts_of
 from tests.train.clips import sft_recipe
@@ -121,9 +121,9 @@ def test_a_video_that_was_replaced_is_named(records: Path, tmp_path: Path) -> No
 def test_one_label_alone_is_warned_of(records: Path, caplog: pytest.LogCaptureFixture) -> None:
     examples = make_examples(load_records(records), split="train").examples
     with caplog.at_level(logging.WARNING):
-        _warn_of_one_label(examples)
+        warn_of_one_label(examples)
         assert not caplog.messages
-        _warn_of_one_label([example for example in examples if example.record.label == "fake"])
+        warn_of_one_label([example for example in examples if example.record.label == "fake"])
     assert caplog.messages[0].startswith("all 9 examples are fake: data.balance names the label")
 
 
