@@ -652,6 +652,33 @@ def test_a_server_that_is_gone_is_passed_over_and_asked_again_later(server: Faul
     assert len(server.requests) == 20
 
 
+@pytest.mark.parametrize("code", [500, 503, 404])
+def test_a_server_that_fails_at_once_does_not_draw_all_requests(server: FaultServer, code: int) -> None:
+    """It never has a request under way for long: by that alone it would always be the next to be asked."""
+    server.default = after(0.05, ok("fine"))
+    with (
+        FaultServer(default=status(code)) as broken,
+        ChatClient(
+            [broken.url, server.url], "m", "k-test-key", concurrency=8, sleep=lambda seconds: time.sleep(0.01)
+        ) as client,
+    ):
+        outcomes = list(client.map(asks(40)))
+        assert len(broken.requests) <= 12  # those sent before the third fault was known
+    lost = len(broken.requests) if code == 404 else 0  # which is not tried again
+    assert sum(isinstance(outcome, Reply) for outcome in outcomes) == len(server.requests) == 40 - lost
+
+
+def test_a_fault_now_and_then_does_not_put_a_server_to_rest(server: FaultServer) -> None:
+    """It may be the request's: answers to others between its faults show that the server works."""
+    with (
+        FaultServer([step for _ in range(4) for step in (status(500), ok("fine"))]) as other,
+        ChatClient([other.url, server.url], "m", "k-test-key", concurrency=1, sleep=lambda seconds: None) as client,
+    ):
+        for _ in range(12):
+            assert isinstance(client.complete(ASK), Reply)
+        assert len(other.requests) == 8
+
+
 def test_the_order_of_servers_means_nothing_to_what_is_kept(server: FaultServer, tmp_path: Path) -> None:
     with FaultServer() as other:
         for urls in ([server.url, other.url], [other.url, server.url], [other.url, other.url, server.url]):
@@ -667,6 +694,6 @@ def test_openais_key_is_not_shown_where_one_of_several_is_another(
     monkeypatch.delenv("DEEPTRACE_API_KEY", raising=False)
     monkeypatch.setenv("OPENAI_API_KEY", "sk-not-for-others")
     with ChatClient(["https://api.openai.com/v1", server.url], "m", sleep=lambda seconds: None) as client:
-        client._servers.rest("https://api.openai.com/v1")
+        client._servers.failed("https://api.openai.com/v1", reached=False)
         assert isinstance(client.complete(ASK), Reply)
     assert "authorization" not in server.requests[0].headers

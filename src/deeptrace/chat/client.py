@@ -54,6 +54,8 @@ class Call:
 
 
 _UNREACHED: Final = ("CONNECT_FAILED", "DNS_FAILED", "TLS_FAILED", "CONNECT_TIMEOUT", "CONNECTION_LOST")
+_OF_THE_SERVER: Final = ("NOT_FOUND", "FORBIDDEN", "REDIRECTED")
+"""Faults that no other try mends, and that another server of the same model need not have."""
 
 
 class _FaultError(Exception):
@@ -264,13 +266,15 @@ class ChatClient:
                 seconds_left = self._timeouts.total - (sent - started)
                 with self._servers.one() as address:
                     answer = self._wire.post(f"{address}/chat/completions", request, seconds_left)
-                if isinstance(answer, Fault) and answer.code in _UNREACHED:
-                    self._servers.rest(address)
                 try:
                     result = answer if isinstance(answer, Fault) else read_answer(answer, self._prices, bound)
                 except ChatStopped as error:
                     stopped = ChatStopped(error.code, self._redactor.scrub(str(error)))  # type: ignore[arg-type]
                     cost, code = 0.0, error.code
+                if isinstance(result, Fault) and (result.retry or result.code in _OF_THE_SERVER):
+                    self._servers.failed(address, reached=result.code not in _UNREACHED)
+                else:
+                    self._servers.answered(address)
                 if isinstance(result, Reply):
                     cost, code, status = result.cost or 0.0, "", 200
                 elif isinstance(result, Fault):

@@ -48,19 +48,23 @@ def backoff_seconds(attempt: int, rng: random.Random) -> float:
 
 
 REST_SECONDS: Final = 30.0
-"""How long a server that could not be reached is passed over, where there are others. Chosen."""
+"""How long a server that fails is passed over, where there are others. Chosen."""
+FAULTS_TO_REST: Final = 3
+"""Faults in a row after which a server that can be reached is passed over too. Chosen: one alone may be a request's."""
 
 
 class Servers:
     """Which of several servers of one model is asked next: the one with the fewest requests under way.
 
-    One that could not be reached is passed over for `REST_SECONDS`, unless all of them are.
+    One that could not be reached, or failed several times in a row, is passed over for `REST_SECONDS`, unless all of
+    them are: one that fails at once would look idle, and draw all requests to itself.
     """
 
     def __init__(self, addresses: Sequence[str], clock: Callable[[], float]) -> None:
         self._under_way = dict.fromkeys(addresses, 0)
         self._asked = dict.fromkeys(addresses, 0)
         self._resting_until = dict.fromkeys(addresses, -math.inf)
+        self._faults = dict.fromkeys(addresses, 0)
         self._clock = clock
         self._lock = threading.Lock()
 
@@ -79,10 +83,17 @@ class Servers:
             with self._lock:
                 self._under_way[address] -= 1
 
-    def rest(self, address: str) -> None:
-        """Pass this one over for a while."""
+    def answered(self, address: str) -> None:
+        """This one works."""
         with self._lock:
-            self._resting_until[address] = self._clock() + REST_SECONDS
+            self._faults[address] = 0
+
+    def failed(self, address: str, *, reached: bool) -> None:
+        """This one had a fault that may be its own: pass it over for a while where it has many, or is gone."""
+        with self._lock:
+            self._faults[address] += 1
+            if not reached or self._faults[address] >= FAULTS_TO_REST:
+                self._resting_until[address] = self._clock() + REST_SECONDS
 
 
 class Gate:
