@@ -688,6 +688,15 @@ def test_the_order_of_servers_means_nothing_to_what_is_kept(server: FaultServer,
         assert len(server.requests) + len(other.requests) == 1
 
 
+def test_addresses_of_a_list_may_hold_several_and_a_wrong_one_is_found() -> None:
+    with ChatClient(["http://b/v1 http://a/v1", "http://c/v1/"], "m", "k-test-key") as client:
+        assert client.base_url == "http://a/v1 http://b/v1 http://c/v1"
+    for given in (["http://a/v1 ftp://b", "http://c/v1"], "http://a/v1 http://user:pw@b/v1 http://c/v1"):
+        with pytest.raises(ChatError, match=r"\(number 2 of 3\)") as caught:
+            ChatClient(given, "m", "k-test-key")
+        assert "pw" not in str(caught.value)
+
+
 def test_openais_key_is_not_shown_where_one_of_several_is_another(
     server: FaultServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -45,16 +45,22 @@ def check_base_url(base_url: str) -> str:
 def check_base_urls(base_url: str | Sequence[str]) -> tuple[str, ...]:
     """The base URLs of the servers of one model, each once, without their last slashes.
 
+    One text may hold several, with spaces between, also where it is one of a list.
+
     Raises:
-        ChatError: there is none, or one is not one, see `check_base_url`.
+        ChatError: there is none, or one is not one, see `check_base_url`; of several it says which.
     """
-    if isinstance(base_url, str):
-        given = base_url.split()
-    else:
-        given = list(base_url) if isinstance(base_url, Sequence) else [base_url]
+    texts = [base_url] if isinstance(base_url, str) or not isinstance(base_url, Sequence) else base_url
+    given = [url for text in texts for url in (text.split() if isinstance(text, str) else [text])]
     if not given:
         raise ChatError("base_url must be like https://host/v1")
-    return tuple(dict.fromkeys(map(check_base_url, given)))
+    checked = []
+    for place, url in enumerate(given, start=1):
+        try:
+            checked.append(check_base_url(url))
+        except ChatError as error:  # the address itself is not shown: it may hold a password
+            raise error if len(given) == 1 else ChatError(f"{error} (number {place} of {len(given)})") from None
+    return tuple(dict.fromkeys(checked))
 
 
 @functools.cache
