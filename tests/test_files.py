@@ -8,8 +8,10 @@ import math
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -20,6 +22,7 @@ from deeptrace.files import (
     csv_line,
     csv_text,
     dumps,
+    in_memory_folder,
     loads,
     open_regular,
     read_bytes,
@@ -183,3 +186,19 @@ def test_what_a_killed_process_left_is_swept_by_the_next_and_a_living_one_is_lef
     for process in started:
         process.communicate()
     assert [name.split(".")[1] for name in left] == ["b", "deeptrace", "mine"]
+
+
+def test_a_place_in_memory_that_refuses_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Full, or of somebody else: the folder then lies where TMPDIR says, as the error's advice supposes."""
+    real = tempfile.TemporaryDirectory
+
+    def refuse(*, dir: str | None = None, **options: Any) -> tempfile.TemporaryDirectory[str]:
+        if dir is not None:
+            raise OSError(28, "No space left on device")
+        return real(dir=tmp_path, **options)
+
+    monkeypatch.setattr(tempfile, "TemporaryDirectory", refuse)
+    with in_memory_folder() as folder:
+        assert folder.parent == tmp_path
+        (folder / "a").write_text("a")
+    assert not list(tmp_path.iterdir())

@@ -285,17 +285,23 @@ def in_memory_folder() -> Iterator[Path]:
     """A temporary folder, in memory where the system has a place for that, which goes with the block.
 
     Raises:
-        FileError: it cannot be made.
+        FileError: it can be made neither there nor where other temporary files lie.
     """
     shared = "/dev/shm"
     try:
-        folder = tempfile.TemporaryDirectory(
-            prefix="deeptrace-", dir=shared if os.access(shared, os.W_OK) else None, ignore_cleanup_errors=True
-        )
+        folder = _temporary_folder(shared if os.access(shared, os.W_OK) else None)
     except OSError as error:
         raise FileError(f"cannot make a temporary folder: {error.strerror or error}. Set TMPDIR to one") from None
     with folder as path:
         yield Path(path)
+
+
+def _temporary_folder(place: str | None) -> tempfile.TemporaryDirectory[str]:
+    """One in ``place``, where that can be; else where TMPDIR and the system say."""
+    if place is not None:
+        with contextlib.suppress(OSError):
+            return tempfile.TemporaryDirectory(prefix="deeptrace-", dir=place, ignore_cleanup_errors=True)
+    return tempfile.TemporaryDirectory(prefix="deeptrace-", ignore_cleanup_errors=True)
 
 
 def read_bytes(path: str | os.PathLike[str], *, limit: int = MAX_FILE_BYTES) -> bytes:
