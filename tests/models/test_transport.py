@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
+import av
 import numpy as np
 import pytest
 
@@ -121,15 +123,41 @@ def test_frames_between_pictures_keep_the_mean_rate(tmp_path: Path) -> None:
     assert np.abs(times - frames.pts_seconds).max() < 0.03
 
 
-def test_what_travels_holds_nothing_of_the_file(clip: Path) -> None:
+def test_what_travels_holds_nothing_of_the_file(clip: Path, tmp_path: Path) -> None:
     """Neither a name nor metadata; the file itself travels only where that was asked for."""
-    frames = sample_frames(clip, fps=4.0)
-    origin = Origin(path=str(clip), sha256=hashlib.sha256(clip.read_bytes()).hexdigest())
+    named = tmp_path / "somebody at home.mp4"
+    with av.open(str(clip)) as source, av.open(str(named), "w") as target:
+        target.metadata.update({"title": "somebody at home", "location": "+52.5200+013.4050/"})
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                target.mux(packet)
+    frames = sample_frames(named, fps=4.0)
+    origin = Origin(path=str(named), sha256=hashlib.sha256(named.read_bytes()).hexdigest())
     for transport in TRANSPORTS:
-        sent = send(frames, origin, transport)
-        assert "turns bright" not in json.dumps(sent.parts)
-    [part] = send(frames, origin, "file").parts
-    assert part["video_url"]["url"].startswith("data:video/mp4;base64,")
+        urls = [part[part["type"]]["url"] for part in send(frames, origin, transport).parts]
+        pieces = [piece for url in urls for piece in url.partition(";base64,")[2].split(",")]
+        travels = b"".join(base64.b64decode(piece, validate=True) for piece in pieces)
+        assert (b"somebody at home" in travels) is (transport == "file")
+        assert not any("somebody" in url for url in urls)
+
+
+@pytest.mark.parametrize(
+    ("ending", "kind"), [("mp4", "mp4"), ("MOV", "quicktime"), ("mkv", "x-matroska"), ("ts", "mp4"), ("webm", "webm")]
+)
+def test_a_file_is_named_by_its_ending_on_every_system(clip: Path, tmp_path: Path, ending: str, kind: str) -> None:
+    path = tmp_path / f"clip.{ending}"
+    path.write_bytes(clip.read_bytes())
+    sent = send(sample_frames(clip, fps=1.0), Origin(path=str(path)), "file")
+    assert sent.facts["media_type"] == f"video/{kind}"
+
+
+@pytest.mark.parametrize("transport", ["video", "video-in-image", "video-frames"])
+def test_the_size_in_the_row_is_the_size_that_arrives(transport: Transport, make: Make) -> None:
+    """H.264 takes even sides; JPEG takes any."""
+    [outcome] = make(transport).inspect([Frames.from_array(np.zeros((8, 65, 91, 3), np.uint8), 4.0)])
+    assert [one["hw"] for one in seen(outcome)] == [facts(outcome)["frame_hw"]]
 
 
 def test_an_informed_question_lists_the_times_of_a_video(make: Make, clip: Path) -> None:
@@ -195,6 +223,43 @@ def test_a_closer_look_needs_times_in_words(make: Make, clip: Path) -> None:
     assert "count times from 0" in (facts(outcome)["second_look"] or {}).get("reason", "")
     [outcome] = TwoPass(make("file"), window_seconds=1.0).inspect([clip])
     assert "sends the whole video" in facts(outcome)["second_look"]["reason"]
+
+
+def test_a_closer_look_at_the_beginning(make: Make, tmp_path: Path) -> None:
+    """Bright from 0.25 s on: the window begins with the video, and a server counts right; of a file it sees all."""
+    path = tmp_path / "early.mp4"
+    images = np.full((48, 66, 96, 3), 220, np.uint8)
+    images[:3] = 40
+    write_video(path, Frames.from_array(images, 12.0))
+    [outcome] = TwoPass(make("video", question="json"), window_seconds=1.0).inspect([path])
+    assert facts(outcome)["second_look"]["status"] == "verdict"
+    [outcome] = TwoPass(make("file"), window_seconds=1.0).inspect([path])
+    assert "sends the whole video" in facts(outcome)["second_look"]["reason"]
+    images[:10] = 40  # bright from 0.83 s on: the window begins a third of a second late
+    write_video(path, Frames.from_array(images, 12.0))
+    [outcome] = TwoPass(make("video", question="json"), window_seconds=1.0).inspect([path])
+    assert "count times from 0" in facts(outcome)["second_look"]["reason"]
+    assert isinstance(outcome, Verdict)
+    assert outcome.traces[0].onset_seconds == pytest.approx(0.83, abs=0.25)
+
+
+def test_frames_that_come_unevenly_need_times_in_words(make: Make, tmp_path: Path) -> None:
+    """A picture that stands still for six seconds is one frame; by the mean rate the bright one would come at 5.3 s."""
+    times = np.concatenate([np.arange(9) * 0.25, 8 + np.arange(9) * 0.25])
+    images = np.full((18, 66, 96, 3), 40, np.uint8)
+    images[9:] = 220
+    path = tmp_path / "stands still.mp4"
+    write_video(path, Frames(images, times, (66, 96), 10.25))
+    for transport in ("video", "video-frames", "video-in-image"):
+        [outcome] = make(transport, question="json").inspect([path])
+        assert isinstance(outcome, Failed)
+        assert "count times from 0, evenly" in outcome.reason
+        [outcome] = make(transport, question="informed-json").inspect([path])
+        assert isinstance(outcome, Verdict)
+        assert "8.0" in " ".join(json.loads(outcome.text or "")["words"])
+    [outcome] = make("file", question="json").inspect([path])
+    assert isinstance(outcome, Verdict)
+    assert outcome.traces[0].onset_seconds == pytest.approx(8.0, abs=0.01)
 
 
 def test_options_that_do_not_fit(make: Make) -> None:

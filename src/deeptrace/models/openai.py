@@ -37,7 +37,7 @@ from deeptrace.chat import (
 from deeptrace.errors import ModelError
 from deeptrace.models.base import Sampling, Transport
 from deeptrace.models.text import Answer, ModelReply, NoAnswer, NotAnAnswer, PosedQuestion, TextModel
-from deeptrace.models.transport import MAX_MEDIA_BYTES, TransportError, send, shows_a_part
+from deeptrace.models.transport import MAX_MEDIA_BYTES, TransportError, is_of_a_part, mislead_its_clock, send
 from deeptrace.records import Frames
 
 SpaceKind: TypeAlias = Kind
@@ -301,13 +301,18 @@ class OpenAIModel(TextModel):
 
     def _messages(self, question: PosedQuestion) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         """The question as it is sent, and what the row says of the frames in it."""
-        if self.transport != "images" and shows_a_part(question.frames) and not FORMATS[self.format].is_informed:
-            raise TransportError(
-                f"transport {self.transport!r}: of a part of a video the server would count times from 0, and "
-                f"the question {self.format!r} says none. Choose an informed question, or transport 'images'"
-            )
-        if self.transport == "file" and shows_a_part(question.frames):
+        if self.transport == "file" and is_of_a_part(question.origin):
             raise TransportError("transport 'file' sends the whole video, and a part of it is to be looked at")
+        if (
+            self.transport not in ("images", "file")
+            and not FORMATS[self.format].is_informed
+            and mislead_its_clock(question.frames)
+        ):
+            raise TransportError(
+                f"transport {self.transport!r}: the server would count times from 0, evenly, which are not those of "
+                f"these frames, and the question {self.format!r} says none. Choose an informed question, or "
+                "transport 'images'"
+            )
         before, placeholder, after = question.text.partition(_VIDEO)
         if not placeholder:
             before, after = "", question.text

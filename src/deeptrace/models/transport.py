@@ -7,7 +7,7 @@ choice: it may take fewer frames of a video than it was sent, and it counts thei
 from __future__ import annotations
 
 import hashlib
-import mimetypes
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -28,8 +28,11 @@ VIDEO_CRF: Final = 18
 MAX_MEDIA_BYTES: Final = 20 << 20
 """Of one video, before base64 makes it a third larger: what hosted endpoints take inside a request."""
 
-_TYPES: Final = frozenset({"video/mp4", "video/webm", "video/quicktime", "video/x-matroska", "video/x-msvideo"})
-_WHOLE_SECONDS: Final = 0.5  # a look that begins later shows a part of its video
+_TYPES: Final = {
+    ".webm": "video/webm", ".mov": "video/quicktime", ".mkv": "video/x-matroska", ".avi": "video/x-msvideo",
+}  # fmt: skip
+"""By the end of a file's name; all else is sent as mp4. A table of ours: the system's differs from one to the other."""
+_CLOCK_SECONDS: Final = 0.25  # how far off a server may count the time of a frame. Chosen
 
 
 class TransportError(ModelError):
@@ -66,7 +69,8 @@ def send(
     facts: dict[str, Any] = {"transport": transport}
     if transport == "file":
         return _send_file(origin, facts, max_bytes)
-    facts |= {"frames_sent": len(frames), "frame_hw": list(frames.images.shape[1:3])}
+    height, width = frames.images.shape[1:3]
+    facts |= {"frames_sent": len(frames), "frame_hw": [height, width]}
     if transport in ("images", "video-frames"):
         pictures = [jpeg(image) for image in frames.images]
         total = sum(map(len, pictures))
@@ -79,16 +83,36 @@ def send(
     try:
         data, fps = mp4(frames)
     except DeepTraceError as error:
-        raise TransportError(f"transport {transport!r}: {error}. Choose 'images', or make room") from None
+        raise TransportError(
+            f"transport {transport!r}: {str(error).rstrip('.')}. Choose 'images' or smaller frames, or make room where "
+            "temporary files lie (/dev/shm where there is one)"
+        ) from None
     _check_bytes(len(data), max_bytes, transport)
+    facts["frame_hw"] = [height + height % 2, width + width % 2]  # H.264 takes even sides: one more, a copy of the last
     facts |= {"video_bytes": len(data), "video_fps": fps, "video_crf": VIDEO_CRF}
     part = video_part([data], "video/mp4") if transport == "video" else image_part(data, "video/mp4")
     return Sent([part], facts)
 
 
-def shows_a_part(frames: Frames) -> bool:
-    """Whether the frames begin later than half a second into their video: a server would count their times from 0."""
-    return float(frames.pts_seconds[0]) > _WHOLE_SECONDS
+def is_of_a_part(origin: Origin) -> bool:
+    """Whether a window of the video was looked at, and not all of it."""
+    return "window_seconds" in (origin.sampling or {})
+
+
+def mislead_its_clock(frames: Frames) -> bool:
+    """Whether a server that counts these frames from 0, at their mean rate, gives one a time a quarter second off.
+
+    So it does with a later part of a video, and with frames that do not come evenly: of a picture that stands still in
+    a file of variable rate, or where some could not be decoded.
+    """
+    times = frames.pts_seconds
+    return bool(np.abs(np.arange(len(times)) / _mean_fps(frames) - times).max() > _CLOCK_SECONDS)
+
+
+def _mean_fps(frames: Frames) -> float:
+    times = frames.pts_seconds
+    fps = 1.0 if len(times) < 2 else (len(times) - 1) / float(times[-1] - times[0])
+    return round(min(max(fps, 0.01), 1000.0), 3)
 
 
 def jpeg(image: npt.NDArray[np.uint8]) -> bytes:
@@ -114,9 +138,7 @@ def mp4(frames: Frames) -> tuple[bytes, float]:
         VideoError: it cannot be coded.
         FileError: there is no room to write it in.
     """
-    times = frames.pts_seconds
-    fps = 1.0 if len(times) < 2 else (len(times) - 1) / float(times[-1] - times[0])
-    fps = round(min(max(fps, 0.01), 1000.0), 3)
+    fps = _mean_fps(frames)
     with in_memory_folder() as folder:
         path = folder / "frames.mp4"
         with VideoWriter(path, fps=fps, crf=VIDEO_CRF, preset="veryfast") as writer:
@@ -141,9 +163,10 @@ def _send_file(origin: Origin, facts: dict[str, Any], max_bytes: int) -> Sent:
     try:
         data = read_bytes(origin.path, limit=max_bytes)
     except FileError as error:
-        raise TransportError(f"transport 'file': {error}. Choose another transport, or a larger limit") from None
-    guessed = mimetypes.guess_type(origin.path)[0]
-    kind = guessed if guessed in _TYPES else "video/mp4"
+        raise TransportError(
+            f"transport 'file': {error}. Choose another transport, or, where it is too large, a larger max_media_bytes"
+        ) from None
+    kind = _TYPES.get(os.path.splitext(origin.path)[1].lower(), "video/mp4")
     if origin.sha256 is not None and hashlib.sha256(data).hexdigest() != origin.sha256:
         raise TransportError("transport 'file': the file has changed since it was read. Ask again")
     return Sent([video_part([data], kind)], facts | {"video_bytes": len(data), "media_type": kind})
@@ -153,5 +176,5 @@ def _check_bytes(size: int, most: int, transport: Transport) -> None:
     if size > most:
         raise TransportError(
             f"the video takes {size} bytes by transport {transport!r}, more than {most}. Choose fewer or smaller "
-            "frames (sampling), transport 'images', or a larger limit"
+            "frames (sampling), transport 'images', or a larger max_media_bytes"
         )
