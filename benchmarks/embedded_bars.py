@@ -262,7 +262,7 @@ def hide(root: Path, model: EmbeddedModel) -> dict[str, Any]:
     found: dict[str, list[float]] = {}
     bar = tqdm([entry for entry in read_manifest(root) if entry["class"] == "fake"], unit="clip")
     for entry in bar:
-        window = next(windows_of(read_parts(root / entry["path"])))
+        window = next(windows_of(read_parts(root / entry["path"], crops=False)))
         stages, weights = model.network.stages(window.images), model.calibration.generated_weights
         brought = influence(stages, weights)
         shape = brought.shape

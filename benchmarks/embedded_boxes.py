@@ -86,7 +86,7 @@ def difference_box(edit: Path, source: Path) -> Box | None:
 def strongest(path: Path, network: Network) -> tuple[float, Window, Any]:
     """The logit of the window that looks most like a trace, the window, and what was found in it."""
     best: tuple[float, Window, Any] | None = None
-    for window in windows_of(read_parts(path)):
+    for window in windows_of(read_parts(path, crops=False)):
         outputs = network(window.images, window.first)
         if best is None or outputs.clip > best[0]:
             best = outputs.clip, window, find(outputs)

@@ -523,6 +523,30 @@ def test_a_crop_that_cannot_be_read_is_said_and_costs_no_verdict(copy: Path, tmp
         assert bool(verdict.origin.sampling.get("crop_problems")) is not bool(crops)
 
 
+def test_without_a_head_for_crops_none_is_read(copy: Path, large: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would take time, and the row would speak of crops that count for nothing."""
+    table = json.loads((copy / "embedded.json").read_text())
+    (copy / "embedded.json").write_text(json.dumps(table | {"detail": None}))
+    model = EmbeddedModel(str(copy))
+    monkeypatch.setattr(model.network, "detail", lambda crop: pytest.fail("a crop was looked at"))
+    (verdict,) = model.inspect([large])
+    assert isinstance(verdict, Verdict)
+    assert verdict.origin.sampling is not None
+    assert verdict.origin.sampling["crops"] == 0
+    assert isinstance(model.verdict(Frames.from_array(np.zeros((8, 192, 192, 3), np.uint8), 8.0), Origin()), Verdict)
+
+
+def test_one_picture_of_a_long_file_has_a_verdict() -> None:
+    """A minute and more names its most suspicious windows, also where all of it is one picture."""
+    frames = Frames(np.full((1, 90, 160, 3), 90, np.uint8), np.zeros(1), (90, 160), 100.0)
+    (verdict,) = EmbeddedModel().inspect([frames])
+    assert isinstance(verdict, Verdict), verdict
+    assert verdict.uncertain
+    [named] = verdict.highlights
+    assert named.start_seconds == 0.0
+    assert 0.0 < named.end_seconds <= 100.0
+
+
 @pytest.mark.parametrize("change", [{"mean": [0.0]}, {"whole": -1.0}, {"bias": None}])
 def test_a_head_for_crops_that_is_none_of_ours(copy: Path, change: dict[str, object]) -> None:
     with_detail(copy, sees=0.0)

@@ -79,6 +79,11 @@ class EmbeddedModel(FrameModel):
         self.network = Network(folder, threads=threads)
 
     @property
+    def _sees_crops(self) -> bool:
+        """Whether there is a head that looks at them: without one they would be read for nothing."""
+        return self.calibration.detail is not None
+
+    @property
     def thresholds(self) -> tuple[float, float]:
         """The ``p_fake`` below which a conclusion is real, and that from which on it is fake; at the model's prior.
 
@@ -93,14 +98,16 @@ class EmbeddedModel(FrameModel):
     def read_frames(self, video: VideoSource) -> Iterator[Frames]:
         """Every k-th picture of the video, as near to 8 a second as that comes: motion must not judder.
 
-        With the first part come crops: the middle of some pictures at their own size, where that is large enough.
+        With the first part come crops: the middle of some pictures at their own size, where that is large enough, and
+        where the model has a head for them.
         """
-        return read_parts(video, limits=self.limits)
+        return read_parts(video, crops=self._sees_crops, limits=self.limits)
 
     @override
     def verdict(self, frames: Frames, origin: Origin) -> Verdict:
         """The verdict on frames at about 8 a second, see `verdict_of_parts`."""
-        return self.verdict_of_parts(iter([as_part(frames, limits=self.limits)]), origin)
+        part = as_part(frames, crops=self._sees_crops, limits=self.limits)
+        return self.verdict_of_parts(iter([part]), origin)
 
     @override
     def verdict_of_parts(self, parts: Iterator[Frames], origin: Origin) -> Verdict:
@@ -301,7 +308,8 @@ class _ClipState:
 
 
 def _end(times: Sequence[float], index: int) -> float:
-    return times[index] if index < len(times) else 2 * times[-1] - times[-2]
+    step = _LONE_FRAME_SECONDS if len(times) < 2 else times[-1] - times[-2]
+    return times[index] if index < len(times) else times[-1] + step
 
 
 def _box(part: Part, rows: int, columns: int) -> Box | None:

@@ -32,28 +32,30 @@ class VideoPart(Frames):
     crop_problems: tuple[str, ...] = ()  # why crops that were wanted are not there
 
 
-def read_parts(video: VideoSource, *, limits: ReadLimits = DEFAULT_LIMITS) -> Iterator[VideoPart]:
+def read_parts(video: VideoSource, *, crops: bool = True, limits: ReadLimits = DEFAULT_LIMITS) -> Iterator[VideoPart]:
     """Every k-th picture of the video, as near to 8 fps as that comes, in parts; the last one has the `Reading`.
+
+    The first one has crops too, unless they are not wanted.
 
     Raises:
         VideoError: the video cannot be read.
     """
     fps, start, duration = whole_steps(video, limits=limits)
-    crops, problems = read_crops(video, fps, duration, limits)
+    found, problems = read_crops(video, fps, duration, limits) if crops else ((), ())
     held: VideoPart | None = None
     with iter_frames(video, fps=fps, start_seconds=start, short_side=SHORT_SIDE, chunk=_PART, limits=limits) as stream:
         for number, frames in enumerate(stream):
             if held is not None:
                 yield held
-            held = _part(frames, crops if number == 0 else (), problems if number == 0 else ())
+            held = _part(frames, found if number == 0 else (), problems if number == 0 else ())
         assert held is not None, "a stream without a picture raises"
         yield replace(held, reading=stream.reading)
 
 
-def as_part(frames: Frames, *, limits: ReadLimits = DEFAULT_LIMITS) -> VideoPart:
-    """Frames ``(T, H, W, 3)`` that somebody chose, with crops of theirs where they are large enough."""
+def as_part(frames: Frames, *, crops: bool = True, limits: ReadLimits = DEFAULT_LIMITS) -> VideoPart:
+    """Frames ``(T, H, W, 3)`` that somebody chose, with crops of theirs where they are large enough, and wanted."""
     fps = sampled_fps(frames) or FPS
-    return _part(frames, *read_crops(frames, fps, frames.duration_seconds, limits))
+    return _part(frames, *(read_crops(frames, fps, frames.duration_seconds, limits) if crops else ((), ())))
 
 
 def read_crops(

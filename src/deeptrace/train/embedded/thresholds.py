@@ -47,7 +47,7 @@ class ClipOutputs:
 
 def run_clip(clip: PoolClip, family: str, network: Network) -> ClipOutputs:
     """The network's outputs for a clip, by the road that `EmbeddedModel` takes."""
-    outputs = [network(window.images, window.first) for window in windows_of(read_parts(clip.path))]
+    outputs = [network(window.images, window.first) for window in windows_of(read_parts(clip.path, crops=False))]
     look: Floats = np.stack([one.look for one in outputs]).mean(axis=0, dtype=np.float64)
     logits = np.array([one.clip for one in outputs], np.float64)
     return ClipOutputs(clip.clip_id, family, clip.label == "fake", logits, look, detail_of(clip, network))
