@@ -62,23 +62,43 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_what_differs_from_clip_to_clip_is_no_setting(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "of_a_clip",
+    [
+        lambda k: {"crops": k, "sampled_fps": 8.0 - k / 10},
+        lambda k: {"frame_hw": [96, 100 + k], "media_type": f"video/{k}"},
+        lambda k: {
+            "resized_hw": [96, 100 + k],
+            "grid_thw": [k, 2, 2],
+            "no_p_fake": f"{k}",
+            "label_token_p_fake": k / 9,
+        },
+        lambda k: {"second_look": {"window_seconds": [k, k + 1], "text": f"REAL {k}"}},
+    ],
+)
+def test_what_differs_from_clip_to_clip_is_no_setting(tmp_path: Path, of_a_clip: Any) -> None:
     """How many crops or bytes a clip took says nothing of how the run was made."""
+    assert sampling_shown(tmp_path, of_a_clip) == "Sampling 8 frames per second "
+
+
+def test_how_often_a_model_was_asked_is_a_setting_and_its_votes_are_not(tmp_path: Path) -> None:
+    shown = sampling_shown(
+        tmp_path, lambda k: {"samples": {"samples": 5, "temperature": 0.7, "seed": 0, "fake": k, "real": 5 - k}}
+    )
+    assert shown == "Sampling 8 frames per second, samples 5, temperature 0.7, seed 0 "
+
+
+def sampling_shown(folder: Path, of_a_clip: Any) -> str:
+    """What the page of three clips says of how they were sampled."""
     items = [
         ReportItem(
             f"/nowhere/{k}.mp4",
-            Verdict(
-                "real",
-                False,
-                0.1,
-                origin=Origin(path=f"/nowhere/{k}.mp4", sampling={"fps": 8.0, "crops": k, "sampled_fps": 8.0 - k / 10}),
-            ),
+            Verdict("real", False, 0.1, origin=Origin(path=f"/nowhere/{k}.mp4", sampling={"fps": 8.0, **of_a_clip(k)})),
         )
         for k in range(3)
     ]
-    text = text_of(parse(write_report(items, tmp_path / "out", command="x").read_text(encoding="utf-8")))
-    assert "Sampling 8 frames per second " in text
-    assert "crops" not in text
+    text = text_of(parse(write_report(items, folder / "out", command="x").read_text(encoding="utf-8")))
+    return text[text.index("Sampling") : text.index("Versions")]
 
 
 def test_files(run: Path) -> None:

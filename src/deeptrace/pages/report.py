@@ -276,8 +276,9 @@ def _facts(clips: Sequence[_Clip]) -> list[tuple[str, str]]:
 
 
 _OF_ONE_CLIP: Final = frozenset(
-    {"answer_tokens", "crop_problems", "crops", "frame_bytes", "frames_sent", "label_logprobs", "prompt_tokens",
-     "sampled_fps", "video_bytes", "video_fps"}
+    {"answer_tokens", "crop_problems", "crops", "frame_bytes", "frame_hw", "frames_sent", "grid_thw",
+     "label_logprobs", "label_token_p_fake", "media_type", "no_p_fake", "prompt_tokens", "resized_hw", "sampled_fps",
+     "second_look", "video_bytes", "video_fps"}
 )  # fmt: skip
 """Of a row's ``sampling``: what differs from clip to clip, and is no setting."""
 
@@ -285,6 +286,9 @@ _OF_ONE_CLIP: Final = frozenset(
 def _sampling_words(sampling: Mapping[str, Any]) -> str:
     wordings = {"fps": "{:g} frames per second", "max_frames": "at most {} frames", "short_side": "short side {} px"}
     sampling = {key: value for key, value in sampling.items() if key not in _OF_ONE_CLIP}
+    samples = sampling.get("samples")
+    if isinstance(samples, Mapping):  # how often it was asked, and how; the votes are the clip's
+        sampling |= {key: samples.get(key) for key in ("samples", "temperature", "seed")}
     space = sampling.get("space")
     if isinstance(space, Mapping):
         size = "" if space.get("width") is None else f" of {space['width']} x {space['height']}"
