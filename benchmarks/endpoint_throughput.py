@@ -66,6 +66,8 @@ def main() -> int:
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     clips = sorted(path for path in given.clips.rglob("*.mp4"))[: given.count]
+    if not clips:
+        parser.error(f"no .mp4 in {given.clips}")
     sampling = Sampling(fps=given.fps, max_frames=40, short_side=given.short_side)
     found: dict[str, list[dict[str, float]]] = {}
     with DecodingServer("--blind") as url:
