@@ -16,7 +16,7 @@ import pytest
 from deeptrace.chat import ChatStopped, Prices, Timeouts
 from deeptrace.errors import ModelError
 from deeptrace.models import Sampling, load, registry
-from deeptrace.models.base import Transport
+from deeptrace.models.base import Look, Transport
 from deeptrace.models.openai import OpenAIModel
 from deeptrace.models.transport import mp4, send
 from deeptrace.models.two_pass import TwoPass
@@ -221,20 +221,23 @@ def test_a_closer_look_needs_times_in_words(make: Make, clip: Path) -> None:
     [outcome] = bare.inspect([clip])
     assert isinstance(outcome, Verdict)
     assert "count times from 0" in (facts(outcome)["second_look"] or {}).get("reason", "")
-    [outcome] = TwoPass(make("file"), window_seconds=1.0).inspect([clip])
-    assert "sends the whole video" in facts(outcome)["second_look"]["reason"]
+    with pytest.raises(ModelError, match="'file' sends the whole video at each"):
+        TwoPass(make("file"))
+    model = make("file")
+    for start in (0.0, 1.5):
+        [outcome] = model.look_iter([Look(clip, model.sampling, start, start + 1.0)])
+        assert isinstance(outcome, Failed)
+        assert "a part of it is to be looked at" in outcome.reason
 
 
 def test_a_closer_look_at_the_beginning(make: Make, tmp_path: Path) -> None:
-    """Bright from 0.25 s on: the window begins with the video, and a server counts right; of a file it sees all."""
+    """Bright from 0.25 s on: the window begins with the video, and a server counts right."""
     path = tmp_path / "early.mp4"
     images = np.full((48, 66, 96, 3), 220, np.uint8)
     images[:3] = 40
     write_video(path, Frames.from_array(images, 12.0))
     [outcome] = TwoPass(make("video", question="json"), window_seconds=1.0).inspect([path])
     assert facts(outcome)["second_look"]["status"] == "verdict"
-    [outcome] = TwoPass(make("file"), window_seconds=1.0).inspect([path])
-    assert "sends the whole video" in facts(outcome)["second_look"]["reason"]
     images[:10] = 40  # bright from 0.83 s on: the window begins a third of a second late
     write_video(path, Frames.from_array(images, 12.0))
     [outcome] = TwoPass(make("video", question="json"), window_seconds=1.0).inspect([path])

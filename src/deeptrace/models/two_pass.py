@@ -36,12 +36,14 @@ class TwoPass:
     second look was shown and said; null where there was none.
 
     Raises:
-        ModelError: a window that is not longer than nothing.
+        ModelError: a window that is not longer than nothing, or a model that is sent whole files.
     """
 
     def __init__(self, model: TextModel, *, second: Sampling | None = None, window_seconds: float = 2.0) -> None:
         if not 0 < window_seconds < float("inf"):
             raise ModelError(f"window_seconds must be a positive number, got {window_seconds!r}.")
+        if getattr(model, "transport", None) == "file":
+            raise ModelError("two looks: transport 'file' sends the whole video at each. Choose another transport.")
         self.model = model
         self.second = second or closer(model.sampling)
         self.window_seconds = window_seconds
