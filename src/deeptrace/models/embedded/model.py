@@ -308,8 +308,9 @@ class _ClipState:
 
 
 def _end(times: Sequence[float], index: int) -> float:
-    step = _LONE_FRAME_SECONDS if len(times) < 2 else times[-1] - times[-2]
-    return times[index] if index < len(times) else times[-1] + step
+    if index < len(times):
+        return times[index]
+    return times[-1] + _LONE_FRAME_SECONDS if len(times) < 2 else 2 * times[-1] - times[-2]
 
 
 def _box(part: Part, rows: int, columns: int) -> Box | None:
