@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deeptrace.errors import RecordError
-from deeptrace.measures.overlap import bbox_from_px, bbox_to_px, box_iou, center_distance, tiou
+from deeptrace.measures.overlap import bbox_from_px, bbox_to_px, box_giou, box_iou, center_distance, tiou
 from deeptrace.records import Box
 
 from .strategies import boxes
@@ -20,6 +20,9 @@ spans = st.tuples(st.floats(0, 1e4), st.floats(0, 1e4)).map(lambda pair: (min(pa
 def test_by_hand() -> None:
     assert box_iou((0, 0, 0.5, 0.5), (0.25, 0.25, 0.75, 0.75)) == pytest.approx(1 / 7)
     assert box_iou((0, 0, 0.5, 0.5), (0.5, 0, 1, 0.5)) == 0
+    assert box_giou((0, 0, 0.5, 0.5), (0.5, 0.5, 1, 1)) == pytest.approx(-0.5)
+    # IoU 1/7; of the hull's 9/16 the two do not have 1/8.
+    assert box_giou((0, 0, 0.5, 0.5), (0.25, 0.25, 0.75, 0.75)) == pytest.approx(1 / 7 - 2 / 9)
     assert tiou((0, 2), (1, 4)) == 0.25
     assert tiou((0, 1), (2, 3)) == 0
     assert tiou((1, 1), (1, 1)) == 1
@@ -36,6 +39,9 @@ def test_laws_of_boxes(a: Box, b: Box) -> None:
     assert box_iou(a, a) == pytest.approx(1)
     assert 0 <= box_iou(a, b) <= 1
     assert box_iou(a, b) == pytest.approx(box_iou(b, a))
+    assert box_giou(a, a) == pytest.approx(1)
+    assert -1 <= box_giou(a, b) <= box_iou(a, b)
+    assert box_giou(a, b) == pytest.approx(box_giou(b, a))
     assert center_distance(a, a) == 0
     assert 0 <= center_distance(a, b) <= 1
 
