@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_VERSION: Final = 2  # of a journal's rows: 1 had no tokens
 CANDIDATES_NAME: Final = "candidates"
 """Of the journals in a run's folder: ``candidates-0.jsonl`` is that of the first process."""
 
@@ -178,6 +179,7 @@ def _answers(setup: Setup) -> Any:
 
 def _journal(setup: Setup, table: CandidatesTable, out: Path, process: int) -> Journal:
     settings = {
+        "version": _VERSION,
         "base": setup.recipe.model.base,
         "seed": setup.recipe.seed,
         "records_sha256": setup.facts["records_sha256"],
