@@ -94,7 +94,7 @@ def make_clips(make: Callable[[int], Pair], folder: Path, seeds: Sequence[int], 
 
 def train(task: str, pairs: int, seed: int, out: Path, steps: int) -> Path:
     """The model after so many steps on so many pairs."""
-    clips, folder = out / task, out / task / f"{pairs}-{seed}"
+    clips, folder = out / task, out / task / f"{pairs}-{seed}-{steps}"
     if (folder / "final").exists():
         return folder / "final"
     records = make_clips(TASKS[task], clips, range(pairs), "train")
@@ -179,9 +179,9 @@ def cell(values: np.ndarray[Any, Any]) -> str:
 
 def print_table(rows: Sequence[dict[str, Any]]) -> None:
     """One line a size: each metric, blind, and how much better; the unit of the interval is a held-out pair."""
-    print("| task | pairs | seeds | metric | model | blind | better |\n|---|---|---|---|---|---|---|")
-    for task, pairs in sorted({(row["task"], row["pairs"]) for row in rows}):
-        of = [row["clips"] for row in rows if (row["task"], row["pairs"]) == (task, pairs)]
+    print("| task | pairs | steps | seeds | metric | model | blind | better |\n|---|---|---|---|---|---|---|---|")
+    for task, pairs, steps in sorted({(row["task"], row["pairs"], row["steps"]) for row in rows}):
+        of = [row["clips"] for row in rows if (row["task"], row["pairs"], row["steps"]) == (task, pairs, steps)]
         for metric in ("accuracy", "above_twin", "box_iou", "time_distance"):
             by_pair: dict[str, list[tuple[float, float]]] = {}
             for clips in of:
@@ -193,7 +193,7 @@ def print_table(rows: Sequence[dict[str, Any]]) -> None:
             values = np.array([np.mean(both, axis=0) for both in by_pair.values()])
             sign = -1 if metric == "time_distance" else 1
             cells = [cell(values[:, 0]), cell(values[:, 1]), cell(sign * (values[:, 0] - values[:, 1]))]
-            print(f"| {task} | {pairs:,} | {len(of)} | {metric} | {' | '.join(cells)} |")
+            print(f"| {task} | {pairs:,} | {steps:,} | {len(of)} | {metric} | {' | '.join(cells)} |")
 
 
 def main() -> None:

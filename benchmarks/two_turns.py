@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from held_out_curve import HELD_OUT, cell, make_clips, numbers
+from held_out_curve import FIRST_HELD_OUT, FORMAT, HELD_OUT, RATE, SIDE, SIZES, cell, make_clips, numbers
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -40,15 +40,11 @@ from deeptrace.train.vlm.measure import BlindAnswer
 from deeptrace.train.vlm.sft import run as run_sft
 from tests.train.clips import sft_recipe
 
-FPS, SECONDS, SIDE = 8.0, 8.0, 112
-FIRST_HELD_OUT = 1_000_000
-PLACES = "trained-no-explanation"
-SIZES = {"hidden_size": 96, "num_layers": 2, "vision_hidden_size": 96, "vision_layers": 1}
+FPS, SECONDS = 8.0, 8.0
 WINDOW = 2.0
 FRAMES = {"one": Sampling(1.0, 8), "two": Sampling(0.5, 4)}
 NEAR = Sampling(2.0, 4)
 BATCH = {"one": 8, "two": 16}
-RATE = 1e-3
 
 
 def square(seed: int) -> tuple[Frames, Frames, Trace]:
@@ -68,7 +64,7 @@ def square(seed: int) -> tuple[Frames, Frames, Trace]:
 
 def train(arm: str, seed: int, out: Path, pairs: int, steps: int) -> Path:
     """The checkpoint of one arm."""
-    folder = out / f"{arm}-{seed}"
+    folder = out / f"{arm}-{seed}-{pairs}-{steps}"
     if (folder / "final").exists():
         return folder / "final"
     write_records(out / "train.jsonl", make_clips(square, out, range(pairs), "train"))
@@ -85,7 +81,7 @@ def train(arm: str, seed: int, out: Path, pairs: int, steps: int) -> Path:
         model,
         out / "train.jsonl",
         seed=seed,
-        question={"format": PLACES},
+        question={"format": FORMAT},
         sampling={"fps": shown.fps, "max_frames": shown.max_frames},
         optim={
             "learning_rate": RATE,
